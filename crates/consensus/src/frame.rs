@@ -154,7 +154,9 @@ mod tests {
     fn the_frame_has_golden_bytes() {
         assert_eq!(
             seal(b"kind", b"payload"),
-            [1, 0x2c, 0xba, 0x0d, 0x1d, b'p', b'a', b'y', b'l', b'o', b'a', b'd']
+            [
+                1, 0x2c, 0xba, 0x0d, 0x1d, b'p', b'a', b'y', b'l', b'o', b'a', b'd'
+            ]
         );
     }
 

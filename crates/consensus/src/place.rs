@@ -1,0 +1,119 @@
+//! Where a node's files are in its data folder.
+//!
+//! ```text
+//! lock                     held while a process uses the folder
+//! store/                   sled: logs, votes and pins of all lines
+//! snapshots/<line>/        the snapshots of a line
+//! genesis/<session>.genesis
+//! audit/<line>/            the audit trail of a line; never removed
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use domain::{LineId, LineRef, SessionId};
+
+/// The name of a line in paths and among the store's trees.
+#[must_use]
+pub fn line_name(line: &LineRef) -> String {
+    match &line.line {
+        LineId::Main => format!("main.e{}", line.epoch),
+        LineId::Branch { session, genesis } => {
+            // Enough of the digest to tell two branches apart; the store holds the whole of it.
+            let digest: String = genesis.to_string().chars().take(16).collect();
+            format!("branch.{session}.{digest}.e{}", line.epoch)
+        }
+    }
+}
+
+/// The file whose lock says that a process uses the folder.
+#[must_use]
+pub fn lock(data: &Path) -> PathBuf {
+    data.join("lock")
+}
+
+/// The folder of the embedded store.
+#[must_use]
+pub fn store(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+/// The folder of a line's snapshots.
+#[must_use]
+pub fn snapshots(data: &Path, line: &LineRef) -> PathBuf {
+    data.join("snapshots").join(line_name(line))
+}
+
+/// The genesis file of a session's branch: outside the snapshots, so that nothing sweeps it.
+#[must_use]
+pub fn genesis(data: &Path, session: &SessionId) -> PathBuf {
+    data.join("genesis").join(format!("{session}.genesis"))
+}
+
+/// The folder of a line's audit trail.
+#[must_use]
+pub fn audit(data: &Path, line: &LineRef) -> PathBuf {
+    data.join("audit").join(line_name(line))
+}
+
+/// Makes the names in a folder durable: a rename that a power cut takes back was no rename.
+///
+/// # Errors
+/// The file system's.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Creates the folder and what leads to it, durably.
+///
+/// # Errors
+/// The file system's.
+pub fn create_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
+        create_folder(parent)?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        return sync_folder(parent);
+    }
+    fs::create_dir_all(folder)
+}
+
+/// Puts `from` in the place of `to`, durably; both are in the same folder.
+///
+/// # Errors
+/// The file system's.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    match to.parent() {
+        Some(folder) => sync_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Removes the folder with all that is in it; gone already is fine.
+///
+/// # Errors
+/// The file system's.
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes the file; gone already is fine.
+///
+/// # Errors
+/// The file system's.
+pub fn remove_file(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
