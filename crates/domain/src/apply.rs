@@ -1,0 +1,318 @@
+//! Applying an envelope: checks first, then changes, then the record of it. It cannot fail.
+
+use crate::audit::{self, Event, Kind, Verdict};
+use crate::digest::Digest;
+use crate::envelope::{Actor, Command, Envelope};
+use crate::line::{LineId, LogId};
+use crate::outcome::{self, Answer, Outcome, Rejection};
+use crate::request::{Answered, Asked, Known};
+use crate::session;
+use crate::state::State;
+use crate::time::UnixMs;
+use crate::token::TokenId;
+use crate::{account, change, cluster, initiation, login, planted, token};
+
+/// Most ended records of a kind that one entry removes.
+const REMOVALS_AN_ENTRY: usize = 64;
+
+/// What applying gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// What is answered.
+    pub outcome: Outcome,
+    /// The audit records; none for an entry after a branch's close.
+    pub audit: Vec<audit::Row>,
+}
+
+/// What a noun's rules need to know besides state and command.
+pub(crate) struct Context<'a> {
+    /// The line's clock with this entry.
+    pub(crate) now: UnixMs,
+    /// The entry.
+    pub(crate) at: LogId,
+    /// Who asks.
+    pub(crate) actor: &'a Actor,
+}
+
+/// What came of a command.
+pub(crate) struct Effect {
+    pub(crate) result: outcome::Result,
+    pub(crate) events: Vec<Event>,
+    /// The token that the answer yields, if it does.
+    pub(crate) token: Option<TokenId>,
+    /// Whether the edge's answer holds a secret, which no record keeps.
+    pub(crate) holds_secret: bool,
+}
+
+impl Effect {
+    pub(crate) fn done(answer: Answer, event: Event) -> Self {
+        Self {
+            result: outcome::Result::Done(answer),
+            events: vec![event],
+            token: None,
+            holds_secret: false,
+        }
+    }
+
+    pub(crate) fn failed(answer: Answer, event: Event) -> Self {
+        Self {
+            result: outcome::Result::FailedAttempt(answer),
+            events: vec![event],
+            token: None,
+            holds_secret: false,
+        }
+    }
+
+    pub(crate) fn rejected(rejection: Rejection, event: Event) -> Self {
+        Self {
+            result: outcome::Result::Rejected(rejection),
+            events: vec![event],
+            token: None,
+            holds_secret: false,
+        }
+    }
+
+    pub(crate) fn with_secret(mut self) -> Self {
+        self.holds_secret = true;
+        self
+    }
+}
+
+/// Applies the entry at `at` of the line `line` to the state.
+///
+/// `line` is what the Raft group is: the entry must be meant for it, and the state must be its
+/// own, or for a branch's first entry the genesis that it starts from.
+pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -> Applied {
+    let unapplied = |state: &State, rejection| Applied {
+        outcome: Outcome {
+            at,
+            clock: state.header.clock,
+            result: outcome::Result::Rejected(rejection),
+        },
+        audit: Vec::new(),
+    };
+    // A branch's evidence was taken at its close: nothing may move after it, not even the clock.
+    if state.header.ended {
+        return unapplied(state, Rejection::LineEnded);
+    }
+    if state.founding.is_none() && !matches!(envelope.command, Command::Cluster(_)) {
+        return unapplied(state, Rejection::NotFounded);
+    }
+    if !meant_for(state, line, envelope) && !planted::is(planted::Fault::LeakFromBranch) {
+        return unapplied(state, Rejection::LineChanged);
+    }
+    let clock = state.header.clock;
+    // Proposers' clocks differ; the line's clock never runs backwards.
+    let now = clock.max(envelope.at);
+    let context = Context {
+        now,
+        at,
+        actor: &envelope.actor,
+    };
+    let jumps = now.since(clock) > state.policy.clock_jump_ms
+        && state.founding.is_some()
+        && !matches!(
+            envelope.command,
+            Command::Cluster(cluster::Command::AdvanceClock { .. })
+        );
+    let effect = if jumps {
+        Effect::rejected(Rejection::ClockJump, Event::new(kind_of(&envelope.command)))
+    } else {
+        state.header.clock = now;
+        remove_ended(state, now);
+        answer(state, line, &context, envelope)
+    };
+    state.header.applied = at;
+    let audit = record(state, &context, effect.result.clone(), effect.events);
+    let outcome = Outcome {
+        at,
+        clock: state.header.clock,
+        result: effect.result,
+    };
+    if !jumps {
+        note_request(
+            state,
+            line,
+            envelope,
+            &outcome,
+            effect.token,
+            effect.holds_secret,
+        );
+    }
+    Applied { outcome, audit }
+}
+
+/// Whether the envelope is for this line, and the state is this line's.
+fn meant_for(state: &State, line: &LineId, envelope: &Envelope) -> bool {
+    let starts = matches!(
+        envelope.command,
+        Command::Session(session::Command::BranchStart { .. })
+    );
+    let is_genesis = state.header.line == LineId::Main && *line != LineId::Main;
+    envelope.line == *line && (state.header.line == *line || (starts && is_genesis))
+}
+
+/// The answer: the former one for a request that is repeated, else what the command's noun says.
+fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &Envelope) -> Effect {
+    if let Some(key) = envelope.request {
+        let known = state.requests.look_up(&Asked {
+            actor: &envelope.actor,
+            method: envelope.command.method(),
+            key,
+            line,
+            line_since: state.header.line_since,
+            now: context.now,
+            life_ms: state.policy.request_life_ms,
+        });
+        let kind = kind_of(&envelope.command);
+        match known {
+            Known::New => {}
+            Known::Refused(rejection) => return Effect::rejected(rejection, Event::new(kind)),
+            Known::Answered(record) => {
+                let event = Event::new(Kind::Repeated).detail(record.method.clone());
+                let unseen = record.token;
+                let result = record.outcome.result.clone();
+                let secret = record.held_secret;
+                if secret && matches!(result, outcome::Result::Done(_)) {
+                    // The caller never saw the token, or it would not ask again.
+                    if let Some(unseen) = unseen {
+                        state.short.tokens.end(&unseen);
+                    }
+                    return Effect::rejected(Rejection::AlreadyDone, event);
+                }
+                return Effect {
+                    result,
+                    events: vec![event],
+                    token: None,
+                    holds_secret: false,
+                };
+            }
+        }
+    }
+    match &envelope.command {
+        Command::Cluster(command) => cluster::apply(state, context, command),
+        Command::Session(command) => session::apply(state, line, context, command),
+        Command::SetCalendar(calendar) => cluster::set_calendar(state, context, calendar),
+        Command::SetPolicy(policy) => cluster::set_policy(state, context, policy),
+        Command::Account(command) => account::apply(state, context, command),
+        Command::Login(command) => login::apply(state, context, command),
+        Command::Token(command) => token::apply(state, context, command),
+        Command::Initiation(command) => initiation::apply(state, context, command),
+        Command::Change(command) => change::apply(state, context, command),
+    }
+}
+
+fn remove_ended(state: &mut State, now: UnixMs) {
+    let short = &mut state.short;
+    short.tokens.remove_ended(now, REMOVALS_AN_ENTRY);
+    short.logins.remove_ended(now, REMOVALS_AN_ENTRY);
+    short.activations.remove_ended(now, REMOVALS_AN_ENTRY);
+    short.procedures.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.unknown.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.requests.remove_ended(now, REMOVALS_AN_ENTRY);
+}
+
+/// Chains the events to the audit.
+fn record(
+    state: &mut State,
+    context: &Context<'_>,
+    result: outcome::Result,
+    events: Vec<Event>,
+) -> Vec<audit::Row> {
+    let verdict = match result {
+        outcome::Result::Done(_) => Verdict::Done,
+        outcome::Result::FailedAttempt(_) => Verdict::Failed,
+        outcome::Result::Rejected(rejection) => Verdict::Rejected(rejection.code()),
+    };
+    let mut rows = Vec::with_capacity(events.len());
+    for event in events {
+        let actor = context.actor.to_string();
+        let row = audit::Row {
+            sequence: state.header.audit.sequence,
+            previous: state.header.audit.hash,
+            log: context.at,
+            at: state.header.clock,
+            session: state.header.current.clone(),
+            kind: event.kind,
+            verdict: verdict.clone(),
+            by: event.by.unwrap_or_else(|| actor.clone()),
+            actor,
+            account: event.account,
+            participant: event.participant,
+            class: event.class,
+            portal: event.portal,
+            method: event.method,
+            repeat: event.repeat,
+            detail: event.detail,
+        };
+        state.header.audit = row.head();
+        rows.push(row);
+    }
+    rows
+}
+
+fn note_request(
+    state: &mut State,
+    line: &LineId,
+    envelope: &Envelope,
+    outcome: &Outcome,
+    token: Option<TokenId>,
+    held_secret: bool,
+) {
+    let Some(key) = envelope.request else { return };
+    // A refusal of the request itself leaves no record: there may be one of another body or line.
+    let refused = match &outcome.result {
+        outcome::Result::Rejected(
+            Rejection::LineChanged
+            | Rejection::RequestIdMalformed
+            | Rejection::RequestTooOld
+            | Rejection::RequestFromTheFuture
+            | Rejection::RequestBodyDiffers
+            | Rejection::AlreadyDone
+            | Rejection::TooMany,
+        ) => true,
+        outcome::Result::Rejected(_)
+        | outcome::Result::Done(_)
+        | outcome::Result::FailedAttempt(_) => false,
+    };
+    let answered = Answered {
+        caller: envelope.actor.to_string(),
+        id: key.id,
+        method: envelope.command.method().to_owned(),
+        body: key.body,
+        line: line.clone(),
+        outcome: outcome.clone(),
+        token,
+        held_secret,
+        ends_at: key
+            .id
+            .minted_at()
+            .unwrap_or(state.header.clock)
+            .max(state.header.clock)
+            .plus(state.policy.request_life_ms),
+    };
+    if !refused && !state.requests.has(&answered) {
+        state.requests.note(answered);
+    }
+}
+
+/// The audit kind of a command, for refusals that come before its noun is asked.
+fn kind_of(command: &Command) -> Kind {
+    match command {
+        Command::Cluster(cluster::Command::Found(_)) => Kind::Founded,
+        Command::Cluster(cluster::Command::AdvanceClock { .. }) => Kind::ClockAdvanced,
+        Command::Session(command) => command.kind(),
+        Command::SetCalendar(_) => Kind::CalendarSet,
+        Command::SetPolicy(_) => Kind::PolicySet,
+        Command::Account(command) => command.kind(),
+        Command::Login(command) => command.kind(),
+        Command::Token(command) => command.kind(),
+        Command::Initiation(command) => command.kind(),
+        Command::Change(command) => command.kind(),
+    }
+}
+
+/// The digest that a keyed digest of an unknown id is shown as in the audit.
+pub(crate) fn shown(id: &Digest) -> String {
+    format!("unknown user id {id}")
+}

@@ -1,0 +1,294 @@
+//! The audit: one chain of records a line. The state holds the head; the records stand beside it
+//! on disk. No record holds a secret.
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::Class;
+use crate::digest::Digest;
+use crate::encoding;
+use crate::factor::Method;
+use crate::id::{AccountId, ParticipantId, SessionId};
+use crate::line::LogId;
+use crate::portal::Portal;
+use crate::time::UnixMs;
+
+/// The end of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// How many records there are; the next one's sequence number.
+    pub sequence: u64,
+    /// The hash of the last record.
+    pub hash: Digest,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            hash: Digest::ZERO,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// The cluster was founded.
+    Founded,
+    /// The clock was moved.
+    ClockAdvanced,
+    /// The calendar was set.
+    CalendarSet,
+    /// The policy was set.
+    PolicySet,
+    /// An operator approved an act.
+    ActApproved,
+    /// A secondary session was opened: the boundary.
+    SessionOpened,
+    /// Its branch was confirmed.
+    SessionConfirmed,
+    /// A branch began.
+    BranchStarted,
+    /// A session began to serve.
+    SessionStarted,
+    /// A session closed.
+    SessionClosed,
+    /// A branch was discarded.
+    RolledOver,
+    /// A session was given up.
+    SessionAbandoned,
+    /// Held items were answered.
+    HoldsAnswered,
+    /// Firms and people were imported.
+    AccountsImported,
+    /// An account was suspended.
+    AccountSuspended,
+    /// An account's password and OTP channel were revoked.
+    OtpRevoked,
+    /// The second half of an activation code was issued.
+    ActivationIssued,
+    /// An administrator ended tokens.
+    TokensEnded,
+    /// A login was opened.
+    LoginBegun,
+    /// A code was sent again.
+    CodeResent,
+    /// A login was checked.
+    LoginVerified,
+    /// A login completed a connectivity test (R27, R28, R51).
+    ConnectivityCompleted,
+    /// A person logged out, or ended tokens of its own.
+    LoggedOut,
+    /// A token's activity was noted.
+    TokenTouched,
+    /// An activation code was asked for.
+    ActivationRequested,
+    /// An initiation was begun.
+    InitiationBegun,
+    /// 2FA was initiated (R30, R31).
+    Initiated,
+    /// A password was changed.
+    PasswordChanged,
+    /// A step-up was asked for.
+    StepUpBegun,
+    /// A step-up was verified.
+    StepUpVerified,
+    /// A channel replacement was begun.
+    ReplacementBegun,
+    /// An OTP channel was replaced.
+    ChannelReplaced,
+    /// A request was sent again, and answered again.
+    Repeated,
+}
+
+impl Kind {
+    /// Whether it changes what an account is: a branch's are forgotten at rollover.
+    #[must_use]
+    pub fn changes_account(self) -> bool {
+        match self {
+            Self::AccountsImported
+            | Self::AccountSuspended
+            | Self::OtpRevoked
+            | Self::Initiated
+            | Self::PasswordChanged
+            | Self::ChannelReplaced => true,
+            Self::Founded
+            | Self::ClockAdvanced
+            | Self::CalendarSet
+            | Self::PolicySet
+            | Self::ActApproved
+            | Self::SessionOpened
+            | Self::SessionConfirmed
+            | Self::BranchStarted
+            | Self::SessionStarted
+            | Self::SessionClosed
+            | Self::RolledOver
+            | Self::SessionAbandoned
+            | Self::HoldsAnswered
+            | Self::ActivationIssued
+            | Self::TokensEnded
+            | Self::LoginBegun
+            | Self::CodeResent
+            | Self::LoginVerified
+            | Self::ConnectivityCompleted
+            | Self::LoggedOut
+            | Self::TokenTouched
+            | Self::ActivationRequested
+            | Self::InitiationBegun
+            | Self::StepUpBegun
+            | Self::StepUpVerified
+            | Self::ReplacementBegun
+            | Self::Repeated => false,
+        }
+    }
+}
+
+/// How it went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Done.
+    Done,
+    /// An attempt that failed.
+    Failed,
+    /// Rejected, with the rejection's code.
+    Rejected(String),
+}
+
+/// Why a change of a branch must be repeated on the main line, or waived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Repeat {
+    /// Access was taken away: by suspension.
+    Suspension,
+    /// Access was taken away: password and channel were revoked.
+    OtpRevocation,
+    /// A password was changed as lost or compromised.
+    PasswordCompromised,
+    /// A channel was replaced as lost or compromised.
+    ChannelCompromised,
+}
+
+/// What happened, before it has its place in the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) kind: Kind,
+    pub(crate) account: Option<AccountId>,
+    pub(crate) participant: Option<ParticipantId>,
+    pub(crate) class: Option<Class>,
+    pub(crate) portal: Option<Portal>,
+    pub(crate) method: Option<Method>,
+    pub(crate) by: Option<String>,
+    pub(crate) repeat: Option<Repeat>,
+    pub(crate) detail: Option<String>,
+}
+
+impl Event {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            account: None,
+            participant: None,
+            class: None,
+            portal: None,
+            method: None,
+            by: None,
+            repeat: None,
+            detail: None,
+        }
+    }
+
+    pub(crate) fn of(kind: Kind, account: &crate::account::Account) -> Self {
+        Self {
+            account: Some(account.id.clone()),
+            participant: Some(account.participant.clone()),
+            class: Some(account.class),
+            ..Self::new(kind)
+        }
+    }
+
+    pub(crate) fn at(mut self, portal: Portal, method: Method) -> Self {
+        self.portal = Some(portal);
+        self.method = Some(method);
+        self
+    }
+
+    pub(crate) fn by(mut self, by: impl ToString) -> Self {
+        self.by = Some(by.to_string());
+        self
+    }
+
+    pub(crate) fn repeat(mut self, repeat: Option<Repeat>) -> Self {
+        self.repeat = repeat;
+        self
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
+
+/// A record of the audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Its place in the chain.
+    pub sequence: u64,
+    /// The hash of the record before it.
+    pub previous: Digest,
+    /// The log entry that it is of.
+    pub log: LogId,
+    /// When, by the line's clock.
+    pub at: UnixMs,
+    /// The online session open then.
+    pub session: Option<SessionId>,
+    /// What happened.
+    pub kind: Kind,
+    /// How it went.
+    pub verdict: Verdict,
+    /// Who asked: a front end, an operator, a node.
+    pub actor: String,
+    /// The person or operator who acted.
+    pub by: String,
+    /// The account that was acted on.
+    pub account: Option<AccountId>,
+    /// Its firm.
+    pub participant: Option<ParticipantId>,
+    /// Its class.
+    pub class: Option<Class>,
+    /// Where.
+    pub portal: Option<Portal>,
+    /// How.
+    pub method: Option<Method>,
+    /// Whether and why it must be repeated after a rollover.
+    pub repeat: Option<Repeat>,
+    /// More, for people.
+    pub detail: Option<String>,
+}
+
+impl Row {
+    /// The record's hash, which the next one holds.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::of("tidemark audit", &[&encoding::encode(self)])
+    }
+
+    /// Whether it changed what an account is.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.verdict == Verdict::Done && self.kind.changes_account()
+    }
+
+    /// The head of a chain that ends with this record.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head {
+            sequence: self.sequence + 1,
+            hash: self.hash(),
+        }
+    }
+
+    /// Whether it follows on `head`.
+    #[must_use]
+    pub fn follows(&self, head: &Head) -> bool {
+        self.sequence == head.sequence && self.previous == head.hash
+    }
+}

@@ -1,0 +1,527 @@
+//! What people change themselves: passwords and channels, with the step-up that a channel needs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::Account;
+use crate::apply::{Context, Effect};
+use crate::audit::{self, Event, Repeat};
+use crate::factor::{CodeProof, Method, NewChannel, Otp, Sealed, Verdict};
+use crate::id::{AccountId, CardNumber, FrontEndId, ProcedureId};
+use crate::line::Carry;
+use crate::login;
+use crate::outcome::{Answer, Rejection};
+use crate::state::State;
+use crate::table::{Expires, Record};
+use crate::time::UnixMs;
+use crate::token::{self, Token, TokenId};
+
+/// Most procedures under way on a line.
+pub const PROCEDURES_MAX: usize = 200_000;
+/// Wrong codes that a procedure takes.
+pub const TRIES_MAX: u8 = 5;
+
+/// Why somebody changes a factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// Routine.
+    Routine,
+    /// The former one is lost, or another may have it: must be repeated after a rollover.
+    LostOrCompromised,
+}
+
+/// An act that needs a step-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Act {
+    /// Replacing the OTP channel.
+    ReplaceChannel,
+}
+
+/// Something under way that takes two calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Procedure {
+    /// Its id.
+    pub id: ProcedureId,
+    /// Whose.
+    pub account: AccountId,
+    /// The front end; no other may go on with it.
+    pub front_end: FrontEndId,
+    /// Wrong codes so far.
+    pub tries: u8,
+    /// When it ends.
+    pub ends_at: UnixMs,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// An initiation whose codes were right.
+    Initiation {
+        /// The channel to confirm.
+        channel: NewChannel,
+    },
+    /// A step-up for one act of one token.
+    StepUp {
+        /// The token.
+        token: TokenId,
+        /// The act.
+        act: Act,
+        /// The sealed code that was sent, if the channel is e-mail.
+        code: Option<Sealed>,
+        /// What a card must sign.
+        #[serde(with = "serde_bytes")]
+        nonce: [u8; 16],
+        /// Whether it was verified.
+        verified: bool,
+    },
+    /// A channel replacement whose current factors were proved.
+    Replacement {
+        /// The token.
+        token: TokenId,
+        /// The channel to confirm.
+        channel: NewChannel,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+impl Record for Procedure {
+    type Key = ProcedureId;
+    const TABLE: &'static str = "procedure";
+    fn key(&self) -> ProcedureId {
+        self.id
+    }
+}
+
+impl Expires for Procedure {
+    fn expires(&self) -> UnixMs {
+        self.ends_at
+    }
+}
+
+/// What people ask about their own factors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Sets another password of the token's method (S19).
+    Password {
+        /// The token.
+        token: TokenId,
+        /// The verdict on the current password.
+        verdict: Verdict,
+        /// The sealed verifier of the new one.
+        password: Sealed,
+        /// Why.
+        reason: Reason,
+    },
+    /// Asks for a step-up.
+    BeginStepUp {
+        /// Its id.
+        procedure: ProcedureId,
+        /// The token.
+        token: TokenId,
+        /// What for.
+        act: Act,
+        /// The sealed code to send, if the channel is e-mail.
+        code: Option<Sealed>,
+        /// What a card must sign.
+        #[serde(with = "serde_bytes")]
+        nonce: [u8; 16],
+    },
+    /// Proves the current channel or card.
+    VerifyStepUp {
+        /// Which.
+        procedure: ProcedureId,
+        /// The token.
+        token: TokenId,
+        /// What the edge found.
+        proof: StepUpProof,
+    },
+    /// Names the new channel.
+    BeginReplacement {
+        /// The id of what is begun.
+        procedure: ProcedureId,
+        /// The token.
+        token: TokenId,
+        /// The verified step-up; it is used up.
+        step_up: ProcedureId,
+        /// The verdict on the current OTP password.
+        verdict: Verdict,
+        /// The channel to set up.
+        channel: NewChannel,
+        /// Why.
+        reason: Reason,
+    },
+    /// Shows a code of the new channel, and sets it.
+    ConfirmReplacement {
+        /// What was begun.
+        procedure: ProcedureId,
+        /// The token.
+        token: TokenId,
+        /// The edge's verdict on the new channel's code.
+        proof: CodeProof,
+    },
+}
+
+/// What the edge found at a step-up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepUpProof {
+    /// A code of the current channel.
+    Code(CodeProof),
+    /// A card that signed the step-up's nonce; none when it did not hold.
+    Card(Option<CardNumber>),
+}
+
+impl Command {
+    pub(crate) fn kind(&self) -> audit::Kind {
+        match self {
+            Self::Password { .. } => audit::Kind::PasswordChanged,
+            Self::BeginStepUp { .. } => audit::Kind::StepUpBegun,
+            Self::VerifyStepUp { .. } => audit::Kind::StepUpVerified,
+            Self::BeginReplacement { .. } => audit::Kind::ReplacementBegun,
+            Self::ConfirmReplacement { .. } => audit::Kind::ChannelReplaced,
+        }
+    }
+
+    fn token(&self) -> &TokenId {
+        match self {
+            Self::Password { token, .. }
+            | Self::BeginStepUp { token, .. }
+            | Self::VerifyStepUp { token, .. }
+            | Self::BeginReplacement { token, .. }
+            | Self::ConfirmReplacement { token, .. } => token,
+        }
+    }
+}
+
+/// The procedure, if it is under way and this front end's.
+pub(crate) fn own<'a>(
+    state: &'a State,
+    context: &Context<'_>,
+    front_end: &FrontEndId,
+    id: &ProcedureId,
+) -> Option<&'a Procedure> {
+    state
+        .procedure(id, context.now)
+        .filter(|procedure| procedure.front_end == *front_end)
+}
+
+/// Counts a wrong code; the procedure ends with the last one that it takes.
+pub(crate) fn count_failure(state: &mut State, mut procedure: Procedure) {
+    procedure.tries = procedure.tries.saturating_add(1);
+    if procedure.tries >= TRIES_MAX {
+        state.short.procedures.remove(&procedure.id);
+    } else {
+        state.short.procedures.set(procedure);
+    }
+}
+
+/// Who changes something: the token that is shown, and its account.
+struct Person {
+    token: Token,
+    account: Account,
+    event: Event,
+}
+
+impl Person {
+    fn may_use(&self, id: &TokenId) -> bool {
+        self.token.id == *id
+    }
+}
+
+pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
+    let person = match person(state, context, command) {
+        Ok(person) => person,
+        Err(rejection) => return Effect::rejected(rejection, Event::new(command.kind())),
+    };
+    match command {
+        Command::Password {
+            verdict,
+            password,
+            reason,
+            ..
+        } => set_password(state, context.now, person, *verdict, password, *reason),
+        Command::BeginStepUp {
+            procedure,
+            token,
+            act,
+            code,
+            nonce,
+        } => {
+            let kind = Kind::StepUp {
+                token: *token,
+                act: *act,
+                code: code.clone(),
+                nonce: *nonce,
+                verified: false,
+            };
+            let ends_at = context.now.plus(state.policy.step_up_life_ms);
+            open(state, &person, *procedure, kind, ends_at)
+        }
+        Command::VerifyStepUp {
+            procedure, proof, ..
+        } => verify_step_up(state, context, person, procedure, proof),
+        Command::BeginReplacement {
+            procedure,
+            token,
+            step_up,
+            verdict,
+            channel,
+            reason,
+        } => {
+            let kind = Kind::Replacement {
+                token: *token,
+                channel: channel.clone(),
+                reason: *reason,
+            };
+            begin_replacement(
+                state,
+                context,
+                person,
+                (*procedure, kind),
+                step_up,
+                *verdict,
+            )
+        }
+        Command::ConfirmReplacement {
+            procedure, proof, ..
+        } => confirm_replacement(state, context, person, procedure, *proof),
+    }
+}
+
+fn person(state: &State, context: &Context<'_>, command: &Command) -> Result<Person, Rejection> {
+    state.open_session(context.now)?;
+    let token = token::shown(state, context, command.token())?;
+    let account = state.account(&token.account).ok_or(Rejection::TokenEnded)?;
+    Ok(Person {
+        event: Event::of(command.kind(), account)
+            .at(token.portal(), token.method())
+            .by(&account.id),
+        account: account.clone(),
+        token: token.clone(),
+    })
+}
+
+/// The repeat that a change asks for: only what is forgotten and was not routine.
+fn repeat(state: &State, reason: Reason, repeat: Repeat) -> Option<Repeat> {
+    match (state.header.line.carry(), reason) {
+        (Carry::DiscardedAtRollover, Reason::LostOrCompromised) => Some(repeat),
+        (Carry::DiscardedAtRollover | Carry::CarriedForward, _) => None,
+    }
+}
+
+fn set_password(
+    state: &mut State,
+    now: UnixMs,
+    mut person: Person,
+    verdict: Verdict,
+    password: &Sealed,
+    reason: Reason,
+) -> Effect {
+    let method = person.token.method();
+    if !check_password(state, &mut person, method, verdict, now) {
+        return Effect::failed(Answer::CredentialsRejected, person.event);
+    }
+    let mut fresh = person.account.next_password(password.clone());
+    if let Some(former) = login::password_of_mut(&mut person.account, method) {
+        // The addresses that are known stay known.
+        fresh.attempts.known = std::mem::take(&mut former.attempts.known);
+        *former = fresh;
+    }
+    if let (Method::Otp, Some(otp)) = (method, &mut person.account.otp) {
+        otp.changed_at = now;
+    }
+    let repeat = repeat(state, reason, Repeat::PasswordCompromised);
+    settle(state, person, repeat)
+}
+
+/// Whether the current password of the method is right; a failure is counted.
+fn check_password(
+    state: &mut State,
+    person: &mut Person,
+    method: Method,
+    verdict: Verdict,
+    now: UnixMs,
+) -> bool {
+    let Some(password) = login::password_of_mut(&mut person.account, method) else {
+        return false;
+    };
+    let waits = password.attempts.wait_until(None, now).is_some();
+    if verdict.fits(password) && !password.attempts.locked() && !waits {
+        return true;
+    }
+    password.attempts.fail(None, now);
+    state.put_account(person.account.clone());
+    false
+}
+
+/// Puts the changed account; its other tokens end.
+fn settle(state: &mut State, person: Person, repeat: Option<Repeat>) -> Effect {
+    let others: Vec<TokenId> = state
+        .short
+        .tokens
+        .of(&person.account.id, UnixMs(0))
+        .map(|token| token.id)
+        .filter(|id| !person.may_use(id))
+        .collect();
+    for id in &others {
+        state.short.tokens.end(id);
+    }
+    state.put_account(person.account);
+    let carry = state.header.line.carry();
+    Effect::done(Answer::Changed { carry }, person.event.repeat(repeat))
+}
+
+fn open(
+    state: &mut State,
+    person: &Person,
+    id: ProcedureId,
+    kind: Kind,
+    ends_at: UnixMs,
+) -> Effect {
+    let event = person.event.clone();
+    if state.short.procedures.len() >= PROCEDURES_MAX {
+        return Effect::rejected(Rejection::TooMany, event);
+    }
+    if person.account.otp.is_none() {
+        return Effect::rejected(Rejection::InitiationRequired, event);
+    }
+    state.short.procedures.set(Procedure {
+        id,
+        account: person.account.id.clone(),
+        front_end: person.token.front_end.clone(),
+        tries: 0,
+        ends_at,
+        kind,
+    });
+    Effect::done(Answer::ProcedureOpened { ends_at }, event)
+}
+
+fn verify_step_up(
+    state: &mut State,
+    context: &Context<'_>,
+    mut person: Person,
+    id: &ProcedureId,
+    proof: &StepUpProof,
+) -> Effect {
+    let found = own(state, context, &person.token.front_end, id).cloned();
+    let Some(mut procedure) = found else {
+        return Effect::rejected(Rejection::ProcedureEnded, person.event);
+    };
+    let Kind::StepUp {
+        token,
+        code,
+        verified,
+        ..
+    } = &mut procedure.kind
+    else {
+        return Effect::rejected(Rejection::ProcedureEnded, person.event);
+    };
+    if !person.may_use(token) || *verified {
+        return Effect::rejected(Rejection::ProcedureEnded, person.event);
+    }
+    let floor = state.header.totp_floor;
+    let account = &mut person.account;
+    let right = match (proof, &mut account.otp) {
+        (StepUpProof::Card(number), _) => account
+            .card
+            .as_ref()
+            .is_some_and(|card| number.as_ref() == Some(&card.number)),
+        (StepUpProof::Code(proof), Some(otp)) => {
+            let right =
+                !otp.locked() && login::code_proved(&otp.channel, *proof, floor, code.is_some());
+            if right {
+                login::use_step(&mut otp.channel, *proof);
+                otp.failures = 0;
+            } else {
+                otp.failures = otp.failures.saturating_add(1);
+            }
+            right
+        }
+        (StepUpProof::Code(_), None) => false,
+    };
+    *verified = right;
+    let ends_at = procedure.ends_at;
+    state.put_account(person.account);
+    if right {
+        state.short.procedures.set(procedure);
+        Effect::done(Answer::ProcedureOpened { ends_at }, person.event)
+    } else {
+        count_failure(state, procedure);
+        Effect::failed(Answer::CredentialsRejected, person.event)
+    }
+}
+
+fn begin_replacement(
+    state: &mut State,
+    context: &Context<'_>,
+    mut person: Person,
+    (id, kind): (ProcedureId, Kind),
+    step_up: &ProcedureId,
+    verdict: Verdict,
+) -> Effect {
+    let stepped_up =
+        own(state, context, &person.token.front_end, step_up).is_some_and(|procedure| {
+            match &procedure.kind {
+                Kind::StepUp {
+                    token,
+                    act: Act::ReplaceChannel,
+                    verified,
+                    ..
+                } => person.may_use(token) && *verified,
+                Kind::Initiation { .. } | Kind::Replacement { .. } => false,
+            }
+        });
+    if !stepped_up {
+        return Effect::rejected(Rejection::StepUpRequired, person.event);
+    }
+    if !check_password(state, &mut person, Method::Otp, verdict, context.now) {
+        return Effect::failed(Answer::CredentialsRejected, person.event);
+    }
+    let ends_at = context.now.plus(state.policy.code_life_ms);
+    let effect = open(state, &person, id, kind, ends_at);
+    state.short.procedures.remove(step_up);
+    effect.with_secret()
+}
+
+fn confirm_replacement(
+    state: &mut State,
+    context: &Context<'_>,
+    mut person: Person,
+    id: &ProcedureId,
+    proof: CodeProof,
+) -> Effect {
+    let found = own(state, context, &person.token.front_end, id).cloned();
+    let Some(procedure) = found else {
+        return Effect::rejected(Rejection::ProcedureEnded, person.event);
+    };
+    let Kind::Replacement {
+        token,
+        channel,
+        reason,
+    } = &procedure.kind
+    else {
+        return Effect::rejected(Rejection::ProcedureEnded, person.event);
+    };
+    let Some(otp) = person
+        .account
+        .otp
+        .as_mut()
+        .filter(|_| person.token.id == *token)
+    else {
+        return Effect::rejected(Rejection::ProcedureEnded, person.event);
+    };
+    let Some(channel) = channel.confirmed(proof, state.header.totp_floor) else {
+        count_failure(state, procedure);
+        return Effect::failed(Answer::CredentialsRejected, person.event);
+    };
+    *otp = Otp {
+        channel,
+        failures: 0,
+        changed_at: context.now,
+        ..otp.clone()
+    };
+    let repeat = repeat(state, *reason, Repeat::ChannelCompromised);
+    state.short.procedures.remove(id);
+    settle(state, person, repeat)
+}

@@ -1,0 +1,116 @@
+//! What the log carries: a command, with who asked, when, and on which line.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{BackEndId, FrontEndId, NodeId, OperatorId};
+use crate::line::LineId;
+use crate::time::UnixMs;
+use crate::{
+    account, calendar, change, cluster, initiation, login, policy, request, session, token,
+};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Actor {
+    /// A registered front end, for a person or about to find out for whom.
+    FrontEnd(FrontEndId),
+    /// A registered back end.
+    BackEnd(BackEndId),
+    /// An operator.
+    Operator(OperatorId),
+    /// A node, following the timetable.
+    Node(NodeId),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FrontEnd(id) => write!(f, "front-end/{id}"),
+            Self::BackEnd(id) => write!(f, "back-end/{id}"),
+            Self::Operator(id) => write!(f, "operator/{id}"),
+            Self::Node(id) => write!(f, "node/{id}"),
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// The cluster: founding, clock.
+    Cluster(cluster::Command),
+    /// The plan of a session.
+    Session(session::Command),
+    /// A new calendar.
+    SetCalendar(Box<calendar::Calendar>),
+    /// A new policy.
+    SetPolicy(policy::Policy),
+    /// Accounts, by administrators.
+    Account(account::Command),
+    /// Logins.
+    Login(login::Command),
+    /// Tokens.
+    Token(token::Command),
+    /// Initiations.
+    Initiation(initiation::Command),
+    /// A person's own factors.
+    Change(change::Command),
+}
+
+impl Command {
+    /// The method's name in request records.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Cluster(cluster::Command::Found(_)) => "Found",
+            Self::Cluster(cluster::Command::AdvanceClock { .. }) => "AdvanceClock",
+            Self::Session(command) => command.method(),
+            Self::SetCalendar(_) => "SetCalendar",
+            Self::SetPolicy(_) => "SetPolicy",
+            Self::Account(command) => match command {
+                account::Command::Import { .. } => "Import",
+                account::Command::Suspend { .. } => "Suspend",
+                account::Command::RevokeOtp { .. } => "RevokeOtp",
+                account::Command::IssueActivationCode { .. } => "IssueActivationCode",
+                account::Command::EndTokens { .. } => "EndTokens",
+            },
+            Self::Login(command) => match command {
+                login::Command::Begin { .. } => "BeginLogin",
+                login::Command::Resend { .. } => "ResendCode",
+                login::Command::Verify { .. } => "VerifyFactor",
+            },
+            Self::Token(command) => match command {
+                token::Command::End { .. } => "EndToken",
+                token::Command::Touch { .. } => "TouchToken",
+            },
+            Self::Initiation(command) => match command {
+                initiation::Command::Request { .. } => "RequestActivation",
+                initiation::Command::Begin { .. } => "BeginInitiation",
+                initiation::Command::Confirm { .. } => "ConfirmInitiation",
+            },
+            Self::Change(command) => match command {
+                change::Command::Password { .. } => "ChangePassword",
+                change::Command::BeginStepUp { .. } => "BeginStepUp",
+                change::Command::VerifyStepUp { .. } => "VerifyStepUp",
+                change::Command::BeginReplacement { .. } => "BeginReplaceChannel",
+                change::Command::ConfirmReplacement { .. } => "ConfirmReplaceChannel",
+            },
+        }
+    }
+}
+
+/// An entry of a line's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// When, by the leader's clock.
+    pub at: UnixMs,
+    /// Who.
+    pub actor: Actor,
+    /// The line that it was meant for.
+    pub line: LineId,
+    /// The request, if its caller may repeat it.
+    pub request: Option<request::Key>,
+    /// What.
+    pub command: Command,
+}

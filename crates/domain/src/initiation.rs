@@ -1,0 +1,341 @@
+//! Initiation: the first set-up of password and OTP channel, one atomic change (R30, R31).
+//!
+//! The mailed code alone never initiates: a card's proof or the half that an administrator holds
+//! goes with it (S24).
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::Account;
+use crate::apply::{Context, Effect};
+use crate::audit::{Event, Kind};
+use crate::calendar;
+use crate::change::{self, PROCEDURES_MAX, Procedure};
+use crate::factor::{CodeProof, NewChannel, Otp, Sealed, Verdict};
+use crate::id::{AccountId, CardNumber, FrontEndId, ProcedureId};
+use crate::login::{self, Subject};
+use crate::outcome::{Answer, Rejection};
+use crate::state::State;
+use crate::table::{Expires, Record};
+use crate::time::UnixMs;
+
+/// Wrong activation codes that an activation takes.
+pub const TRIES_MAX: u8 = 5;
+/// The window in which activations are counted.
+pub const HOUR_MS: u64 = 3_600_000;
+
+/// The codes that an account can be initiated with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// Whose.
+    pub account: AccountId,
+    /// The sealed code that was mailed, if one was.
+    pub mailed: Option<Sealed>,
+    /// When it ends.
+    pub mailed_ends: UnixMs,
+    /// The sealed half that an administrator passes on, if one was issued.
+    pub issued: Option<Sealed>,
+    /// When it ends.
+    pub issued_ends: UnixMs,
+    /// Wrong codes so far.
+    pub tries: u8,
+    /// Codes mailed in this hour.
+    pub mailed_count: u32,
+    /// When the hour began.
+    pub hour_began: UnixMs,
+}
+
+impl Record for Activation {
+    type Key = AccountId;
+    const TABLE: &'static str = "activation";
+    fn key(&self) -> AccountId {
+        self.account.clone()
+    }
+}
+
+impl Expires for Activation {
+    fn expires(&self) -> UnixMs {
+        self.mailed_ends
+            .max(self.issued_ends)
+            .max(self.hour_began.plus(HOUR_MS))
+    }
+}
+
+impl Activation {
+    pub(crate) fn new(account: AccountId, now: UnixMs) -> Self {
+        Self {
+            account,
+            mailed: None,
+            mailed_ends: now,
+            issued: None,
+            issued_ends: now,
+            tries: 0,
+            mailed_count: 0,
+            hour_began: now,
+        }
+    }
+
+    /// The mailed code, if it still counts.
+    #[must_use]
+    pub fn mailed(&self, now: UnixMs) -> Option<&Sealed> {
+        self.mailed
+            .as_ref()
+            .filter(|_| now < self.mailed_ends && self.tries < TRIES_MAX)
+    }
+
+    /// The administrator's half, if it still counts.
+    #[must_use]
+    pub fn issued(&self, now: UnixMs) -> Option<&Sealed> {
+        self.issued
+            .as_ref()
+            .filter(|_| now < self.issued_ends && self.tries < TRIES_MAX)
+    }
+}
+
+/// What goes with the mailed code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecondProof {
+    /// The card's password.
+    CardPassword(Verdict),
+    /// The card's signature; none when it did not hold.
+    CardSignature(Option<CardNumber>),
+    /// The half that an administrator issued.
+    IssuedHalf {
+        /// Whether it is that half.
+        matched: bool,
+    },
+}
+
+/// What is asked about initiations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Asks for a code by e-mail.
+    Request {
+        /// For whom.
+        subject: Subject,
+        /// The sealed code to send, if the account has an address.
+        code: Option<Sealed>,
+    },
+    /// Shows the codes, and names the channel.
+    Begin {
+        /// The id of what is begun.
+        procedure: ProcedureId,
+        /// For whom.
+        subject: Subject,
+        /// Whether the mailed code is right.
+        code_matched: bool,
+        /// What goes with it.
+        second: SecondProof,
+        /// The channel to set up.
+        channel: NewChannel,
+    },
+    /// Shows a code of the channel, and sets password and channel.
+    Confirm {
+        /// What was begun.
+        procedure: ProcedureId,
+        /// The edge's verdict on the channel's code.
+        proof: CodeProof,
+        /// The sealed verifier of the new password.
+        password: Sealed,
+    },
+}
+
+impl Command {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Request { .. } => Kind::ActivationRequested,
+            Self::Begin { .. } => Kind::InitiationBegun,
+            Self::Confirm { .. } => Kind::Initiated,
+        }
+    }
+}
+
+pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
+    let front_end = match may_initiate(state, context) {
+        Ok(front_end) => front_end.clone(),
+        Err(rejection) => return Effect::rejected(rejection, Event::new(command.kind())),
+    };
+    match command {
+        Command::Request { subject, code } => request(state, context, subject, code.as_ref()),
+        Command::Begin {
+            procedure,
+            subject,
+            code_matched,
+            second,
+            channel,
+        } => {
+            let opened = Procedure {
+                id: *procedure,
+                account: match subject {
+                    Subject::Known(id) => id.clone(),
+                    Subject::Unknown(_) => {
+                        let event = login::event_about(state, Kind::InitiationBegun, subject);
+                        return Effect::failed(Answer::CredentialsRejected, event);
+                    }
+                },
+                front_end,
+                tries: 0,
+                ends_at: context.now.plus(state.policy.code_life_ms),
+                kind: change::Kind::Initiation {
+                    channel: channel.clone(),
+                },
+            };
+            begin(state, context, opened, *code_matched, second)
+        }
+        Command::Confirm {
+            procedure,
+            proof,
+            password,
+        } => confirm(state, context, &front_end, procedure, *proof, password),
+    }
+}
+
+fn may_initiate<'a>(state: &State, context: &Context<'a>) -> Result<&'a FrontEndId, Rejection> {
+    let front_end = login::front_end(context)?;
+    match state.open_session(context.now)?.session.initiation {
+        calendar::Initiation::Allow => Ok(front_end),
+        calendar::Initiation::Deny => Err(Rejection::InitiationDenied),
+    }
+}
+
+/// Notes a code for an account that can be set up. The answer is the same for everyone (R8).
+fn request(
+    state: &mut State,
+    context: &Context<'_>,
+    subject: &Subject,
+    code: Option<&Sealed>,
+) -> Effect {
+    let event = login::event_about(state, Kind::ActivationRequested, subject);
+    let now = context.now;
+    let account = subject
+        .account()
+        .and_then(|id| state.account(id))
+        .filter(|account| login::may_log_in(state, account))
+        .filter(|account| account.otp.is_none() && account.email.is_some());
+    let mut send_code = false;
+    if let (Some(account), Some(code)) = (account, code) {
+        let mut activation = state
+            .activation(&account.id, now)
+            .cloned()
+            .unwrap_or_else(|| Activation::new(account.id.clone(), now));
+        if now.since(activation.hour_began) >= HOUR_MS {
+            activation.hour_began = now;
+            activation.mailed_count = 0;
+        }
+        if activation.mailed_count < state.policy.activations_an_hour {
+            activation.mailed = Some(code.clone());
+            activation.mailed_ends = now.plus(state.policy.activation_life_ms);
+            activation.mailed_count = activation.mailed_count.saturating_add(1);
+            activation.tries = 0;
+            state.short.activations.set(activation);
+            send_code = true;
+        }
+    }
+    Effect::done(Answer::ActivationNoted { send_code }, event)
+}
+
+fn begin(
+    state: &mut State,
+    context: &Context<'_>,
+    procedure: Procedure,
+    code_matched: bool,
+    second: &SecondProof,
+) -> Effect {
+    let now = context.now;
+    let subject = Subject::Known(procedure.account.clone());
+    let event = login::event_about(state, Kind::InitiationBegun, &subject);
+    if state.short.procedures.len() >= PROCEDURES_MAX {
+        return Effect::rejected(Rejection::TooMany, event);
+    }
+    let account = state
+        .account(&procedure.account)
+        .filter(|account| login::may_log_in(state, account) && account.otp.is_none())
+        .cloned();
+    let activation = state.activation(&procedure.account, now).cloned();
+    let (Some(mut account), Some(mut activation)) = (account, activation) else {
+        return Effect::failed(Answer::CredentialsRejected, event);
+    };
+    let code_right = code_matched && activation.mailed(now).is_some();
+    let second_right = match second {
+        SecondProof::CardPassword(verdict) => card_password(&mut account, *verdict, now),
+        SecondProof::CardSignature(number) => account
+            .card
+            .as_ref()
+            .is_some_and(|card| number.as_ref() == Some(&card.number)),
+        // Who has a card proves it: the half by voice is for those who have none.
+        SecondProof::IssuedHalf { matched } => {
+            *matched && activation.issued(now).is_some() && account.card.is_none()
+        }
+    };
+    if !(code_right && second_right) {
+        activation.tries = activation.tries.saturating_add(1);
+        state.short.activations.set(activation);
+        state.put_account(account);
+        return Effect::failed(Answer::CredentialsRejected, event);
+    }
+    let ends_at = procedure.ends_at;
+    state.short.activations.remove(&procedure.account);
+    state.short.procedures.set(procedure);
+    Effect::done(Answer::ProcedureOpened { ends_at }, event).with_secret()
+}
+
+/// Whether the card's password is right; a failure is counted.
+fn card_password(account: &mut Account, verdict: Verdict, now: UnixMs) -> bool {
+    let Some(card) = &mut account.card else {
+        return false;
+    };
+    let attempts = &mut card.password.attempts;
+    if attempts.locked() || attempts.wait_until(None, now).is_some() {
+        return false;
+    }
+    let right = verdict.fits(&card.password);
+    if !right {
+        card.password.attempts.fail(None, now);
+    }
+    right
+}
+
+/// Sets password and channel at once, after a code proved the channel.
+fn confirm(
+    state: &mut State,
+    context: &Context<'_>,
+    front_end: &FrontEndId,
+    id: &ProcedureId,
+    proof: CodeProof,
+    password: &Sealed,
+) -> Effect {
+    let event = Event::new(Kind::Initiated);
+    let (procedure, channel) = match change::own(state, context, front_end, id) {
+        Some(procedure) => match &procedure.kind {
+            change::Kind::Initiation { channel } => (procedure.clone(), channel.clone()),
+            change::Kind::StepUp { .. } | change::Kind::Replacement { .. } => {
+                return Effect::rejected(Rejection::ProcedureEnded, event);
+            }
+        },
+        None => return Effect::rejected(Rejection::ProcedureEnded, event),
+    };
+    let account = state
+        .account(&procedure.account)
+        .filter(|account| login::may_log_in(state, account) && account.otp.is_none())
+        .cloned();
+    let Some(mut account) = account else {
+        return Effect::rejected(Rejection::ProcedureEnded, event);
+    };
+    let event = Event::of(Kind::Initiated, &account).by(&account.id);
+    let Some(channel) = channel.confirmed(proof, state.header.totp_floor) else {
+        change::count_failure(state, procedure);
+        return Effect::failed(Answer::CredentialsRejected, event);
+    };
+    state.short.procedures.remove(id);
+    let event = event.detail(format!("{:?}", channel.kind()));
+    let password = account.next_password(password.clone());
+    account.otp = Some(Otp {
+        password,
+        channel,
+        failures: 0,
+        initiated_at: context.now,
+        changed_at: context.now,
+    });
+    state.put_account(account);
+    let carry = state.header.line.carry();
+    Effect::done(Answer::Changed { carry }, event)
+}

@@ -1,0 +1,45 @@
+//! What the service knows and how it may change.
+//!
+//! `apply` is arithmetic on settled facts: it reads no clock and no randomness, does no I/O and
+//! cannot fail. Deliberately absent: secrets (they come sealed), sockets, threads, hash maps,
+//! floats.
+
+pub mod account;
+mod apply;
+pub mod attempts;
+pub mod audit;
+pub mod calendar;
+pub mod change;
+pub mod cluster;
+pub mod digest;
+pub mod encoding;
+pub mod envelope;
+pub mod factor;
+pub mod id;
+pub mod initiation;
+pub mod line;
+pub mod login;
+pub mod outcome;
+pub mod planted;
+pub mod policy;
+pub mod portal;
+pub mod request;
+pub mod session;
+pub mod state;
+pub mod table;
+pub mod time;
+pub mod token;
+pub mod totp;
+
+pub use apply::{Applied, apply};
+pub use digest::Digest;
+pub use envelope::{Actor, Command, Envelope};
+pub use factor::Sealed;
+pub use id::{
+    AccountId, BackEndId, CardNumber, CentreName, ClusterId, FrontEndId, LoginId, NodeId,
+    OperatorId, ParticipantId, ProcedureId, RequestId, SessionId,
+};
+pub use line::{Carry, LineId, LineRef, LogId};
+pub use outcome::{Answer, Outcome, Rejection};
+pub use state::{Digests, Row, State};
+pub use time::UnixMs;

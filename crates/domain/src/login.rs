@@ -1,0 +1,604 @@
+//! Logins: from the password to the token (LOGIN.md, "Login").
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::Account;
+use crate::apply::{self, Context, Effect};
+use crate::attempts::Attempts;
+use crate::audit::{Event, Kind};
+use crate::calendar::Purpose;
+use crate::digest::Digest;
+use crate::envelope::Actor;
+use crate::factor::{Channel, CodeProof, Method, Password, Sealed, Verdict};
+use crate::id::{AccountId, CardNumber, FrontEndId, LoginId};
+use crate::outcome::{Answer, Functions, Issued, Rejection};
+use crate::portal::{LandingOption, Portal};
+use crate::session::Plan;
+use crate::state::State;
+use crate::table::{Expires, Record};
+use crate::time::UnixMs;
+use crate::token::{TOKENS_MAX, Token, TokenId};
+
+/// Most logins under way on a line.
+pub const LOGINS_MAX: usize = 200_000;
+/// Wrong one-time passwords that one login takes.
+pub const TRIES_MAX: u8 = 5;
+/// Codes that one login sends, the first included.
+pub const CODES_MAX: u8 = 3;
+/// Most unknown user ids whose failures are counted.
+pub const UNKNOWN_MAX: usize = 50_000;
+/// How long an unknown user id's failures are remembered.
+pub const UNKNOWN_LIFE_MS: u64 = 24 * 3_600_000;
+
+/// Who somebody says to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    /// An account that exists.
+    Known(AccountId),
+    /// A keyed digest of a user id that does not: often a mistyped password, so never in clear.
+    Unknown(Digest),
+}
+
+impl Subject {
+    /// The account, if it exists.
+    #[must_use]
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Self::Known(id) => Some(id),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// A login under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Its id.
+    pub id: LoginId,
+    /// Who.
+    pub subject: Subject,
+    /// What was chosen.
+    pub option: LandingOption,
+    /// The front end; no other may go on with it.
+    pub front_end: FrontEndId,
+    /// The person's address, as the front end states it.
+    pub address: Option<IpAddr>,
+    /// Whether the password was right. Nothing says so before the factor was checked.
+    pub password_right: bool,
+    /// The sealed code that was sent last, if the channel is e-mail.
+    pub code: Option<Sealed>,
+    /// When that code ends.
+    pub code_ends: UnixMs,
+    /// Codes sent.
+    pub codes: u8,
+    /// Wrong codes so far.
+    pub tries: u8,
+    /// What a card must sign, once.
+    #[serde(with = "serde_bytes")]
+    pub nonce: [u8; 16],
+    /// When the login ends.
+    pub ends_at: UnixMs,
+}
+
+impl Record for Login {
+    type Key = LoginId;
+    const TABLE: &'static str = "login";
+    fn key(&self) -> LoginId {
+        self.id
+    }
+}
+
+impl Expires for Login {
+    fn expires(&self) -> UnixMs {
+        self.ends_at
+    }
+}
+
+/// The failures of a user id that does not exist, so that it is throttled like one that does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// The keyed digest of the id.
+    pub id: Digest,
+    /// Its failures.
+    pub attempts: Attempts,
+    /// When they are forgotten.
+    pub ends_at: UnixMs,
+}
+
+impl Record for Unknown {
+    type Key = Digest;
+    const TABLE: &'static str = "unknown";
+    fn key(&self) -> Digest {
+        self.id
+    }
+}
+
+impl Expires for Unknown {
+    fn expires(&self) -> UnixMs {
+        self.ends_at
+    }
+}
+
+/// What is asked about logins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Opens a login, whatever the verdict on the password.
+    Begin {
+        /// The login's id.
+        login: LoginId,
+        /// Who.
+        subject: Subject,
+        /// What was chosen.
+        option: LandingOption,
+        /// The person's address.
+        address: Option<IpAddr>,
+        /// The verdict on the password of the option's method.
+        verdict: Verdict,
+        /// The sealed code that will be sent, if the password is right and the channel e-mail.
+        code: Option<Sealed>,
+        /// What a card must sign.
+        #[serde(with = "serde_bytes")]
+        nonce: [u8; 16],
+    },
+    /// Sends another code.
+    Resend {
+        /// The login.
+        login: LoginId,
+        /// The new sealed code, if one is to be sent.
+        code: Option<Sealed>,
+    },
+    /// Checks the factor and issues the token.
+    Verify {
+        /// The login.
+        login: LoginId,
+        /// What the edge found.
+        proof: Proof,
+        /// The hash of the token to issue.
+        token: TokenId,
+    },
+}
+
+/// What the edge found about the second factor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proof {
+    /// A one-time password.
+    Code(CodeProof),
+    /// A card that signed this login's nonce; none when chain or signature did not hold.
+    Card(Option<CardNumber>),
+    /// Nothing that fits the login.
+    None,
+}
+
+impl Command {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Begin { .. } => Kind::LoginBegun,
+            Self::Resend { .. } => Kind::CodeResent,
+            Self::Verify { .. } => Kind::LoginVerified,
+        }
+    }
+}
+
+pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
+    match command {
+        Command::Begin {
+            login,
+            subject,
+            option,
+            address,
+            verdict,
+            code,
+            nonce,
+        } => {
+            let opened = Login {
+                id: *login,
+                subject: subject.clone(),
+                option: *option,
+                front_end: match front_end(context) {
+                    Ok(front_end) => front_end.clone(),
+                    Err(rejection) => {
+                        return Effect::rejected(rejection, Event::new(Kind::LoginBegun));
+                    }
+                },
+                address: *address,
+                password_right: false,
+                code: None,
+                code_ends: context.now.plus(state.policy.code_life_ms),
+                codes: 0,
+                tries: 0,
+                nonce: *nonce,
+                ends_at: context.now.plus(state.policy.login_life_ms),
+            };
+            begin(state, context, opened, *verdict, code.as_ref())
+        }
+        Command::Resend { login, code } => resend(state, context, login, code.as_ref()),
+        Command::Verify {
+            login,
+            proof,
+            token,
+        } => verify(state, context, login, proof, token),
+    }
+}
+
+/// The front end that asks.
+pub(crate) fn front_end<'a>(context: &Context<'a>) -> Result<&'a FrontEndId, Rejection> {
+    match context.actor {
+        Actor::FrontEnd(id) => Ok(id),
+        Actor::BackEnd(_) | Actor::Operator(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
+    }
+}
+
+/// An event about somebody who says to be `subject`.
+pub(crate) fn event_about(state: &State, kind: Kind, subject: &Subject) -> Event {
+    match subject {
+        Subject::Known(id) => match state.account(id) {
+            Some(account) => Event::of(kind, account).by(id),
+            None => Event::new(kind).by(id),
+        },
+        Subject::Unknown(id) => Event::new(kind).by(apply::shown(id)),
+    }
+}
+
+fn serves(state: &State, front_end: &FrontEndId, portal: Portal) -> bool {
+    state.founding().is_some_and(|founding| {
+        founding
+            .front_ends
+            .iter()
+            .any(|known| known.id == *front_end && known.portals.contains(&portal))
+    })
+}
+
+/// The account's password for the method.
+#[must_use]
+pub fn password_of(account: &Account, method: Method) -> Option<&Password> {
+    match method {
+        Method::Smartcard => account.card.as_ref().map(|card| &card.password),
+        Method::Otp => account.otp.as_ref().map(|otp| &otp.password),
+    }
+}
+
+/// The account's password for the method, to change it.
+pub(crate) fn password_of_mut(account: &mut Account, method: Method) -> Option<&mut Password> {
+    match method {
+        Method::Smartcard => account.card.as_mut().map(|card| &mut card.password),
+        Method::Otp => account.otp.as_mut().map(|otp| &mut otp.password),
+    }
+}
+
+/// Until when somebody must wait before the password of `method` is looked at again.
+///
+/// Unknown user ids wait like known ones, so that waiting tells nothing (S23).
+#[must_use]
+pub fn wait_until(
+    state: &State,
+    subject: &Subject,
+    method: Method,
+    address: Option<IpAddr>,
+    now: UnixMs,
+) -> Option<UnixMs> {
+    let unknown = |id: &Digest| state.unknown(id, now).map(|unknown| &unknown.attempts);
+    let attempts = match subject {
+        Subject::Known(id) => state
+            .account(id)
+            .and_then(|account| password_of(account, method))
+            .map(|password| &password.attempts),
+        Subject::Unknown(id) => unknown(id),
+    };
+    attempts.and_then(|attempts| attempts.wait_until(address, now))
+}
+
+fn begin(
+    state: &mut State,
+    context: &Context<'_>,
+    mut login: Login,
+    verdict: Verdict,
+    code: Option<&Sealed>,
+) -> Effect {
+    let (portal, method) = (login.option.portal(), login.option.method());
+    let event = event_about(state, Kind::LoginBegun, &login.subject).at(portal, method);
+    if !serves(state, &login.front_end, portal) {
+        return Effect::rejected(Rejection::PortalNotRegistered, event);
+    }
+    if let Err(rejection) = state.open_session(context.now) {
+        return Effect::rejected(rejection, event);
+    }
+    if state.short.logins.len() >= LOGINS_MAX {
+        return Effect::rejected(Rejection::TooMany, event);
+    }
+    if let Some(until) = wait_until(state, &login.subject, method, login.address, context.now) {
+        return Effect::rejected(Rejection::RateLimited { until }, event);
+    }
+    login.password_right = check_password(state, context.now, &login, verdict);
+    let mails = login.password_right && mails_codes(state, &login.subject, method);
+    if mails {
+        login.code = code.cloned();
+        login.codes = 1;
+    }
+    let answer = Answer::LoginOpened {
+        ends_at: login.ends_at,
+        send_code: mails && code.is_some(),
+    };
+    let right = login.password_right;
+    state.short.logins.set(login);
+    if right {
+        Effect::done(answer, event)
+    } else {
+        Effect::failed(answer, event)
+    }
+}
+
+/// Whether the password is right; a failure is counted.
+fn check_password(state: &mut State, now: UnixMs, login: &Login, verdict: Verdict) -> bool {
+    let method = login.option.method();
+    match &login.subject {
+        Subject::Known(id) => {
+            let right = state
+                .account(id)
+                .and_then(|account| password_of(account, method))
+                .is_some_and(|password| verdict.fits(password) && !password.attempts.locked());
+            if !right && let Some(mut account) = state.account(id).cloned() {
+                if let Some(password) = password_of_mut(&mut account, method) {
+                    password.attempts.fail(login.address, now);
+                }
+                state.put_account(account);
+            }
+            right
+        }
+        Subject::Unknown(id) => {
+            let mut unknown = state.unknown(id, now).cloned().unwrap_or_else(|| Unknown {
+                id: *id,
+                attempts: Attempts::default(),
+                ends_at: now.plus(UNKNOWN_LIFE_MS),
+            });
+            unknown.attempts.fail(login.address, now);
+            if state.unknown.len() < UNKNOWN_MAX || state.unknown(id, now).is_some() {
+                state.unknown.set(unknown);
+            }
+            false
+        }
+    }
+}
+
+/// Whether a code goes to the person's mailbox at this login.
+fn mails_codes(state: &State, subject: &Subject, method: Method) -> bool {
+    let account = subject.account().and_then(|id| state.account(id));
+    account.is_some_and(|account| {
+        let mailed = account
+            .otp
+            .as_ref()
+            .is_some_and(|otp| otp.channel == Channel::Email && !otp.locked());
+        method == Method::Otp && mailed && account.email.is_some() && may_log_in(state, account)
+    })
+}
+
+/// Whether the account is neither suspended nor held.
+#[must_use]
+pub fn may_log_in(state: &State, account: &Account) -> bool {
+    account.active() && state.holds.get(&account.id).is_none()
+}
+
+fn resend(state: &mut State, context: &Context<'_>, id: &LoginId, code: Option<&Sealed>) -> Effect {
+    let mut login = match own_login(state, context, id) {
+        Ok(login) => login,
+        Err(rejection) => return Effect::rejected(rejection, Event::new(Kind::CodeResent)),
+    };
+    let event = event_about(state, Kind::CodeResent, &login.subject);
+    if login.codes >= CODES_MAX {
+        let until = login.ends_at;
+        return Effect::rejected(Rejection::RateLimited { until }, event);
+    }
+    // The count moves for everybody, so that it tells nothing; failures stay (S11).
+    login.codes = login.codes.saturating_add(1);
+    let mails = login.password_right && mails_codes(state, &login.subject, login.option.method());
+    if mails && code.is_some() {
+        login.code = code.cloned();
+        login.code_ends = context.now.plus(state.policy.code_life_ms);
+    }
+    let answer = Answer::LoginOpened {
+        ends_at: login.ends_at,
+        send_code: mails && code.is_some(),
+    };
+    state.short.logins.set(login);
+    Effect::done(answer, event)
+}
+
+fn own_login(state: &State, context: &Context<'_>, id: &LoginId) -> Result<Login, Rejection> {
+    let front_end = front_end(context)?;
+    state
+        .login(id, context.now)
+        .filter(|login| login.front_end == *front_end)
+        .cloned()
+        .ok_or(Rejection::ProcedureEnded)
+}
+
+fn verify(
+    state: &mut State,
+    context: &Context<'_>,
+    id: &LoginId,
+    proof: &Proof,
+    token: &TokenId,
+) -> Effect {
+    let mut login = match own_login(state, context, id) {
+        Ok(login) => login,
+        Err(rejection) => return Effect::rejected(rejection, Event::new(Kind::LoginVerified)),
+    };
+    let (portal, method) = (login.option.portal(), login.option.method());
+    let event = event_about(state, Kind::LoginVerified, &login.subject).at(portal, method);
+    let plan = match state.open_session(context.now) {
+        Ok(plan) => plan.clone(),
+        Err(rejection) => return Effect::rejected(rejection, event),
+    };
+    if state.short.tokens.live().len() >= TOKENS_MAX {
+        return Effect::rejected(Rejection::TooMany, event);
+    }
+    let account = login
+        .subject
+        .account()
+        .and_then(|id| state.account(id))
+        .cloned();
+    let proved = account.as_ref().is_some_and(|account| {
+        login.password_right
+            && may_log_in(state, account)
+            && factor_proved(state, account, &login, proof, context.now)
+    });
+    let Some(account) = account.as_ref().filter(|_| proved) else {
+        if let Some(account) = account.filter(|_| login.password_right) {
+            count_code_failure(state, account, method);
+        }
+        login.tries = login.tries.saturating_add(1);
+        // A card's nonce counts once, whatever came of it (S36).
+        if login.tries >= TRIES_MAX || method == Method::Smartcard {
+            state.short.logins.remove(id);
+        } else {
+            state.short.logins.set(login);
+        }
+        return Effect::failed(Answer::CredentialsRejected, event);
+    };
+    state.short.logins.remove(id);
+    // Facts of the account are told only now that its factors are proved.
+    if account.class != portal.class() {
+        return Effect::rejected(Rejection::WrongPortal, event);
+    }
+    if plan.session.enrolled_only {
+        return Effect::rejected(Rejection::NotEnrolled, event);
+    }
+    let account = note_success(account.clone(), &login, proof, context.now);
+    state.put_account(account.clone());
+    issue(state, context.now, &account, &login, &plan, token, event)
+}
+
+/// Whether the factor of the login's method is proved.
+fn factor_proved(
+    state: &State,
+    account: &Account,
+    login: &Login,
+    proof: &Proof,
+    now: UnixMs,
+) -> bool {
+    match login.option.method() {
+        Method::Smartcard => account
+            .card
+            .as_ref()
+            .is_some_and(|card| *proof == Proof::Card(Some(card.number.clone()))),
+        Method::Otp => account.otp.as_ref().is_some_and(|otp| {
+            !otp.locked()
+                && match proof {
+                    Proof::Code(proof) => {
+                        let mailed = login.code.is_some() && now < login.code_ends;
+                        code_proved(&otp.channel, *proof, state.header.totp_floor, mailed)
+                    }
+                    Proof::Card(_) | Proof::None => false,
+                }
+        }),
+    }
+}
+
+/// Whether a one-time password of the channel is proved, and was not accepted before (S5).
+pub(crate) fn code_proved(channel: &Channel, proof: CodeProof, floor: u64, mailed: bool) -> bool {
+    match (channel, proof) {
+        (Channel::Authenticator { last_step, .. }, CodeProof::Step(Some(step))) => {
+            step > *last_step && step > floor
+        }
+        (Channel::Email, CodeProof::Mailed { matched }) => matched && mailed,
+        (Channel::Authenticator { .. }, CodeProof::Step(None) | CodeProof::Mailed { .. })
+        | (Channel::Email, CodeProof::Step(_)) => false,
+    }
+}
+
+/// Notes that the step was accepted.
+pub(crate) fn use_step(channel: &mut Channel, proof: CodeProof) {
+    if let (Channel::Authenticator { last_step, .. }, CodeProof::Step(Some(step))) =
+        (channel, proof)
+    {
+        *last_step = step.max(*last_step);
+    }
+}
+
+/// A one-time password's failure counts only if that login's password was right (S12).
+fn count_code_failure(state: &mut State, mut account: Account, method: Method) {
+    if method == Method::Otp
+        && let Some(otp) = &mut account.otp
+    {
+        otp.failures = otp.failures.saturating_add(1);
+        state.put_account(account);
+    }
+}
+
+fn note_success(mut account: Account, login: &Login, proof: &Proof, now: UnixMs) -> Account {
+    if let Some(password) = password_of_mut(&mut account, login.option.method()) {
+        password.attempts.succeed(login.address, now);
+    }
+    if let (Some(otp), Proof::Code(proof)) = (&mut account.otp, proof) {
+        use_step(&mut otp.channel, *proof);
+        otp.failures = 0;
+    }
+    account.last_login = Some(now);
+    account
+}
+
+fn issue(
+    state: &mut State,
+    now: UnixMs,
+    account: &Account,
+    login: &Login,
+    plan: &Plan,
+    id: &TokenId,
+    event: Event,
+) -> Effect {
+    let session = &plan.session;
+    let (portal, method) = (login.option.portal(), login.option.method());
+    let channel = match method {
+        Method::Otp => account.otp.as_ref().map(|otp| otp.channel.kind()),
+        Method::Smartcard => None,
+    };
+    let ends_at = session.closes.min(now.plus(state.policy.token_life_ms));
+    let functions = match (session.business_functions_open, portal) {
+        (true, _) => Functions::Open,
+        (false, Portal::Ccms) => Functions::NotAvailable,
+        (false, Portal::Dms) => Functions::Completed,
+    };
+    let tests = match session.purpose {
+        Purpose::Business => false,
+        Purpose::ConnectivityTest | Purpose::Drill => true,
+    };
+    state.short.tokens.issue(Token {
+        id: *id,
+        account: account.id.clone(),
+        participant: account.participant.clone(),
+        class: account.class,
+        option: login.option,
+        channel,
+        front_end: login.front_end.clone(),
+        session: session.id.clone(),
+        issued_at: now,
+        ends_at,
+        idle_until: now.plus(state.policy.token_idle_ms),
+    });
+    let mut effect = Effect::done(
+        Answer::TokenIssued(Box::new(Issued {
+            account: account.id.clone(),
+            participant: account.participant.clone(),
+            class: account.class,
+            portal,
+            method,
+            channel,
+            functions,
+            carry: state.header.line.carry(),
+            initiation_required: account.otp.is_none(),
+            ends_at,
+            session: session.id.clone(),
+        })),
+        event,
+    )
+    .with_secret();
+    if tests {
+        let completed = Event::of(Kind::ConnectivityCompleted, account)
+            .by(&account.id)
+            .at(portal, method);
+        effect.events.push(completed);
+    }
+    effect.token = Some(*id);
+    effect
+}

@@ -1,0 +1,44 @@
+//! Planted faults: switches that a test turns on to show that it would see the fault. They exist
+//! in builds with the feature `planted-faults` alone; elsewhere `is` is a constant.
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fault {
+    /// The floor under TOTP steps is not raised when the line changes.
+    NoTotpFloor = 1,
+    /// A command of the branch is applied to the main line.
+    LeakFromBranch = 2,
+    /// Rollover leaves the branch's accounts in place.
+    SkipDiscard = 3,
+    /// A node starts the branch before it has applied the boundary.
+    SkipBoundaryWait = 4,
+    /// A snapshot and the log before the boundary are dropped while the genesis is not durable.
+    SkipGenesisPin = 5,
+}
+
+#[cfg(feature = "planted-faults")]
+static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// Turns a fault on for this process; none turns it off.
+#[cfg(feature = "planted-faults")]
+pub fn plant(fault: Option<Fault>) {
+    PLANTED.store(
+        fault.map_or(0, |fault| fault as u8),
+        std::sync::atomic::Ordering::SeqCst,
+    );
+}
+
+/// Whether the fault is on.
+#[must_use]
+#[cfg(feature = "planted-faults")]
+pub fn is(fault: Fault) -> bool {
+    PLANTED.load(std::sync::atomic::Ordering::SeqCst) == fault as u8
+}
+
+/// Whether the fault is on: never, in this build.
+#[must_use]
+#[cfg(not(feature = "planted-faults"))]
+pub const fn is(_fault: Fault) -> bool {
+    false
+}

@@ -1,0 +1,121 @@
+//! Policy: the numbers and choices that operators set. Times are milliseconds of state time.
+
+use serde::{Deserialize, Serialize};
+
+const SECOND_MS: u64 = 1_000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+
+/// Longest overall life of a token that policy may set (S31).
+pub const TOKEN_LIFE_MS_MAX: u64 = 24 * HOUR_MS;
+/// Longest idle life of a token that policy may set (S31).
+pub const TOKEN_IDLE_MS_MAX: u64 = HOUR_MS;
+/// Longest life of an e-mailed code that policy may set (S10).
+pub const CODE_LIFE_MS_MAX: u64 = 10 * MINUTE_MS;
+
+/// What operators set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// A token's overall life, if the session does not end sooner.
+    pub token_life_ms: u64,
+    /// A token's life without activity.
+    pub token_idle_ms: u64,
+    /// How long an opened login waits for its factor.
+    pub login_life_ms: u64,
+    /// How long an e-mailed code counts.
+    pub code_life_ms: u64,
+    /// How long an activation code counts.
+    pub activation_life_ms: u64,
+    /// How long a step-up counts, once.
+    pub step_up_life_ms: u64,
+    /// Most activation codes that an account can be sent in an hour.
+    pub activations_an_hour: u32,
+    /// How far ahead of the line's clock an envelope may be, without `AdvanceClock` before it.
+    pub clock_jump_ms: u64,
+    /// How far clocks of nodes may be apart.
+    pub clock_skew_ms: u64,
+    /// How long a request's record lives.
+    pub request_life_ms: u64,
+    /// How long before the next business day's opening the leader rolls over by itself.
+    pub rollover_lead_ms: u64,
+    /// How many operators approve a sensitive act (S34).
+    pub approvals: u32,
+    /// Whom a person asks (R11).
+    pub support_contact: String,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            token_life_ms: 12 * HOUR_MS,
+            token_idle_ms: 15 * MINUTE_MS,
+            login_life_ms: 5 * MINUTE_MS,
+            code_life_ms: 10 * MINUTE_MS,
+            activation_life_ms: 30 * MINUTE_MS,
+            step_up_life_ms: 5 * MINUTE_MS,
+            activations_an_hour: 3,
+            clock_jump_ms: 10 * MINUTE_MS,
+            clock_skew_ms: 2 * SECOND_MS,
+            request_life_ms: 10 * MINUTE_MS,
+            rollover_lead_ms: HOUR_MS,
+            approvals: 2,
+            support_contact: "your administrator, or the hotline of the clearing house".into(),
+        }
+    }
+}
+
+impl Policy {
+    /// What is wrong with these values; nothing when they may be set.
+    #[must_use]
+    pub fn problems(&self) -> Vec<&'static str> {
+        let mut problems = Vec::new();
+        let mut check = |holds: bool, problem| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        check(
+            (1..=TOKEN_LIFE_MS_MAX).contains(&self.token_life_ms),
+            "token_life_ms must be from 1 to 24 hours' worth",
+        );
+        check(
+            (1..=TOKEN_IDLE_MS_MAX).contains(&self.token_idle_ms),
+            "token_idle_ms must be from 1 to an hour's worth",
+        );
+        check(
+            (1..=CODE_LIFE_MS_MAX).contains(&self.code_life_ms),
+            "code_life_ms must be from 1 to 10 minutes' worth",
+        );
+        check(
+            (1..=HOUR_MS).contains(&self.login_life_ms)
+                && (1..=HOUR_MS).contains(&self.step_up_life_ms),
+            "login_life_ms and step_up_life_ms must be from 1 to an hour's worth",
+        );
+        check(
+            (1..=24 * HOUR_MS).contains(&self.activation_life_ms),
+            "activation_life_ms must be from 1 to a day's worth",
+        );
+        check(
+            (MINUTE_MS..=24 * HOUR_MS).contains(&self.clock_jump_ms),
+            "clock_jump_ms must be from a minute's to a day's worth",
+        );
+        check(
+            self.clock_skew_ms <= MINUTE_MS,
+            "clock_skew_ms must be at most a minute's worth",
+        );
+        check(
+            (MINUTE_MS..=24 * HOUR_MS).contains(&self.request_life_ms),
+            "request_life_ms must be from a minute's to a day's worth",
+        );
+        check(
+            (1..=8).contains(&self.approvals),
+            "approvals must be from 1 to 8",
+        );
+        check(
+            !self.support_contact.is_empty() && self.support_contact.len() <= 256,
+            "support_contact must have 1 to 256 bytes",
+        );
+        problems
+    }
+}

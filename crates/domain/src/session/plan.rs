@@ -1,0 +1,652 @@
+//! How plans move.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Act, Approvals, Boundary, Command, Evidence, Hold, MUST_REPEAT_MAX, MustRepeat, PLANS_MAX,
+    Phase, Plan, REASON_BYTES_MAX, Reply, Sealing,
+};
+use crate::apply::{Context, Effect};
+use crate::audit::{Event, Repeat};
+use crate::calendar;
+use crate::digest::Digest;
+use crate::envelope::Actor;
+use crate::id::{AccountId, CentreName, NodeId, SessionId};
+use crate::line::{self, LineId};
+use crate::outcome::{Answer, Rejection};
+use crate::state::State;
+use crate::time::UnixMs;
+
+pub(crate) fn apply(
+    state: &mut State,
+    line: &LineId,
+    context: &Context<'_>,
+    command: &Command,
+) -> Effect {
+    let event = Event::new(command.kind());
+    let result = on_its_line(line, command).and_then(|()| match command {
+        Command::Approve { act, plan } => approve(state, context, act, *plan),
+        Command::Open { session } => open(state, context, session),
+        Command::ConfirmOpen {
+            session,
+            digest,
+            verified,
+        } => confirm_open(state, context, session, *digest, verified),
+        Command::BranchStart { session, genesis } => {
+            branch_start(state, context, session, *genesis)
+        }
+        Command::Start { session } => start(state, context, session),
+        Command::Close { session } => close(state, context, session),
+        Command::RollOver {
+            session,
+            evidence,
+            replies,
+            gap_accepted,
+        } => roll_over(
+            state,
+            context,
+            session,
+            evidence,
+            replies,
+            gap_accepted.as_ref(),
+        ),
+        Command::Abandon {
+            session,
+            refused,
+            reason,
+        } => abandon(state, context, session, refused, reason),
+        Command::AnswerHolds { session, replies } => answer_holds(state, context, session, replies),
+    });
+    let event = event.detail(command.session().to_string());
+    match result {
+        Ok(answer) => Effect::done(answer, event),
+        Err(rejection) => Effect::rejected(rejection, event),
+    }
+}
+
+impl Command {
+    fn session(&self) -> &SessionId {
+        match self {
+            Self::Approve {
+                act: Act::Open(session) | Act::Abandon(session),
+                ..
+            }
+            | Self::Open { session }
+            | Self::ConfirmOpen { session, .. }
+            | Self::BranchStart { session, .. }
+            | Self::Start { session }
+            | Self::Close { session }
+            | Self::RollOver { session, .. }
+            | Self::Abandon { session, .. }
+            | Self::AnswerHolds { session, .. } => session,
+        }
+    }
+}
+
+type Moved = Result<Answer, Rejection>;
+
+/// A branch takes its own start, service and close, and nothing else of plans.
+fn on_its_line(line: &LineId, command: &Command) -> Result<(), Rejection> {
+    match (line, command) {
+        (_, Command::Start { .. } | Command::Close { .. })
+        | (LineId::Branch { .. }, Command::BranchStart { .. }) => Ok(()),
+        (LineId::Main, Command::BranchStart { .. }) => Err(Rejection::BranchOnly),
+        (LineId::Main, _) => Ok(()),
+        (LineId::Branch { .. }, _) => Err(Rejection::MainLineOnly),
+    }
+}
+
+fn primary(state: &State) -> Result<&CentreName, Rejection> {
+    state
+        .founding()
+        .map(|founding| &founding.primary.name)
+        .ok_or(Rejection::NotFounded)
+}
+
+fn planned(state: &State, session: &SessionId) -> Result<calendar::Session, Rejection> {
+    state
+        .calendar
+        .session(session, primary(state)?)
+        .ok_or(Rejection::NoSuchSession)
+}
+
+fn plan_of<'a>(state: &'a State, session: &SessionId) -> Result<&'a Plan, Rejection> {
+    state.plan(session).ok_or(Rejection::NoSuchSession)
+}
+
+fn need(plan: &Plan, phases: &[Phase]) -> Result<(), Rejection> {
+    if phases.contains(&plan.phase) {
+        Ok(())
+    } else {
+        Err(Rejection::WrongPhase { phase: plan.phase })
+    }
+}
+
+fn moved(session: &SessionId, phase: Phase) -> Moved {
+    Ok(Answer::Plan {
+        session: session.clone(),
+        phase,
+    })
+}
+
+fn operator<'a>(context: &Context<'a>) -> Result<&'a crate::id::OperatorId, Rejection> {
+    match context.actor {
+        Actor::Operator(id) => Ok(id),
+        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
+    }
+}
+
+fn operator_or_node(context: &Context<'_>) -> Result<(), Rejection> {
+    match context.actor {
+        Actor::Operator(_) | Actor::Node(_) => Ok(()),
+        Actor::FrontEnd(_) | Actor::BackEnd(_) => Err(Rejection::NotAllowed),
+    }
+}
+
+fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) -> Moved {
+    let operator = operator(context)?;
+    let session = match act {
+        Act::Open(session) => planned(state, session)?,
+        Act::Abandon(session) => plan_of(state, session)?.session.clone(),
+    };
+    if Plan::digest_of(&session) != digest {
+        return Err(Rejection::PlanDiffers);
+    }
+    // Approvals of a plan that has changed since count no longer.
+    let mut approvals = state
+        .approvals
+        .get(act)
+        .filter(|approvals| approvals.plan == digest)
+        .cloned()
+        .unwrap_or_else(|| Approvals {
+            act: act.clone(),
+            plan: digest,
+            by: BTreeMap::new(),
+        });
+    approvals.by.entry(operator.clone()).or_insert(context.now);
+    let have = u32::try_from(approvals.by.len()).unwrap_or(u32::MAX);
+    state.approvals.set(approvals);
+    Ok(Answer::Approved {
+        have,
+        need: state.policy.approvals,
+    })
+}
+
+/// Uses up the approvals of the act on this very plan.
+fn approved(
+    state: &State,
+    act: &Act,
+    session: &calendar::Session,
+) -> Result<Vec<crate::id::OperatorId>, Rejection> {
+    let by: Vec<_> = state
+        .approvals
+        .get(act)
+        .filter(|approvals| approvals.plan == Plan::digest_of(session))
+        .map(|approvals| approvals.by.keys().cloned().collect())
+        .unwrap_or_default();
+    let have = u32::try_from(by.len()).unwrap_or(u32::MAX);
+    let need = state.policy.approvals;
+    if have < need {
+        return Err(Rejection::NotApproved { have, need });
+    }
+    Ok(by)
+}
+
+/// Opens a session at the secondary: this entry is the boundary.
+fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
+    operator(context)?;
+    if let Some(plan) = state.plan(id) {
+        return Err(match plan.phase {
+            Phase::Opening | Phase::Open => Rejection::AlreadySo,
+            Phase::Closed | Phase::RolledOver | Phase::Abandoned => {
+                Rejection::WrongPhase { phase: plan.phase }
+            }
+        });
+    }
+    let session = planned(state, id)?;
+    let primary = primary(state)?.clone();
+    if session.centre == primary {
+        return Err(Rejection::NotAtSecondary);
+    }
+    if let Some(pending) = &state.header.fence {
+        return Err(Rejection::RolloverPending {
+            session: pending.clone(),
+        });
+    }
+    if let Some(open) = &state.header.current {
+        return Err(Rejection::EarlierSessionOpen {
+            session: open.clone(),
+        });
+    }
+    // A session that the timetable says is on, or yet to come before this one, has not closed.
+    let earlier = state.calendar.previous_session(session.opens, &primary);
+    if let Some(earlier) = earlier.filter(|earlier| !has_closed(state, earlier, context.now)) {
+        return Err(Rejection::EarlierSessionOpen {
+            session: earlier.id,
+        });
+    }
+    if session.closes <= context.now {
+        return Err(Rejection::OutsideSession {
+            opens: session.opens,
+            closes: session.closes,
+        });
+    }
+    let act = Act::Open(id.clone());
+    let approved_by = approved(state, &act, &session)?;
+    state.approvals.remove(&act);
+    make_room(state);
+    state.plans.set(Plan {
+        session,
+        phase: Phase::Opening,
+        opened_at: context.now,
+        started_at: None,
+        closed_at: None,
+        approved_by,
+        boundary: Some(Boundary {
+            at: context.at,
+            epoch: state.header.epoch,
+            digest: None,
+        }),
+        sealed: None,
+    });
+    state.header.fence = Some(id.clone());
+    state.header.line_since = context.now;
+    line::end_short_lived(state, context.now);
+    moved(id, Phase::Opening)
+}
+
+fn has_closed(state: &State, session: &calendar::Session, now: UnixMs) -> bool {
+    match state.plan(&session.id).map(|plan| plan.phase) {
+        Some(Phase::Closed | Phase::RolledOver | Phase::Abandoned) => true,
+        Some(Phase::Opening | Phase::Open) => false,
+        None => session.closes <= now,
+    }
+}
+
+/// Finished plans beyond the limit go, the oldest first.
+fn make_room(state: &mut State) {
+    while state.plans.len() >= PLANS_MAX {
+        let oldest = state
+            .plans
+            .iter()
+            .filter(|plan| match plan.phase {
+                Phase::Closed => plan.boundary.is_none(),
+                Phase::RolledOver | Phase::Abandoned => true,
+                Phase::Opening | Phase::Open => false,
+            })
+            .min_by_key(|plan| plan.opened_at)
+            .map(|plan| plan.session.id.clone());
+        let Some(oldest) = oldest else { return };
+        state.plans.remove(&oldest);
+    }
+}
+
+fn confirm_open(
+    state: &mut State,
+    context: &Context<'_>,
+    id: &SessionId,
+    digest: Digest,
+    verified: &[NodeId],
+) -> Moved {
+    operator_or_node(context)?;
+    let mut plan = plan_of(state, id)?.clone();
+    if plan.phase == Phase::Open {
+        return Err(Rejection::AlreadySo);
+    }
+    need(&plan, &[Phase::Opening])?;
+    if !is_majority(state, &plan.session.centre, verified) {
+        return Err(Rejection::EvidenceDiffers);
+    }
+    plan.phase = Phase::Open;
+    if let Some(boundary) = &mut plan.boundary {
+        boundary.digest = Some(digest);
+    }
+    state.plans.set(plan);
+    moved(id, Phase::Open)
+}
+
+/// Whether these are at least a majority of the centre's nodes.
+fn is_majority(state: &State, centre: &CentreName, nodes: &[NodeId]) -> bool {
+    let Some(centre) = state
+        .founding()
+        .and_then(|founding| founding.centre(centre))
+    else {
+        return false;
+    };
+    let named: BTreeSet<NodeId> = nodes.iter().copied().collect();
+    let known = centre.nodes.iter().filter(|node| named.contains(&node.id));
+    known.count() > centre.nodes.len() / 2
+}
+
+fn branch_start(
+    state: &mut State,
+    context: &Context<'_>,
+    id: &SessionId,
+    genesis: Digest,
+) -> Moved {
+    operator_or_node(context)?;
+    if state.header.line != LineId::Main || state.header.fence.as_ref() != Some(id) {
+        return Err(Rejection::AlreadySo);
+    }
+    line::start_branch(state, id.clone(), genesis);
+    state.header.line_since = context.now;
+    moved(id, Phase::Opening)
+}
+
+/// The session begins to serve on this line.
+fn start(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
+    operator_or_node(context)?;
+    let now = context.now;
+    if let Some(current) = &state.header.current {
+        return Err(if current == id {
+            Rejection::AlreadySo
+        } else {
+            Rejection::EarlierSessionOpen {
+                session: current.clone(),
+            }
+        });
+    }
+    if let Some(pending) = &state.header.fence {
+        return Err(Rejection::RolloverPending {
+            session: pending.clone(),
+        });
+    }
+    let on_branch = matches!(state.header.line, LineId::Branch { .. });
+    let known = state.plan(id).cloned();
+    let mut plan = match (known, on_branch) {
+        (Some(plan), true) => plan,
+        (Some(plan), false) => return Err(Rejection::WrongPhase { phase: plan.phase }),
+        (None, true) => return Err(Rejection::NoSuchSession),
+        (None, false) => new_primary_plan(state, context, id)?,
+    };
+    need(&plan, &[Phase::Opening, Phase::Open])?;
+    if !plan.session.holds(now) {
+        return Err(Rejection::OutsideSession {
+            opens: plan.session.opens,
+            closes: plan.session.closes,
+        });
+    }
+    plan.phase = Phase::Open;
+    plan.started_at = Some(now);
+    if !on_branch {
+        state.header.business_day = Some(plan.session.day);
+        make_room(state);
+    }
+    state.plans.set(plan);
+    state.header.current = Some(id.clone());
+    moved(id, Phase::Open)
+}
+
+fn new_primary_plan(
+    state: &State,
+    context: &Context<'_>,
+    id: &SessionId,
+) -> Result<Plan, Rejection> {
+    let session = planned(state, id)?;
+    if session.centre != *primary(state)? {
+        return Err(Rejection::CentreNotServing {
+            serving: session.centre,
+        });
+    }
+    Ok(Plan {
+        session,
+        phase: Phase::Opening,
+        opened_at: context.now,
+        started_at: None,
+        closed_at: None,
+        approved_by: Vec::new(),
+        boundary: None,
+        sealed: None,
+    })
+}
+
+fn close(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
+    operator_or_node(context)?;
+    let mut plan = plan_of(state, id)?.clone();
+    if plan.phase == Phase::Closed {
+        return Err(Rejection::AlreadySo);
+    }
+    need(&plan, &[Phase::Opening, Phase::Open])?;
+    plan.phase = Phase::Closed;
+    plan.closed_at = Some(context.now);
+    state.plans.set(plan);
+    if state.header.current.as_ref() == Some(id) {
+        state.header.current = None;
+    }
+    line::end_short_lived(state, context.now);
+    // A branch's close is its last entry: the evidence is taken here.
+    state.header.ended = matches!(state.header.line, LineId::Branch { .. });
+    moved(id, Phase::Closed)
+}
+
+fn roll_over(
+    state: &mut State,
+    context: &Context<'_>,
+    id: &SessionId,
+    evidence: &Evidence,
+    replies: &BTreeMap<u64, Reply>,
+    gap_accepted: Option<&String>,
+) -> Moved {
+    operator_or_node(context)?;
+    let plan = plan_of(state, id)?.clone();
+    if plan.phase == Phase::RolledOver {
+        return Err(Rejection::AlreadySo);
+    }
+    need(&plan, &[Phase::Closed])?;
+    let fits = plan.boundary.as_ref().is_some_and(|boundary| {
+        boundary.at == evidence.boundary
+            && boundary
+                .digest
+                .is_none_or(|known| known == evidence.genesis)
+    });
+    if !fits || evidence.session != *id || evidence.must_repeat.len() > MUST_REPEAT_MAX {
+        return Err(Rejection::EvidenceDiffers);
+    }
+    let held = check_replies(
+        state,
+        context,
+        plan.opened_at,
+        &evidence.must_repeat,
+        replies,
+    )?;
+    for item in evidence
+        .must_repeat
+        .iter()
+        .filter(|item| held.contains(&item.sequence))
+    {
+        hold(state, id, &item.account, item.sequence);
+    }
+    let latest = evidence.closed_at;
+    let sealing = Sealing {
+        evidence: Some(evidence.clone()),
+        replies: replies.clone(),
+        held,
+        at: context.now,
+        log: context.at,
+        gap_accepted: gap_accepted.cloned(),
+    };
+    end_plan(state, context, plan, Phase::RolledOver, sealing, latest);
+    moved(id, Phase::RolledOver)
+}
+
+/// The items that nobody answered: an operator must answer all, a rollover that runs by itself
+/// holds them.
+fn check_replies(
+    state: &State,
+    context: &Context<'_>,
+    since: UnixMs,
+    items: &[MustRepeat],
+    replies: &BTreeMap<u64, Reply>,
+) -> Result<BTreeSet<u64>, Rejection> {
+    for item in items {
+        match replies.get(&item.sequence) {
+            Some(Reply::Repeated) if !stands(state, since, item) => {
+                return Err(Rejection::NotRepeated {
+                    item: item.sequence,
+                });
+            }
+            Some(Reply::Waived { reason })
+                if reason.is_empty() || reason.len() > REASON_BYTES_MAX =>
+            {
+                return Err(Rejection::Unanswered(vec![item.sequence]));
+            }
+            Some(Reply::Repeated | Reply::Waived { .. }) | None => {}
+        }
+    }
+    let unanswered: BTreeSet<u64> = items
+        .iter()
+        .map(|item| item.sequence)
+        .filter(|item| !replies.contains_key(item))
+        .collect();
+    match context.actor {
+        Actor::Node(_) => Ok(unanswered),
+        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) => {
+            if unanswered.is_empty() {
+                Ok(unanswered)
+            } else {
+                Err(Rejection::Unanswered(unanswered.into_iter().collect()))
+            }
+        }
+    }
+}
+
+/// Whether what the item took away on the branch is taken away on this line too.
+fn stands(state: &State, since: UnixMs, item: &MustRepeat) -> bool {
+    let Some(account) = state.account(&item.account) else {
+        return true;
+    };
+    match item.kind {
+        Repeat::Suspension => !account.active(),
+        Repeat::OtpRevocation | Repeat::ChannelCompromised => account
+            .otp
+            .as_ref()
+            .is_none_or(|otp| otp.initiated_at > since),
+        Repeat::PasswordCompromised => {
+            !account.active()
+                || account
+                    .otp
+                    .as_ref()
+                    .is_none_or(|otp| otp.initiated_at > since)
+        }
+    }
+}
+
+fn hold(state: &mut State, session: &SessionId, account: &AccountId, item: u64) {
+    let mut hold = state.holds.get(account).cloned().unwrap_or_else(|| Hold {
+        account: account.clone(),
+        session: session.clone(),
+        items: BTreeSet::new(),
+    });
+    hold.items.insert(item);
+    state.holds.set(hold);
+}
+
+/// Ends the plan of a secondary session: its fence goes, and the next business day is set.
+fn end_plan(
+    state: &mut State,
+    context: &Context<'_>,
+    mut plan: Plan,
+    phase: Phase,
+    sealing: Sealing,
+    latest: UnixMs,
+) {
+    let day = state.calendar.next_business_day(plan.session.day);
+    plan.phase = phase;
+    plan.closed_at = plan.closed_at.or(Some(context.now));
+    plan.sealed = Some(sealing);
+    state.plans.set(plan);
+    state.header.fence = None;
+    state.header.current = None;
+    state.header.business_day = day.or(state.header.business_day);
+    state.header.line_since = context.now;
+    line::end_short_lived(state, latest);
+}
+
+fn abandon(
+    state: &mut State,
+    context: &Context<'_>,
+    id: &SessionId,
+    refused: &[NodeId],
+    reason: &str,
+) -> Moved {
+    operator(context)?;
+    let plan = plan_of(state, id)?.clone();
+    if plan.phase == Phase::Abandoned {
+        return Err(Rejection::AlreadySo);
+    }
+    if plan.boundary.is_none() {
+        return Err(Rejection::NotAtSecondary);
+    }
+    need(&plan, &[Phase::Opening, Phase::Open, Phase::Closed])?;
+    if reason.is_empty() || reason.len() > REASON_BYTES_MAX {
+        let problem = format!("a reason of 1 to {REASON_BYTES_MAX} bytes is needed");
+        return Err(Rejection::BadValues(vec![problem]));
+    }
+    let ended = plan.session.closes.plus(state.policy.clock_skew_ms);
+    if context.now < ended && !is_majority(state, &plan.session.centre, refused) {
+        return Err(Rejection::OutsideSession {
+            opens: ended,
+            closes: ended,
+        });
+    }
+    let act = Act::Abandon(id.clone());
+    approved(state, &act, &plan.session)?;
+    state.approvals.remove(&act);
+    let sealing = Sealing {
+        evidence: None,
+        replies: BTreeMap::new(),
+        held: BTreeSet::new(),
+        at: context.now,
+        log: context.at,
+        gap_accepted: Some(reason.to_owned()),
+    };
+    end_plan(state, context, plan, Phase::Abandoned, sealing, ended);
+    moved(id, Phase::Abandoned)
+}
+
+fn answer_holds(
+    state: &mut State,
+    context: &Context<'_>,
+    id: &SessionId,
+    replies: &BTreeMap<u64, Reply>,
+) -> Moved {
+    operator(context)?;
+    let mut plan = plan_of(state, id)?.clone();
+    let since = plan.opened_at;
+    let Some(sealing) = plan
+        .sealed
+        .as_mut()
+        .filter(|_| plan.phase == Phase::RolledOver)
+    else {
+        return Err(Rejection::WrongPhase { phase: plan.phase });
+    };
+    let items: Vec<MustRepeat> = sealing
+        .evidence
+        .iter()
+        .flat_map(|evidence| &evidence.must_repeat)
+        .filter(|item| sealing.held.contains(&item.sequence))
+        .filter(|item| replies.contains_key(&item.sequence))
+        .cloned()
+        .collect();
+    if items.is_empty() {
+        return Err(Rejection::AlreadySo);
+    }
+    check_replies(state, context, since, &items, replies)?;
+    for item in &items {
+        sealing.held.remove(&item.sequence);
+        if let Some(reply) = replies.get(&item.sequence) {
+            sealing.replies.insert(item.sequence, reply.clone());
+        }
+        let mut left = false;
+        state.holds.change(&item.account, |hold| {
+            hold.items.remove(&item.sequence);
+            left = !hold.items.is_empty();
+        });
+        if !left {
+            state.holds.remove(&item.account);
+        }
+    }
+    let phase = plan.phase;
+    state.plans.set(plan);
+    moved(id, phase)
+}

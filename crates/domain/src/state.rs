@@ -1,0 +1,527 @@
+//! The state: everything that a line knows, in memory, in persistent maps. A clone is O(1).
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+
+use crate::account::{Account, Participant};
+use crate::audit;
+use crate::calendar::{Calendar, Day};
+use crate::change::Procedure;
+use crate::cluster::Founding;
+use crate::digest::{Digest, SetHash};
+use crate::encoding;
+use crate::id::{AccountId, CardNumber, CentreName, ClusterId, ParticipantId, SessionId};
+use crate::initiation::Activation;
+use crate::line::{LineId, LineRef, LogId};
+use crate::login::{Login, Unknown};
+use crate::outcome::Rejection;
+use crate::policy::Policy;
+use crate::request::{Answered, Requests};
+use crate::session::{Approvals, Hold, Plan};
+use crate::table::{Expiring, Table};
+use crate::time::UnixMs;
+use crate::token::{Endings, Token, Tokens};
+
+/// The rules that this binary applies by; one entry will raise it once all nodes can.
+pub const RULES_VERSION: u32 = 1;
+
+/// The small facts of a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The rules that entries are applied by.
+    pub rules_version: u32,
+    /// The line.
+    pub line: LineId,
+    /// When the line became what it is; request ids that are older may have gone to another.
+    pub line_since: UnixMs,
+    /// The main line's epoch.
+    pub epoch: u64,
+    /// Counts the times that everything short-lived was ended.
+    pub generation: u64,
+    /// No TOTP step at or below it is accepted.
+    pub totp_floor: u64,
+    /// The line's clock: the latest time that an entry carried.
+    pub clock: UnixMs,
+    /// How far the simulated clock is ahead of the machines'.
+    pub clock_offset_ms: i64,
+    /// The last entry that was applied.
+    pub applied: LogId,
+    /// The end of the audit chain.
+    pub audit: audit::Head,
+    /// The secondary session that fences this line.
+    pub fence: Option<SessionId>,
+    /// The session that serves on this line.
+    pub current: Option<SessionId>,
+    /// A branch after its close: nothing more is applied.
+    pub ended: bool,
+    /// The business day.
+    pub business_day: Option<Day>,
+}
+
+/// Everything that counts once or for a short time. It lies outside the account digest, and a
+/// change of lines ends it whole.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Short {
+    pub(crate) tokens: Tokens,
+    pub(crate) logins: Expiring<Login>,
+    pub(crate) activations: Expiring<Activation>,
+    pub(crate) procedures: Expiring<Procedure>,
+}
+
+impl Short {
+    pub(crate) fn end_all(&mut self) {
+        self.tokens.end_all();
+        self.logins = Expiring::default();
+        self.activations = Expiring::default();
+        self.procedures = Expiring::default();
+    }
+}
+
+/// A value that changes seldom, with its digest.
+#[derive(Debug, Clone)]
+pub(crate) struct Held<T> {
+    value: Arc<T>,
+    digest: Digest,
+}
+
+impl<T: Serialize> Held<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            digest: Digest::of("held", &[&encoding::encode(&value)]),
+            value: Arc::new(value),
+        }
+    }
+}
+
+impl<T> std::ops::Deref for Held<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// The two digests of a state (LINES.md, "Digests").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    /// Over participants, accounts and factors.
+    pub account: Digest,
+    /// Over everything but audit records.
+    pub full: Digest,
+}
+
+/// What a line knows.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(crate) header: Header,
+    pub(crate) founding: Option<Held<Founding>>,
+    pub(crate) policy: Held<Policy>,
+    pub(crate) calendar: Held<Calendar>,
+    pub(crate) participants: Table<Participant>,
+    pub(crate) accounts: Table<Account>,
+    pub(crate) by_participant: OrdSet<(ParticipantId, AccountId)>,
+    pub(crate) by_card: OrdMap<CardNumber, AccountId>,
+    pub(crate) plans: Table<Plan>,
+    pub(crate) approvals: Table<Approvals>,
+    pub(crate) holds: Table<Hold>,
+    pub(crate) unknown: Expiring<Unknown>,
+    pub(crate) requests: Requests,
+    pub(crate) short: Short,
+}
+
+/// A piece of a state, as snapshots and genesis files hold it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Row {
+    /// The small facts.
+    Header(Header),
+    /// How the cluster was founded.
+    Founding(Box<Founding>),
+    /// The policy.
+    Policy(Policy),
+    /// The calendar.
+    Calendar(Box<Calendar>),
+    /// A firm.
+    Participant(Participant),
+    /// A person.
+    Account(Box<Account>),
+    /// A session's plan.
+    Plan(Box<Plan>),
+    /// The approvals of an act.
+    Approvals(Approvals),
+    /// A held account.
+    Hold(Hold),
+    /// The failures of an unknown user id.
+    Unknown(Unknown),
+    /// A request that was answered.
+    Request(Box<Answered>),
+    /// A live token.
+    Token(Box<Token>),
+    /// The latest endings of tokens.
+    Endings(Endings),
+    /// A login under way.
+    Login(Box<Login>),
+    /// Activation codes.
+    Activation(Box<Activation>),
+    /// A procedure under way.
+    Procedure(Box<Procedure>),
+}
+
+/// The rows are no state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damaged {
+    /// There is no header among them.
+    #[error("the rows hold no header")]
+    NoHeader,
+    /// The rules are newer than this binary.
+    #[error("the state follows rules {found}, this binary knows rules up to {RULES_VERSION}")]
+    NewerRules {
+        /// The rules' version.
+        found: u32,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::unfounded()
+    }
+}
+
+impl State {
+    /// The state of a line without entries.
+    #[must_use]
+    pub fn unfounded() -> Self {
+        Self {
+            header: Header {
+                rules_version: RULES_VERSION,
+                line: LineId::Main,
+                line_since: UnixMs(0),
+                epoch: 1,
+                generation: 0,
+                totp_floor: 0,
+                clock: UnixMs(0),
+                clock_offset_ms: 0,
+                applied: LogId::default(),
+                audit: audit::Head::default(),
+                fence: None,
+                current: None,
+                ended: false,
+                business_day: None,
+            },
+            founding: None,
+            policy: Held::new(Policy::default()),
+            calendar: Held::new(Calendar::default()),
+            participants: Table::default(),
+            accounts: Table::default(),
+            by_participant: OrdSet::new(),
+            by_card: OrdMap::new(),
+            plans: Table::default(),
+            approvals: Table::default(),
+            holds: Table::default(),
+            unknown: Expiring::default(),
+            requests: Requests::default(),
+            short: Short::default(),
+        }
+    }
+
+    /// The small facts.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// How the cluster was founded; none before its first entry.
+    #[must_use]
+    pub fn founding(&self) -> Option<&Founding> {
+        self.founding.as_deref()
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The calendar.
+    #[must_use]
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    /// The firm.
+    #[must_use]
+    pub fn participant(&self, id: &ParticipantId) -> Option<&Participant> {
+        self.participants.get(id)
+    }
+
+    /// All firms.
+    pub fn participants(&self) -> impl Iterator<Item = &Participant> {
+        self.participants.iter()
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self, id: &AccountId) -> Option<&Account> {
+        self.accounts.get(id)
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.iter()
+    }
+
+    /// How many accounts there are.
+    #[must_use]
+    pub fn accounts_count(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// The firm's accounts, from the id `from` on.
+    pub fn accounts_of<'a>(
+        &'a self,
+        participant: &'a ParticipantId,
+        from: &AccountId,
+    ) -> impl Iterator<Item = &'a Account> + 'a {
+        self.by_participant
+            .range((participant.clone(), from.clone())..)
+            .take_while(move |(owner, _)| owner == participant)
+            .filter_map(|(_, id)| self.accounts.get(id))
+    }
+
+    /// The account that the card belongs to.
+    #[must_use]
+    pub fn account_of_card(&self, number: &CardNumber) -> Option<&Account> {
+        self.accounts.get(self.by_card.get(number)?)
+    }
+
+    /// The plan of a session, once it was opened.
+    #[must_use]
+    pub fn plan(&self, session: &SessionId) -> Option<&Plan> {
+        self.plans.get(session)
+    }
+
+    /// All plans.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.plans.iter()
+    }
+
+    /// The approvals of an act.
+    #[must_use]
+    pub fn approvals(&self, act: &crate::session::Act) -> Option<&Approvals> {
+        self.approvals.get(act)
+    }
+
+    /// Accounts that wait for an operator's answer after a rollover that ran by itself.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.iter()
+    }
+
+    /// The live tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.short.tokens
+    }
+
+    /// A login under way.
+    #[must_use]
+    pub fn login(&self, id: &crate::id::LoginId, now: UnixMs) -> Option<&Login> {
+        self.short.logins.get(id, now)
+    }
+
+    /// The account's activation codes.
+    #[must_use]
+    pub fn activation(&self, account: &AccountId, now: UnixMs) -> Option<&Activation> {
+        self.short.activations.get(account, now)
+    }
+
+    /// A procedure under way.
+    #[must_use]
+    pub fn procedure(&self, id: &crate::id::ProcedureId, now: UnixMs) -> Option<&Procedure> {
+        self.short.procedures.get(id, now)
+    }
+
+    /// The failures of an unknown user id.
+    #[must_use]
+    pub fn unknown(&self, id: &Digest, now: UnixMs) -> Option<&Unknown> {
+        self.unknown.get(id, now)
+    }
+
+    /// The line as peers name it; none before the cluster is founded.
+    #[must_use]
+    pub fn reference(&self) -> Option<LineRef> {
+        Some(LineRef {
+            cluster: self.cluster()?,
+            line: self.header.line.clone(),
+            epoch: self.header.epoch,
+        })
+    }
+
+    /// The cluster; none before it is founded.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.founding().map(|founding| founding.cluster)
+    }
+
+    /// The centre that serves by this line's state: the primary, or the one whose session fences
+    /// it, or on a branch the one that holds it (R18).
+    #[must_use]
+    pub fn serving_centre(&self) -> Option<&CentreName> {
+        let session = match &self.header.line {
+            LineId::Main => self.header.fence.as_ref(),
+            LineId::Branch { session, .. } => Some(session),
+        };
+        match session {
+            Some(session) => self.plan(session).map(|plan| &plan.session.centre),
+            None => self.founding().map(|founding| &founding.primary.name),
+        }
+    }
+
+    /// The session that serves people on this line at `now`.
+    ///
+    /// # Errors
+    /// `CentreNotServing` on a fenced line; `SessionClosed` when no session is open, or when its
+    /// closing time has passed, whatever the log says.
+    pub fn open_session(&self, now: UnixMs) -> Result<&Plan, Rejection> {
+        if let (Some(_), Some(serving)) = (&self.header.fence, self.serving_centre()) {
+            return Err(Rejection::CentreNotServing {
+                serving: serving.clone(),
+            });
+        }
+        let now = now.max(self.header.clock);
+        self.header
+            .current
+            .as_ref()
+            .and_then(|id| self.plan(id))
+            .filter(|plan| plan.session.holds(now))
+            .ok_or_else(|| Rejection::SessionClosed {
+                next: self.next_opening(now),
+            })
+    }
+
+    fn next_opening(&self, now: UnixMs) -> Option<(SessionId, UnixMs)> {
+        let primary = &self.founding()?.primary.name;
+        let next = self.calendar.next_session(now, primary)?;
+        Some((next.id, next.opens))
+    }
+
+    /// The digests of the state.
+    #[must_use]
+    pub fn digests(&self) -> Digests {
+        let sum = |hashes: &[&SetHash]| {
+            let mut sum = SetHash::default();
+            for hash in hashes {
+                sum.add_all(hash);
+            }
+            sum.digest()
+        };
+        let account = sum(&[self.participants.hash(), self.accounts.hash()]);
+        let rest = sum(&[
+            self.plans.hash(),
+            self.approvals.hash(),
+            self.holds.hash(),
+            self.unknown.hash(),
+            self.requests.records().hash(),
+            self.short.tokens.live().hash(),
+            self.short.logins.hash(),
+            self.short.activations.hash(),
+            self.short.procedures.hash(),
+        ]);
+        let founding = self
+            .founding
+            .as_ref()
+            .map_or(Digest::ZERO, |held| held.digest);
+        let full = Digest::of(
+            "tidemark full",
+            &[
+                &account.0,
+                &rest.0,
+                &encoding::encode(&self.header),
+                &founding.0,
+                &self.policy.digest.0,
+                &self.calendar.digest.0,
+                &self.short.tokens.ended().to_le_bytes(),
+            ],
+        );
+        Digests { account, full }
+    }
+
+    /// The state piece by piece.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        std::iter::once(Row::Header(self.header.clone()))
+            .chain(
+                self.founding()
+                    .map(|founding| Row::Founding(Box::new(founding.clone()))),
+            )
+            .chain([
+                Row::Policy(Policy::clone(&self.policy)),
+                Row::Calendar(Box::new(Calendar::clone(&self.calendar))),
+                Row::Endings(self.short.tokens.endings()),
+            ])
+            .chain(self.participants.iter().cloned().map(Row::Participant))
+            .chain(boxed(self.accounts.iter(), Row::Account))
+            .chain(boxed(self.plans.iter(), Row::Plan))
+            .chain(self.approvals.iter().cloned().map(Row::Approvals))
+            .chain(self.holds.iter().cloned().map(Row::Hold))
+            .chain(self.unknown.iter().cloned().map(Row::Unknown))
+            .chain(boxed(self.requests.records().iter(), Row::Request))
+            .chain(boxed(self.short.tokens.live().iter(), Row::Token))
+            .chain(boxed(self.short.logins.iter(), Row::Login))
+            .chain(boxed(self.short.activations.iter(), Row::Activation))
+            .chain(boxed(self.short.procedures.iter(), Row::Procedure))
+    }
+
+    /// The state of which these are the pieces, in any order.
+    ///
+    /// # Errors
+    /// `Damaged` when the header is missing or of rules that this binary does not know. Whether
+    /// the pieces are the right ones, the digests say.
+    pub fn from_rows(rows: impl IntoIterator<Item = Row>) -> Result<Self, Damaged> {
+        let mut state = Self::unfounded();
+        let mut header = None;
+        for row in rows {
+            match row {
+                Row::Header(found) => header = Some(found),
+                Row::Founding(founding) => state.founding = Some(Held::new(*founding)),
+                Row::Policy(policy) => state.policy = Held::new(policy),
+                Row::Calendar(calendar) => state.calendar = Held::new(*calendar),
+                Row::Participant(participant) => drop(state.participants.set(participant)),
+                Row::Account(account) => state.put_account(*account),
+                Row::Plan(plan) => drop(state.plans.set(*plan)),
+                Row::Approvals(approvals) => drop(state.approvals.set(approvals)),
+                Row::Hold(hold) => drop(state.holds.set(hold)),
+                Row::Unknown(unknown) => state.unknown.set(unknown),
+                Row::Request(answered) => state.requests.note(*answered),
+                Row::Token(token) => state.short.tokens.issue(*token),
+                Row::Endings(endings) => state.short.tokens.set_endings(endings),
+                Row::Login(login) => state.short.logins.set(*login),
+                Row::Activation(activation) => state.short.activations.set(*activation),
+                Row::Procedure(procedure) => state.short.procedures.set(*procedure),
+            }
+        }
+        let header = header.ok_or(Damaged::NoHeader)?;
+        if header.rules_version > RULES_VERSION {
+            return Err(Damaged::NewerRules {
+                found: header.rules_version,
+            });
+        }
+        state.header = header;
+        Ok(state)
+    }
+
+    /// Puts a new or changed account, and keeps the look-ups by firm and card true.
+    pub(crate) fn put_account(&mut self, account: Account) {
+        self.by_participant
+            .insert((account.participant.clone(), account.id.clone()));
+        if let Some(card) = &account.card {
+            self.by_card.insert(card.number.clone(), account.id.clone());
+        }
+        self.accounts.set(account);
+    }
+}
+
+fn boxed<'a, T: Clone + 'a>(
+    records: impl Iterator<Item = &'a T> + 'a,
+    row: impl Fn(Box<T>) -> Row + 'a,
+) -> impl Iterator<Item = Row> + 'a {
+    records.map(move |record| row(Box::new(record.clone())))
+}

@@ -1,0 +1,12 @@
+//! The arithmetic of TOTP steps (RFC 6238 §4.2). Codes themselves are the edge's work.
+
+use crate::time::UnixMs;
+
+/// A step's length.
+pub const STEP_MS: u64 = 30_000;
+
+/// The step that a time falls in.
+#[must_use]
+pub fn step(at: UnixMs) -> u64 {
+    at.0 / STEP_MS
+}
