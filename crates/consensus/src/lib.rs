@@ -4,14 +4,37 @@
 //! accounts (that is `domain::apply`), and any credential.
 
 pub mod audit;
+mod boundary;
+mod branch;
 pub mod clock;
+pub mod clockwatch;
 mod digests;
+mod duties;
 pub mod export;
 pub mod frame;
 pub mod genesis;
+pub mod identity;
 pub mod image;
+pub mod line;
 pub mod machine;
+mod network;
+pub mod node;
+mod pace;
+pub mod peers;
 pub mod place;
+pub mod propose;
 pub mod raft;
+mod read;
+pub mod service;
 pub mod snapshot;
+mod status;
 pub mod store;
+mod trails;
+mod transfer;
+pub mod wire;
+
+pub use line::Line;
+pub use node::Node;
+pub use propose::Proposal;
+#[cfg(test)]
+mod sample;

@@ -1,0 +1,122 @@
+//! Keeps the state at each boundary: when the main line applies the entry that opens a session,
+//! this node takes an O(1) clone and writes it to a genesis file in the background. Until the
+//! file is durable, the store keeps what rebuilding that state needs (LINES.md, Opening).
+
+use std::sync::{Arc, OnceLock};
+
+use domain::session::{self, Phase};
+use domain::state::State;
+use domain::{Command, LogId, SessionId, outcome};
+use tokio::sync::mpsc;
+
+use crate::machine::{Hook, Shared};
+use crate::node::{Error, Node, blocking};
+
+/// A state at a boundary, as it was applied.
+pub(crate) struct Passed {
+    session: SessionId,
+    at: LogId,
+    state: State,
+}
+
+/// The way from the state machine, which must not wait, to the task that writes. Its length is
+/// bounded by the sessions that are opened.
+pub(crate) fn channel() -> (
+    mpsc::UnboundedSender<Passed>,
+    mpsc::UnboundedReceiver<Passed>,
+) {
+    mpsc::unbounded_channel()
+}
+
+/// Sees each entry of the main line right after it was applied.
+pub(crate) fn hook(
+    boundaries: mpsc::UnboundedSender<Passed>,
+    line: Arc<OnceLock<Arc<Shared>>>,
+) -> Hook {
+    Arc::new(move |at, envelope, outcome, state| {
+        let (Command::Session(command), Some(line)) = (&envelope.command, line.get()) else {
+            return;
+        };
+        if !matches!(outcome.result, outcome::Result::Done(_)) {
+            return;
+        }
+        line.keep_digests(at);
+        let session::Command::Open { session } = command else {
+            return;
+        };
+        let is_boundary = state
+            .plan(session)
+            .and_then(|plan| plan.boundary)
+            .is_some_and(|boundary| boundary.at == at);
+        if is_boundary {
+            // Before anybody can ask for a snapshot or a purge that would take it away; both wait
+            // until it is durable.
+            drop(line.pin(at));
+            // The task is gone only when the node stops, and then the log brings it back.
+            let _gone = boundaries.send(Passed {
+                session: session.clone(),
+                at,
+                state: state.clone(),
+            });
+        }
+    })
+}
+
+/// Writes geneses, for as long as the node runs.
+pub(crate) async fn keep(node: Node, mut passed: mpsc::UnboundedReceiver<Passed>) {
+    node.find_geneses().await;
+    if let Err(error) = make_up(&node).await {
+        tracing::error!(%error, "a genesis cannot be rebuilt here; it will be fetched");
+    }
+    while let Some(boundary) = passed.recv().await {
+        if let Err(error) = write(&node, &boundary).await {
+            // The pin stays, and the next start tries again.
+            tracing::error!(session = %boundary.session, %error, "cannot write a genesis");
+        }
+    }
+}
+
+async fn write(node: &Node, boundary: &Passed) -> Result<(), Error> {
+    if is_wanted(node, &boundary.session) {
+        node.fork(&boundary.session, boundary.at, &boundary.state)
+            .await?;
+    }
+    release(node, boundary.at).await
+}
+
+/// What a crash left: boundaries that are pinned and whose genesis was not durable.
+async fn make_up(node: &Node) -> Result<(), Error> {
+    let shared = Arc::clone(&node.main().inner.shared);
+    for pin in shared.log().pins() {
+        let state = shared.state();
+        let plan = state
+            .plans()
+            .find(|plan| plan.boundary.is_some_and(|b| b.at == pin.boundary));
+        // Without a plan, the entry comes again with the log, and is seen then.
+        let Some(session) = plan.map(|plan| plan.session.id.clone()) else {
+            continue;
+        };
+        if is_wanted(node, &session) && !node.geneses().iter().any(|(id, _)| *id == session) {
+            let rebuilding = Arc::clone(&shared);
+            let at = pin.boundary;
+            let state = blocking(move || Ok(rebuilding.rebuild(at)?)).await?;
+            node.fork(&session, at, &state).await?;
+        }
+        release(node, pin.boundary).await?;
+    }
+    Ok(())
+}
+
+async fn release(node: &Node, at: LogId) -> Result<(), Error> {
+    Ok(node.main().inner.shared.release(at).await?)
+}
+
+/// Whether the session's branch may still be started. An entry that is applied again at a
+/// restart may open one that was over long ago.
+fn is_wanted(node: &Node, session: &SessionId) -> bool {
+    let state = node.main().state();
+    match state.plan(session).map(|plan| plan.phase) {
+        Some(Phase::RolledOver | Phase::Abandoned) => false,
+        Some(Phase::Opening | Phase::Open | Phase::Closed) | None => true,
+    }
+}

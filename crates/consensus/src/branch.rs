@@ -1,0 +1,392 @@
+//! Branches on this node: their genesis, their start, their end.
+//!
+//! These are primitives, each of which may be repeated after a crash at any point. When to use
+//! them is the plan in the main line's state (LINES.md, "The plan of a session").
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use domain::state::State;
+use domain::{Digest, LineId, LineRef, LogId, NodeId, SessionId};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use proto::peer::v1 as peer;
+use tonic::Status;
+
+use crate::line::{self, Line};
+use crate::machine::{self, Machine};
+use crate::node::{Error, Node, blocking};
+use crate::peers::CHUNK_BYTES;
+use crate::raft::{Snapshot, SnapshotMeta};
+use crate::transfer::Count;
+use crate::{genesis, image, network, place, wire};
+
+const REFUSED: &str = "refused";
+
+impl Node {
+    /// The reference of a session's branch that starts from the state with this full digest.
+    #[must_use]
+    pub fn branch_reference(&self, session: &SessionId, genesis: Digest) -> LineRef {
+        LineRef {
+            line: LineId::Branch {
+                session: session.clone(),
+                genesis,
+            },
+            ..self.main().reference()
+        }
+    }
+
+    /// The genesis files that were found whole here, with their full digests.
+    #[must_use]
+    pub fn geneses(&self) -> Vec<(SessionId, Digest)> {
+        let known = &self.inner.geneses;
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .iter()
+            .map(|(id, digest)| (id.clone(), *digest))
+            .collect()
+    }
+
+    fn note_genesis(&self, session: &SessionId, digest: Option<Digest>) {
+        let known = &self.inner.geneses;
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match digest {
+            Some(digest) => known.insert(session.clone(), digest),
+            None => known.remove(session),
+        };
+    }
+
+    /// Writes the state at a boundary as the genesis of the session's branch, durably, and gives
+    /// its full digest. A genesis of that boundary that is there already is only checked.
+    ///
+    /// # Errors
+    /// `Image` and `File`: the disk's.
+    pub async fn fork(
+        &self,
+        session: &SessionId,
+        boundary: LogId,
+        state: &State,
+    ) -> Result<Digest, Error> {
+        let full = state.digests().full;
+        let path = genesis::path(self.data(), session);
+        let parent = self.main().reference();
+        let state = state.clone();
+        blocking(move || {
+            if genesis::verify(&path, boundary, &full).is_err() {
+                make_folder(&path)?;
+                genesis::write(&path, &parent, boundary, &state)?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.note_genesis(session, Some(full));
+        Ok(full)
+    }
+
+    /// The verified genesis of a session's branch: the state, its boundary, and its full digest.
+    /// None when it is not here.
+    ///
+    /// # Errors
+    /// `Image` when the file is damaged; it may be fetched from a peer then.
+    pub async fn genesis(
+        &self,
+        session: &SessionId,
+    ) -> Result<Option<(State, LogId, Digest)>, Error> {
+        let path = genesis::path(self.data(), session);
+        let image = blocking(move || {
+            if !path.exists() {
+                return Ok(None);
+            }
+            Ok(Some(genesis::read(&path)?))
+        })
+        .await?;
+        let Some(image) = image else {
+            return Ok(None);
+        };
+        self.note_genesis(session, Some(image.digests.full));
+        let boundary = image.header.last.unwrap_or_default();
+        Ok(Some((image.state, boundary, image.digests.full)))
+    }
+
+    /// Looks for the genesis files that are here, so that peers can be told.
+    pub(crate) async fn find_geneses(&self) {
+        let sessions: Vec<SessionId> = fs::read_dir(self.data().join("genesis"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let name = Path::new(&name);
+                let is_genesis = name.extension().is_some_and(|kind| kind == "genesis");
+                let session = name.file_stem().filter(|_| is_genesis)?.to_str()?;
+                SessionId::parse(session).ok()
+            })
+            .collect();
+        for session in sessions {
+            if let Err(error) = self.genesis(&session).await {
+                tracing::warn!(%session, %error, "a genesis here cannot be used");
+            }
+        }
+    }
+
+    /// Fetches a genesis from a peer and keeps it only if it is the one of this boundary with
+    /// this full digest.
+    ///
+    /// # Errors
+    /// `Branch` when the peer has none or cannot be reached; `Image` when what came is another.
+    pub async fn fetch_genesis(
+        &self,
+        session: &SessionId,
+        boundary: LogId,
+        full: Digest,
+        from: NodeId,
+    ) -> Result<State, Error> {
+        let reference = self.branch_reference(session, full);
+        let unreachable = |why: String| Error::Branch(format!("genesis from node {from}: {why}"));
+        let mut client = self
+            .peers()
+            .file_client(from)
+            .ok_or_else(|| unreachable("it is not in the directory".to_owned()))?;
+        let request = peer::FetchGenesisRequest {
+            line: Some(wire::line_ref(&reference)),
+        };
+        let path = genesis::path(self.data(), session);
+        make_folder(&path)?;
+        let fetched = path.with_extension(format!("fetched-{from}"));
+        let mut file = Some(fs::File::create(&fetched)?);
+        let mut count: Option<Count> = None;
+        let receive = async {
+            let mut parts = client.fetch_genesis(request).await?.into_inner();
+            while let Some(part) = parts.message().await? {
+                count
+                    .get_or_insert_with(|| Count::new(part.length))
+                    .add(&part.chunk)?;
+                file = append(file.take(), part.chunk.to_vec()).await?;
+            }
+            Ok::<_, Status>(())
+        };
+        tokio::time::timeout(network::snapshot_limit(u64::from(u32::MAX)), receive)
+            .await
+            .map_err(|_| unreachable("it took too long".to_owned()))?
+            .map_err(|status| unreachable(status.message().to_owned()))?;
+        count
+            .ok_or_else(|| unreachable("nothing came".to_owned()))?
+            .finish()?;
+        let image = blocking(move || {
+            let image = genesis::verify(&fetched, boundary, &full)?;
+            fs::File::open(&fetched)?.sync_all()?;
+            place::rename(&fetched, &path)?;
+            Ok(image)
+        })
+        .await?;
+        self.note_genesis(session, Some(full));
+        Ok(image.state)
+    }
+
+    /// Starts the session's branch from a verified genesis, with these voters, which must be the
+    /// same on every node. A branch that runs already is given as it is.
+    ///
+    /// # Errors
+    /// `Branch` when another branch runs, or this node refused this one before.
+    pub async fn start_branch(
+        &self,
+        session: &SessionId,
+        genesis: State,
+        voters: &BTreeSet<NodeId>,
+    ) -> Result<Line, Error> {
+        let _one_at_a_time = self.inner.branch_change.lock().await;
+        let reference = self.branch_reference(session, genesis.digests().full);
+        if let Some(running) = self.branch() {
+            return if running.reference() == reference {
+                Ok(running)
+            } else {
+                let runs = running.reference().line;
+                Err(Error::Branch(format!("{runs} runs here: drop it first")))
+            };
+        }
+        if self.has_refused(session) {
+            return Err(Error::Branch(format!(
+                "this node refused to start the branch of {session}"
+            )));
+        }
+        let disk = self.inner.disk.clone();
+        let opened = reference.clone();
+        let (log, machine) = blocking(move || {
+            let log = disk.log(&opened)?;
+            // On a branch nothing needs to be seen as it is applied.
+            let hook: machine::Hook = Arc::new(|_, _, _, _| {});
+            let machine = Machine::open(log.clone(), genesis, hook)?;
+            Ok((log, machine))
+        })
+        .await?;
+        let line = Line::start(line::Start {
+            reference,
+            peers: self.peers().clone(),
+            clock: self.clock(),
+            clock_is_ok: self.clock_verdict().is_good(),
+            log,
+            machine,
+            builders: Arc::clone(&self.inner.builders),
+        })
+        .await?;
+        line.initialize(voters).await?;
+        *self
+            .inner
+            .branch
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
+        tracing::info!(line = %line.reference().line, "the branch runs here");
+        Ok(line)
+    }
+
+    /// Stops the session's branch if it runs here, and deletes its log, snapshots and genesis.
+    /// Its audit trail stays. May be repeated.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn drop_branch(&self, session: &SessionId) -> Result<(), Error> {
+        let _one_at_a_time = self.inner.branch_change.lock().await;
+        let running = {
+            let mut branch = self
+                .inner
+                .branch
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            branch.take_if(|line| is_of(&line.reference(), session))
+        };
+        if let Some(line) = running {
+            line.stop().await;
+        }
+        let disk = self.inner.disk.clone();
+        let lines = blocking(move || Ok(disk.lines()?)).await?;
+        for line in lines.iter().filter(|line| is_of(line, session)) {
+            self.inner.disk.forget(line).await?;
+        }
+        self.note_genesis(session, None);
+        genesis::remove(self.data(), session)?;
+        Ok(())
+    }
+
+    /// Promises durably never to start the session's branch here, so that it can be given up
+    /// (LINES.md, Abandon). Refused while the branch runs here.
+    ///
+    /// # Errors
+    /// `Branch` when it runs here; else the disk's.
+    pub async fn refuse_branch(&self, session: &SessionId) -> Result<(), Error> {
+        let _one_at_a_time = self.inner.branch_change.lock().await;
+        let disk = self.inner.disk.clone();
+        let lines = blocking(move || Ok(disk.lines()?)).await?;
+        if lines.iter().any(|line| is_of(line, session)) {
+            return Err(Error::Branch(format!(
+                "the branch of {session} was started here"
+            )));
+        }
+        let path = self.refusal(session);
+        blocking(move || {
+            make_folder(&path)?;
+            let file = fs::File::create(&path)?;
+            file.sync_all()?;
+            if let Some(folder) = path.parent() {
+                place::sync_folder(folder)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether this node promised never to start the session's branch.
+    #[must_use]
+    pub fn has_refused(&self, session: &SessionId) -> bool {
+        self.refusal(session).exists()
+    }
+
+    fn refusal(&self, session: &SessionId) -> PathBuf {
+        genesis::path(self.data(), session).with_extension(REFUSED)
+    }
+
+    /// A genesis that a peer asks for, and its length.
+    pub(crate) async fn open_genesis(
+        &self,
+        branch: &LineRef,
+    ) -> Result<(Arc<fs::File>, u64), Status> {
+        let LineId::Branch { session, genesis } = &branch.line else {
+            return Err(Status::invalid_argument("the main line has no genesis"));
+        };
+        let here = self.geneses().into_iter().any(|(known, digest)| {
+            known == *session && digest == *genesis && branch.cluster == self.cluster()
+        });
+        if !here {
+            return Err(Status::failed_precondition(format!(
+                "this node has no genesis of {}",
+                branch.line
+            )));
+        }
+        let file = fs::File::open(genesis::path(self.data(), session))?;
+        let length = file.metadata()?.len();
+        Ok((Arc::new(file), length))
+    }
+
+    /// Receives a snapshot for a line, to be installed.
+    pub(crate) async fn receive_snapshot(
+        &self,
+        line: &Line,
+        announced: SnapshotMeta,
+        length: u64,
+        mut chunks: BoxStream<'static, Result<tonic::codegen::Bytes, Status>>,
+    ) -> Result<Snapshot, Status> {
+        let mut incoming = line.inner.shared.snapshots().incoming()?;
+        let mut count = Count::new(length);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            count.add(&chunk)?;
+            incoming = tokio::task::spawn_blocking(move || {
+                incoming.write(&chunk)?;
+                Ok::<_, io::Error>(incoming)
+            })
+            .await
+            .map_err(io::Error::other)??;
+        }
+        count.finish()?;
+        let (meta, file) = tokio::task::spawn_blocking(move || incoming.finish())
+            .await
+            .map_err(io::Error::other)?
+            .map_err(|error: image::Error| Status::invalid_argument(error.to_string()))?;
+        if meta != announced {
+            return Err(Status::invalid_argument(format!(
+                "the snapshot is {meta}, announced was {announced}"
+            )));
+        }
+        Ok(Snapshot {
+            meta,
+            snapshot: file,
+        })
+    }
+}
+
+fn is_of(line: &LineRef, session: &SessionId) -> bool {
+    match &line.line {
+        LineId::Main => false,
+        LineId::Branch { session: of, .. } => of == session,
+    }
+}
+
+fn make_folder(file: &Path) -> io::Result<()> {
+    file.parent().map_or(Ok(()), place::create_folder)
+}
+
+/// Appends to a file in a thread that may block, and hands it back.
+async fn append(file: Option<fs::File>, chunk: Vec<u8>) -> io::Result<Option<fs::File>> {
+    debug_assert!(chunk.len() <= CHUNK_BYTES, "peers send parts of this size");
+    tokio::task::spawn_blocking(move || {
+        let mut file = file;
+        if let Some(file) = &mut file {
+            file.write_all(&chunk)?;
+        }
+        Ok(file)
+    })
+    .await
+    .map_err(io::Error::other)?
+}

@@ -1,0 +1,113 @@
+//! What a node does for its lines without being asked: forms the main line's group once, keeps
+//! its learners in it, founds the cluster, and follows the verdict on its clock.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use domain::{Actor, Command, NodeId, cluster};
+use tokio::sync::watch;
+
+use crate::clockwatch::ClockVerdict;
+use crate::line::{Error, Line};
+use crate::node::Node;
+use crate::propose::Proposal;
+
+/// How often a node looks whether something is left to do, when nothing told it.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Tells the lines what became of the clock, for as long as it is watched.
+pub(crate) async fn follow_clock(node: Node, mut verdict: watch::Receiver<ClockVerdict>) {
+    while verdict.changed().await.is_ok() {
+        let ok = verdict.borrow_and_update().is_good();
+        for line in std::iter::once(node.main()).chain(node.branch()) {
+            // Repeated with every comparison: a leader that found nobody tries again.
+            if !ok || !line.clock_is_ok() {
+                line.set_clock_ok(ok);
+            }
+        }
+    }
+}
+
+/// Sees to the main line, for as long as the node runs.
+pub(crate) async fn see_to_main(node: Node) {
+    loop {
+        let main = node.main();
+        if let Err(error) = round(&node, &main).await {
+            match error {
+                Error::Stopped | Error::Storage(_) => {
+                    tracing::warn!(%error, "the main line needs a restart of the node");
+                    return;
+                }
+                Error::NoLeader
+                | Error::OutcomeUnknown
+                | Error::WrongLine { .. }
+                | Error::ClockOff
+                | Error::TooLarge { .. } => tracing::debug!(%error, "will try again"),
+            }
+        }
+        let _elapsed = tokio::time::timeout(LOOK_EVERY, main.changed()).await;
+    }
+}
+
+async fn round(node: &Node, main: &Line) -> Result<(), Error> {
+    if let Err(error) = node.fill_audit(main).await {
+        tracing::debug!(%error, "audit rows are missing here");
+    }
+    if forms_the_group(node) && main.clock_is_ok() && !main.is_initialized().await? {
+        let voters: BTreeSet<NodeId> = node.founding().primary.nodes.iter().map(|n| n.id).collect();
+        if !heard_of_a_group(node, &voters) {
+            main.initialize(&voters).await?;
+        }
+    }
+    if !main.is_leader() {
+        return Ok(());
+    }
+    let members = main.membership();
+    if members.joint {
+        return Ok(());
+    }
+    for peer in node.peers().all() {
+        if !members.voters.contains(&peer.node) && !members.learners.contains(&peer.node) {
+            main.add_learner(peer.node).await?;
+            tracing::info!(node = %peer.node, "added a learner");
+        }
+    }
+    found(node, main).await
+}
+
+/// Exactly one node forms the group: the primary centre's first.
+fn forms_the_group(node: &Node) -> bool {
+    let first = node.founding().primary.nodes.iter().map(|n| n.id).min();
+    first == Some(node.id())
+}
+
+/// Whether another voter already has a log: then this node lost its folder, and must not form a
+/// second group under the same name.
+fn heard_of_a_group(node: &Node, voters: &BTreeSet<NodeId>) -> bool {
+    voters
+        .iter()
+        .filter_map(|voter| node.heard().from(*voter))
+        .flat_map(|(_, status)| status.lines)
+        .any(|line| line.term > 0 || line.applied.is_some())
+}
+
+/// The first entry of all, by whichever node leads first.
+async fn found(node: &Node, main: &Line) -> Result<(), Error> {
+    if main.state().founding().is_some() {
+        return Ok(());
+    }
+    // A state that lags behind the log may only look unfounded.
+    main.read_index().await?;
+    if main.state().founding().is_some() {
+        return Ok(());
+    }
+    let outcome = main
+        .propose(Proposal {
+            actor: Actor::Node(node.id()),
+            request: None,
+            command: Command::Cluster(cluster::Command::Found(Box::new(node.founding().clone()))),
+        })
+        .await?;
+    tracing::info!(result = ?outcome.result, "proposed the founding");
+    Ok(())
+}

@@ -1,0 +1,426 @@
+//! A node: its data folder, its peers, its clock, the main line, and at most one branch.
+//!
+//! Deliberately absent: when a branch starts and ends. That is the plan in the main line's state;
+//! who follows it uses the primitives in `branch`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use domain::cluster::Founding;
+use domain::state::State;
+use domain::{ClusterId, Digest, LineId, LineRef, NodeId, SessionId, UnixMs};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+
+use crate::boundary;
+use crate::clock::Clock;
+use crate::clockwatch::{self, ClockVerdict, Heard};
+use crate::line::{self, Line};
+use crate::machine::{self, Machine, Shared};
+use crate::peers::{BadAddress, Dialer, Peer, Peers};
+use crate::store::{self, Disk};
+use crate::{duties, identity, image, place};
+
+/// The epoch that a cluster is founded with.
+pub const FIRST_EPOCH: u64 = 1;
+
+/// What a node is opened with.
+#[derive(Clone)]
+pub struct Config {
+    /// The node's data folder.
+    pub data: PathBuf,
+    /// This node.
+    pub node: NodeId,
+    /// The record that the cluster is founded from, the same on all nodes.
+    pub founding: Founding,
+    /// How peers are connected to.
+    pub dialer: Dialer,
+    /// The machine's clock, without a simulated offset.
+    pub base_clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("data", &self.data)
+            .field("node", &self.node)
+            .field("dialer", &self.dialer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a node cannot start, or cannot do what was asked of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The founding record does not list this node.
+    #[error("node {0} is not in the founding record: check the node's configuration")]
+    NotAMember(NodeId),
+    /// The data folder is another node's or cluster's.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The store is damaged, or in use.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A snapshot or genesis is damaged, or another one.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// A line's state, snapshots or audit trail are damaged.
+    #[error(transparent)]
+    Machine(#[from] machine::Error),
+    /// A peer's address is none.
+    #[error(transparent)]
+    Address(#[from] BadAddress),
+    /// A line.
+    #[error(transparent)]
+    Line(#[from] line::Error),
+    /// A branch cannot be started, fetched or summed up.
+    #[error("{0}")]
+    Branch(String),
+    /// The file system.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+}
+
+/// The clock that stamps this node's proposals: the machine's, and in a cluster with a simulated
+/// clock the offset that the main line's state gives.
+#[derive(Debug, Clone)]
+struct NodeClock {
+    base: Arc<Base>,
+    founded_offset_ms: i64,
+    main: Arc<RwLock<Option<Arc<Shared>>>>,
+}
+
+struct Base(Arc<dyn Clock>);
+
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Base")
+    }
+}
+
+impl Clock for NodeClock {
+    fn now(&self) -> UnixMs {
+        let main = self.main.read().unwrap_or_else(PoisonError::into_inner);
+        let state = main.as_ref().map(|shared| shared.state());
+        let offset_ms = state
+            .filter(|state| state.founding().is_some())
+            .map_or(self.founded_offset_ms, |state| {
+                state.header().clock_offset_ms
+            });
+        UnixMs(self.base.0.now().0.saturating_add_signed(offset_ms))
+    }
+}
+
+/// A node. Clones are handles of the same node.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    id: NodeId,
+    founding: Founding,
+    peers: Peers,
+    clock: NodeClock,
+    heard: Heard,
+    verdict: watch::Receiver<ClockVerdict>,
+    main: Line,
+    pub(crate) disk: Disk,
+    pub(crate) branch: RwLock<Option<Line>>,
+    /// Held while a branch is started or dropped.
+    pub(crate) branch_change: tokio::sync::Mutex<()>,
+    /// The genesis files found whole on this node.
+    pub(crate) geneses: Mutex<BTreeMap<SessionId, Digest>>,
+    pub(crate) builders: Arc<Semaphore>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("id", &self.inner.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Opens the data folder and starts the main line. Elections begin once the node's clock was
+    /// compared with its peers'; for that, the peer service must be served.
+    ///
+    /// # Errors
+    /// When the folder is in use, damaged, or another node's.
+    pub async fn open(config: Config) -> Result<Self, Error> {
+        let founding = config.founding;
+        if founding.centre_of(config.node).is_none() {
+            return Err(Error::NotAMember(config.node));
+        }
+        let peers = Peers::new(
+            founding.cluster,
+            config.node,
+            config.dialer,
+            members(&founding),
+        )?;
+        let (disk, reference) =
+            open_disk(config.data.clone(), founding.cluster, config.node).await?;
+        let clock = NodeClock {
+            base: Arc::new(Base(config.base_clock)),
+            founded_offset_ms: founding.clock_offset_ms,
+            main: Arc::default(),
+        };
+        let (sender, verdict) = watch::channel(ClockVerdict::Unknown);
+        let builders = Arc::new(Semaphore::new(1));
+        let (boundaries, passed) = boundary::channel();
+        let (log, machine) = {
+            let disk = disk.clone();
+            let reference = reference.clone();
+            let line = Arc::new(OnceLock::new());
+            let hook = boundary::hook(boundaries, Arc::clone(&line));
+            blocking(move || {
+                let log = disk.log(&reference)?;
+                let machine = Machine::open(log.clone(), State::unfounded(), hook)?;
+                line.get_or_init(|| machine.shared());
+                Ok((log, machine))
+            })
+            .await?
+        };
+        *clock.main.write().unwrap_or_else(PoisonError::into_inner) = Some(machine.shared());
+        let main = Line::start(line::Start {
+            reference,
+            peers: peers.clone(),
+            clock: Arc::new(clock.clone()),
+            clock_is_ok: false,
+            log,
+            machine,
+            builders: Arc::clone(&builders),
+        })
+        .await?;
+        let heard = Heard::default();
+        let node = Self {
+            inner: Arc::new(Inner {
+                id: config.node,
+                founding,
+                peers: peers.clone(),
+                clock,
+                heard: heard.clone(),
+                verdict: verdict.clone(),
+                main,
+                disk,
+                branch: RwLock::new(None),
+                branch_change: tokio::sync::Mutex::new(()),
+                geneses: Mutex::default(),
+                builders,
+                tasks: Mutex::default(),
+            }),
+        };
+        let base = Arc::clone(&node.inner.clock.base.0);
+        node.keep(tokio::spawn(clockwatch::watch(peers, base, heard, sender)).abort_handle());
+        node.keep(tokio::spawn(duties::follow_clock(node.clone(), verdict)).abort_handle());
+        node.keep(tokio::spawn(duties::see_to_main(node.clone())).abort_handle());
+        node.keep(tokio::spawn(boundary::keep(node.clone(), passed)).abort_handle());
+        Ok(node)
+    }
+
+    fn keep(&self, task: AbortHandle) {
+        self.inner
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(task);
+    }
+
+    /// Stops the lines and all that the node does. What is on its disk stays.
+    pub async fn stop(&self) {
+        let tasks = std::mem::take(
+            &mut *self
+                .inner
+                .tasks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for task in tasks {
+            task.abort();
+        }
+        if let Some(branch) = self.branch() {
+            branch.stop().await;
+        }
+        self.inner.main.stop().await;
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.inner.id
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.inner.founding.cluster
+    }
+
+    /// The record that the cluster is founded from.
+    #[must_use]
+    pub fn founding(&self) -> &Founding {
+        &self.inner.founding
+    }
+
+    /// The centre that this node belongs to.
+    #[must_use]
+    pub fn centre(&self) -> Option<&domain::cluster::Centre> {
+        self.inner.founding.centre_of(self.inner.id)
+    }
+
+    /// The node's data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        self.inner.disk.data()
+    }
+
+    /// How many times the log was synced since the node was opened.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.inner.disk.syncs()
+    }
+
+    /// The directory of nodes.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.inner.peers
+    }
+
+    /// What the other nodes last said of themselves.
+    #[must_use]
+    pub fn heard(&self) -> &Heard {
+        &self.inner.heard
+    }
+
+    /// What comparing clocks found last.
+    #[must_use]
+    pub fn clock_verdict(&self) -> ClockVerdict {
+        *self.inner.verdict.borrow()
+    }
+
+    /// The verdict on this node's clock, as it changes.
+    #[must_use]
+    pub fn watch_clock(&self) -> watch::Receiver<ClockVerdict> {
+        self.inner.verdict.clone()
+    }
+
+    /// The clock that stamps this node's proposals, a simulated offset included.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.inner.clock.clone())
+    }
+
+    /// The time by `clock`.
+    #[must_use]
+    pub fn time(&self) -> UnixMs {
+        self.inner.clock.now()
+    }
+
+    /// The machine's own time.
+    #[must_use]
+    pub fn base_time(&self) -> UnixMs {
+        self.inner.clock.base.0.now()
+    }
+
+    /// The main line.
+    #[must_use]
+    pub fn main(&self) -> Line {
+        self.inner.main.clone()
+    }
+
+    /// The branch, if one runs here.
+    #[must_use]
+    pub fn branch(&self) -> Option<Line> {
+        self.inner
+            .branch
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The line of this reference, if it runs here.
+    ///
+    /// # Errors
+    /// `WrongLine`, saying which was meant and which is here.
+    pub fn line(&self, named: &LineRef) -> Result<Line, line::Error> {
+        let wrong = |detail: String| line::Error::WrongLine { detail };
+        let mine = self.inner.main.reference();
+        if named.cluster != mine.cluster {
+            return Err(wrong(format!(
+                "the message is of cluster {}, this node belongs to {}",
+                named.cluster, mine.cluster
+            )));
+        }
+        if named.epoch != mine.epoch {
+            return Err(wrong(format!(
+                "the message is of epoch {}, this node is in epoch {}",
+                named.epoch, mine.epoch
+            )));
+        }
+        match &named.line {
+            LineId::Main => Ok(self.main()),
+            LineId::Branch { .. } => match self.branch() {
+                Some(branch) if branch.reference() == *named => Ok(branch),
+                Some(branch) => Err(wrong(format!(
+                    "the message is of {}, here runs {}",
+                    named.line,
+                    branch.reference().line
+                ))),
+                None => Err(wrong(format!("{} does not run here", named.line))),
+            },
+        }
+    }
+}
+
+/// Runs something that blocks, off the threads that must not.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Error> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::File(std::io::Error::other(error)))?
+}
+
+async fn open_disk(
+    data: PathBuf,
+    cluster: ClusterId,
+    node: NodeId,
+) -> Result<(Disk, LineRef), Error> {
+    blocking(move || {
+        place::create_folder(&data)?;
+        // Opening takes the folder's lock; nothing in it is believed before its owner is known.
+        let disk = Disk::open(&data)?;
+        identity::claim(&data, cluster, node)?;
+        let epoch = disk
+            .lines()?
+            .into_iter()
+            .filter(|line| line.line == LineId::Main && line.cluster == cluster)
+            .map(|line| line.epoch)
+            .max();
+        let reference = LineRef {
+            cluster,
+            line: LineId::Main,
+            epoch: epoch.unwrap_or(FIRST_EPOCH),
+        };
+        Ok((disk, reference))
+    })
+    .await
+}
+
+fn members(founding: &Founding) -> impl Iterator<Item = Peer> + '_ {
+    std::iter::once(&founding.primary)
+        .chain(&founding.secondary)
+        .flat_map(|centre| {
+            centre.nodes.iter().map(|node| Peer {
+                node: node.id,
+                centre: centre.name.clone(),
+                address: node.address.clone(),
+            })
+        })
+}

@@ -1,0 +1,333 @@
+//! The peer service: what other nodes ask of this one.
+//!
+//! Every message names its line, and is compared with the lines that run here before anything
+//! else looks at it: Raft's log ids do not say which line they belong to. Deliberately absent:
+//! who may connect (mutual TLS on the listener, roles at the edge).
+
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::{NodeId, encoding};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use openraft::errors::Fatal;
+use proto::peer::v1 as peer;
+use proto::peer::v1::peer_service_server::{PeerService, PeerServiceServer};
+use serde::de::DeserializeOwned;
+use tokio::time::{Duration, Instant};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::line::{Error, Line, PATIENCE};
+use crate::node::Node;
+use crate::peers::MESSAGE_BYTES_MAX;
+use crate::propose::{self, Proposal};
+use crate::raft::TypeConfig;
+use crate::{status, transfer, wire};
+
+/// Most audit rows in one message.
+const ROWS_EACH: usize = 256;
+/// Most audit rows in one answer.
+const ROWS_MAX: usize = 100_000;
+
+/// The peer service of a node.
+#[derive(Debug, Clone)]
+pub struct Service {
+    node: Node,
+}
+
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
+
+impl Service {
+    /// The service of this node, ready for a listener.
+    #[must_use]
+    pub fn server(node: Node) -> PeerServiceServer<Self> {
+        PeerServiceServer::new(Self { node })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The line that a message speaks of, if it runs here.
+    fn line(&self, named: Option<peer::LineRef>) -> Result<Line, Status> {
+        let named = wire::read_line_ref(named)?;
+        self.node
+            .line(&named)
+            .map_err(|error| Status::failed_precondition(error.to_string()))
+    }
+}
+
+/// A stopped engine cannot answer now; the caller backs off and tries again.
+fn stopped(fatal: Fatal<TypeConfig>) -> Status {
+    Status::unavailable(Error::from(fatal).to_string())
+}
+
+fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
+    encoding::decode(bytes).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn deadline(deadline_ms: u32) -> Instant {
+    Instant::now() + Duration::from_millis(deadline_ms.into()).min(PATIENCE)
+}
+
+#[tonic::async_trait]
+impl PeerService for Service {
+    type AppendStream = Replies<peer::AppendResponse>;
+    type FetchGenesisStream = Replies<peer::FetchGenesisResponse>;
+    type FetchAuditStream = Replies<peer::FetchAuditResponse>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<peer::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let service = self.clone();
+        // The answer begins before the first request is read: the sender waits for it.
+        let answers = stream::once(async move {
+            let mut inbound = request.into_inner();
+            let Some(first) = inbound.message().await? else {
+                return Ok(stream::empty().boxed());
+            };
+            let line = service.line(first.line.clone())?;
+            Ok::<_, Status>(append(&line, first, inbound))
+        })
+        .try_flatten();
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<peer::VoteRequest>,
+    ) -> Result<Response<peer::VoteResponse>, Status> {
+        let request = request.into_inner();
+        let line = self.line(request.line)?;
+        let vote = decoded(&request.request)?;
+        let raft = &line.inner.raft;
+        let answer = if request.pre_vote {
+            raft.pre_vote(vote).await
+        } else {
+            raft.vote(vote).await
+        };
+        let answer = answer.map_err(|error| stopped(error.unwrap_fatal()))?;
+        Ok(Response::new(peer::VoteResponse {
+            response: encoding::encode(&answer).into(),
+        }))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<peer::InstallSnapshotRequest>>,
+    ) -> Result<Response<peer::InstallSnapshotResponse>, Status> {
+        let mut inbound = request.into_inner();
+        let first = inbound.message().await?.and_then(|message| message.part);
+        let Some(peer::install_snapshot_request::Part::Header(header)) = first else {
+            return Err(Status::invalid_argument(
+                "a snapshot begins with its header",
+            ));
+        };
+        let line = self.line(header.line.clone())?;
+        let chunks = inbound.map(|message| match message?.part {
+            Some(peer::install_snapshot_request::Part::Chunk(chunk)) => Ok(chunk),
+            Some(peer::install_snapshot_request::Part::Header(_)) | None => Err(
+                Status::invalid_argument("a part of a snapshot has no bytes"),
+            ),
+        });
+        let snapshot = self
+            .node
+            .receive_snapshot(
+                &line,
+                decoded(&header.meta)?,
+                header.length,
+                Box::pin(chunks),
+            )
+            .await?;
+        let answer = line
+            .inner
+            .raft
+            .install_full_snapshot(decoded(&header.vote)?, snapshot)
+            .await
+            .map_err(stopped)?;
+        Ok(Response::new(peer::InstallSnapshotResponse {
+            response: encoding::encode(&answer).into(),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<peer::TransferLeaderRequest>,
+    ) -> Result<Response<peer::TransferLeaderResponse>, Status> {
+        let request = request.into_inner();
+        let line = self.line(request.line)?;
+        if !line.clock_is_ok() {
+            return Err(Status::failed_precondition(Error::ClockOff.to_string()));
+        }
+        let answer = line
+            .inner
+            .raft
+            .handle_transfer_leader(decoded(&request.request)?)
+            .await
+            .map_err(stopped)?;
+        Ok(Response::new(peer::TransferLeaderResponse {
+            response: encoding::encode(&answer).into(),
+        }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<peer::ProposeRequest>,
+    ) -> Result<Response<peer::ProposeResponse>, Status> {
+        let request = request.into_inner();
+        let line = self.line(request.line)?;
+        let proposal = Proposal {
+            actor: decoded(&request.actor)?,
+            request: request.request.as_deref().map(decoded).transpose()?,
+            command: decoded(&request.command)?,
+        };
+        let attempt = line.write(proposal, deadline(request.deadline_ms)).await;
+        Ok(Response::new(propose::answer(attempt, line.leader())))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<peer::ReadIndexRequest>,
+    ) -> Result<Response<peer::ReadIndexResponse>, Status> {
+        let request = request.into_inner();
+        let line = self.line(request.line)?;
+        let confirmed =
+            tokio::time::timeout_at(deadline(request.deadline_ms), line.confirm_leading()).await;
+        let result = match confirmed {
+            Ok(Ok(log_id)) => peer::read_index_response::Result::LogId(wire::log_id(log_id)),
+            Ok(Err(_)) | Err(_) => peer::read_index_response::Result::Refusal(peer::Refusal {
+                reason: peer::refusal::Reason::NotLeader.into(),
+                leader: line.leader().map_or(0, |NodeId(node)| node),
+                detail: String::new(),
+            }),
+        };
+        Ok(Response::new(peer::ReadIndexResponse {
+            result: Some(result),
+        }))
+    }
+
+    async fn fetch_genesis(
+        &self,
+        request: Request<peer::FetchGenesisRequest>,
+    ) -> Result<Response<Self::FetchGenesisStream>, Status> {
+        let branch = wire::read_line_ref(request.into_inner().line)?;
+        let (file, length) = self.node.open_genesis(&branch).await?;
+        let parts = transfer::chunks(
+            move |offset, buffer: &mut [u8]| file.read_at(buffer, offset),
+            length,
+        )
+        .map(move |chunk| match chunk {
+            Ok(chunk) => Ok(peer::FetchGenesisResponse {
+                chunk: chunk.into(),
+                length,
+            }),
+            Err(error) => Err(Status::internal(error.to_string())),
+        });
+        Ok(Response::new(Box::pin(parts)))
+    }
+
+    async fn fetch_audit(
+        &self,
+        request: Request<peer::FetchAuditRequest>,
+    ) -> Result<Response<Self::FetchAuditStream>, Status> {
+        let request = request.into_inner();
+        let line = wire::read_line_ref(request.line)?;
+        let rows_max = usize::try_from(request.rows_max)
+            .unwrap_or(ROWS_MAX)
+            .min(ROWS_MAX);
+        let rows = self
+            .node
+            .audit_rows(&line, request.from_sequence, rows_max)
+            .await?;
+        let parts: Vec<_> = rows
+            .chunks(ROWS_EACH)
+            .map(|rows| {
+                let rows = rows.iter().map(|row| encoding::encode(row).into());
+                Ok(peer::FetchAuditResponse {
+                    rows: rows.collect(),
+                })
+            })
+            .collect();
+        Ok(Response::new(Box::pin(stream::iter(parts))))
+    }
+
+    async fn get_node_status(
+        &self,
+        request: Request<peer::GetNodeStatusRequest>,
+    ) -> Result<Response<peer::GetNodeStatusResponse>, Status> {
+        let cluster = wire::read_cluster(&request.into_inner().cluster)?;
+        if cluster != self.node.cluster() {
+            return Err(Status::failed_precondition(format!(
+                "this node belongs to cluster {}, not to {cluster}",
+                self.node.cluster()
+            )));
+        }
+        Ok(Response::new(status::of(&self.node)))
+    }
+
+    async fn get_branch_evidence(
+        &self,
+        request: Request<peer::GetBranchEvidenceRequest>,
+    ) -> Result<Response<peer::GetBranchEvidenceResponse>, Status> {
+        let line = self.line(request.into_inner().line)?;
+        let evidence = self
+            .node
+            .branch_evidence(&line)
+            .await
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(peer::GetBranchEvidenceResponse {
+            log_id: Some(wire::log_id(evidence.closed)),
+            evidence: encoding::encode(&evidence).into(),
+        }))
+    }
+}
+
+/// Feeds a stream of appends to the engine, and gives its answers in their order.
+fn append(
+    line: &Line,
+    first: peer::AppendRequest,
+    inbound: Streaming<peer::AppendRequest>,
+) -> stream::BoxStream<'static, Result<peer::AppendResponse, Status>> {
+    let expected = first.line.clone();
+    let refused: Arc<Mutex<Option<Status>>> = Arc::default();
+    let refusal = Arc::clone(&refused);
+    let requests = stream::once(async { Ok(first) })
+        .chain(inbound)
+        .map(move |message| {
+            let message = message?;
+            if message.line == expected {
+                decoded(&message.request)
+            } else {
+                Err(Status::failed_precondition(
+                    "the line changed within a stream",
+                ))
+            }
+        })
+        // The first message that is no good ends the stream; its answer is the refusal.
+        .scan((), move |(), request| {
+            let request = request
+                .inspect_err(|status| {
+                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
+                })
+                .ok();
+            async { request }
+        });
+    let answers = line
+        .inner
+        .raft
+        .stream_append(requests)
+        .map(|answer| match answer {
+            Ok(result) => Ok(peer::AppendResponse {
+                result: encoding::encode(&result).into(),
+            }),
+            Err(fatal) => Err(stopped(fatal)),
+        });
+    let last_word = stream::once(async move {
+        refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    })
+    .filter_map(|status| async { status.map(Err) });
+    let line = line.clone();
+    answers.take_until(line.stopped()).chain(last_word).boxed()
+}

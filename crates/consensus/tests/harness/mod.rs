@@ -1,0 +1,249 @@
+//! Nodes of a cluster in one process: real disks in temporary folders, real sockets on loopback.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, and uses what it needs"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use consensus::clock::OffsetClock;
+use consensus::node::{Config, Error};
+use consensus::peers::Dialer;
+use consensus::service::Service;
+use consensus::{Line, Node, Proposal};
+use domain::calendar::Calendar;
+use domain::cluster::{self, Centre, Founding, KeyPin, Operator};
+use domain::policy::Policy;
+use domain::{Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+
+/// No step of these tests takes longer on any machine that can run them.
+const DEADLINE: Duration = Duration::from_secs(40);
+
+pub struct Cluster {
+    pub founding: Founding,
+    folders: BTreeMap<u64, TempDir>,
+    pub clocks: BTreeMap<u64, OffsetClock>,
+    pub running: BTreeMap<u64, Running>,
+}
+
+pub struct Running {
+    pub node: Node,
+    shutdown: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let waited = tokio::time::timeout(DEADLINE, async {
+        while !holds().await {
+            look.tick().await;
+        }
+    });
+    assert!(waited.await.is_ok(), "not in time: {what}");
+}
+
+async fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+async fn centre(name: &str, nodes: impl Iterator<Item = u64>) -> Centre {
+    let mut centre = Centre {
+        name: CentreName::parse(name).unwrap(),
+        nodes: Vec::new(),
+    };
+    for id in nodes {
+        centre.nodes.push(cluster::Node {
+            id: NodeId(id),
+            address: free_address().await,
+        });
+    }
+    centre
+}
+
+impl Cluster {
+    /// Three nodes in each of two centres, none of them running.
+    pub async fn six() -> Self {
+        let founding = Founding {
+            cluster: ClusterId([7; 16]),
+            title: "test".to_owned(),
+            primary: centre("east", 1..=3).await,
+            secondary: Some(centre("west", 4..=6).await),
+            operators: vec![Operator {
+                id: OperatorId::parse("op1").unwrap(),
+                key: KeyPin([1; 32]),
+            }],
+            front_ends: Vec::new(),
+            back_ends: Vec::new(),
+            policy: Policy::default(),
+            calendar: Calendar::default(),
+            simulated_clock: false,
+            clock_offset_ms: 0,
+        };
+        Self {
+            founding,
+            folders: (1..=6)
+                .map(|id| (id, tempfile::tempdir().unwrap()))
+                .collect(),
+            clocks: (1..=6).map(|id| (id, OffsetClock::default())).collect(),
+            running: BTreeMap::new(),
+        }
+    }
+
+    pub async fn six_running() -> Self {
+        let mut cluster = Self::six().await;
+        for id in 1..=6 {
+            cluster.start(id).await;
+        }
+        cluster.founded().await;
+        cluster
+    }
+
+    pub fn config(&self, id: u64) -> Config {
+        Config {
+            data: self.folders[&id].path().to_owned(),
+            node: NodeId(id),
+            founding: self.founding.clone(),
+            dialer: Dialer::plaintext(),
+            base_clock: Arc::new(self.clocks[&id].clone()),
+        }
+    }
+
+    fn address(&self, id: u64) -> String {
+        let centre = self.founding.centre_of(NodeId(id)).unwrap();
+        let node = centre.nodes.iter().find(|node| node.id == NodeId(id));
+        node.unwrap().address.clone()
+    }
+
+    pub async fn start(&mut self, id: u64) {
+        let listener = TcpListener::bind(self.address(id)).await.unwrap();
+        let mut opened = None;
+        // A node that was stopped a moment ago may still hold its folder.
+        until("the data folder is free", async || {
+            match Node::open(self.config(id)).await {
+                Ok(node) => opened = Some(node),
+                Err(Error::Store(consensus::store::Error::InUse { .. })) => {}
+                Err(error) => panic!("node {id}: {error}"),
+            }
+            opened.is_some()
+        })
+        .await;
+        let node = opened.unwrap();
+        let (shutdown, stopped) = oneshot::channel();
+        let service = Service::server(node.clone());
+        let served = tokio::spawn(async move {
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                    let _gone = stopped.await;
+                })
+                .await
+                .unwrap();
+        });
+        self.running.insert(
+            id,
+            Running {
+                node,
+                shutdown,
+                served,
+            },
+        );
+    }
+
+    pub async fn stop(&mut self, id: u64) {
+        let running = self.running.remove(&id).unwrap();
+        running.node.stop().await;
+        let _gone = running.shutdown.send(());
+        running.served.abort();
+    }
+
+    pub fn node(&self, id: u64) -> &Node {
+        &self.running[&id].node
+    }
+
+    pub fn main(&self, id: u64) -> Line {
+        self.node(id).main()
+    }
+
+    pub async fn founded(&self) {
+        until("the cluster is founded on all nodes", async || {
+            self.running
+                .values()
+                .all(|running| running.node.main().state().founding().is_some())
+        })
+        .await;
+        until("all learners are members", async || {
+            let Some(leader) = self.leader() else {
+                return false;
+            };
+            self.main(leader).membership().learners.len() == 3
+        })
+        .await;
+    }
+
+    /// The node that leads the main line, by its own account.
+    pub fn leader(&self) -> Option<u64> {
+        let mut leaders = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.node.main().is_leader());
+        leaders.next().map(|(id, _)| *id)
+    }
+
+    pub async fn wait_leader(&self) -> u64 {
+        until("somebody leads", async || self.leader().is_some()).await;
+        self.leader().unwrap()
+    }
+
+    /// Waits until all running nodes have applied what was committed so far, and compares.
+    pub async fn agree(&self) -> LogId {
+        let mut latest = None;
+        for running in self.running.values() {
+            latest = latest.max(Some(running.node.main().read_index().await.unwrap()));
+        }
+        let at = latest.unwrap();
+        let mut digests = BTreeSet::new();
+        for running in self.running.values() {
+            let main = running.node.main();
+            until("the node has applied the entry", async || {
+                *main.applied().borrow() >= Some(at)
+            })
+            .await;
+            if let Some(found) = main.digests_at(at) {
+                digests.insert((found.account, found.full));
+            }
+        }
+        assert_eq!(digests.len(), 1, "nodes differ at {at}");
+        at
+    }
+}
+
+/// A command that is always carried out on a founded main line, and leaves a trace of `mark`.
+pub fn marking(mark: u64) -> Proposal {
+    let policy = Policy {
+        support_contact: format!("mark {mark}"),
+        ..Policy::default()
+    };
+    Proposal {
+        actor: Actor::Operator(OperatorId::parse("op1").unwrap()),
+        request: None,
+        command: Command::SetPolicy(policy),
+    }
+}
+
+pub fn mark_of(line: &Line) -> String {
+    line.state().policy().support_contact.clone()
+}
