@@ -176,15 +176,20 @@ pub(crate) fn set_calendar(
     calendar: &Calendar,
 ) -> Effect {
     let event = Event::new(Kind::CalendarSet);
-    let problems = founding_and(state, |founding| {
-        let known = |name: &CentreName| founding.centre(name).is_some();
-        calendar
-            .timetable
-            .iter()
-            .filter(|session| !known(&session.centre))
-            .map(|session| format!("{}: there is no centre {}", session.id, session.centre))
-            .collect()
-    });
+    let mut problems: Vec<String> = calendar
+        .problems()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if let Some(founding) = state.founding() {
+        problems.extend(
+            calendar
+                .timetable
+                .iter()
+                .filter(|session| founding.centre(&session.centre).is_none())
+                .map(|session| format!("{}: there is no centre {}", session.id, session.centre)),
+        );
+    }
     if let Err(rejection) = may_set(state, context) {
         return Effect::rejected(rejection, event);
     }
@@ -207,10 +212,6 @@ pub(crate) fn set_policy(state: &mut State, context: &Context<'_>, policy: &Poli
     }
     state.policy = Held::new(policy.clone());
     Effect::done(Answer::Nothing, event)
-}
-
-fn founding_and(state: &State, problems: impl Fn(&Founding) -> Vec<String>) -> Vec<String> {
-    state.founding().map(problems).unwrap_or_default()
 }
 
 /// Whether the actor may make an operator's change now: on the main line, with no branch open.

@@ -1,0 +1,285 @@
+//! Logins through `apply`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+mod world;
+
+use domain::attempts::FREE_FAILURES;
+use domain::audit::Kind;
+use domain::factor::CodeProof;
+use domain::login::Proof;
+use domain::outcome::{Functions, Result as Came};
+use domain::portal::LandingOption;
+use domain::{Answer, Carry, Rejection, totp};
+use world::*;
+
+fn issued_of(outcome: &domain::Outcome) -> &domain::outcome::Issued {
+    match &outcome.result {
+        Came::Done(Answer::TokenIssued(issued)) => issued,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_login_before_the_session_opens_is_refused_r15() {
+    let mut world = World::founded();
+    let outcome = world.login("AU1", LandingOption::SmartcardOnlineAndReports, "friday");
+    let next = Some((session("S1"), SATURDAY_1800));
+    assert_eq!(
+        outcome.result,
+        Came::Rejected(Rejection::SessionClosed { next })
+    );
+}
+
+#[test]
+fn past_its_closing_time_a_session_serves_nobody_whatever_the_log_says_r15() {
+    let mut world = World::in_session_1();
+    world.at(domain::UnixMs(SATURDAY_2000.0 - 1));
+    let in_time = world.login("AU1", LandingOption::SmartcardOnlineAndReports, "friday");
+    assert!(issued(&in_time));
+    world.at(SATURDAY_2000);
+    let late = world.begin_login("AU1", LandingOption::SmartcardOnlineAndReports, "friday");
+    assert!(matches!(
+        late.result,
+        Came::Rejected(Rejection::SessionClosed { .. })
+    ));
+}
+
+#[test]
+fn a_smartcard_login_opens_both_services_and_completes_the_test_r22_r27_r51() {
+    let mut world = World::in_session_1();
+    let outcome = world.login("AU1", LandingOption::SmartcardOnlineAndReports, "friday");
+    let told = issued_of(&outcome);
+    assert_eq!(told.functions, Functions::NotAvailable);
+    assert_eq!(told.carry, Carry::CarriedForward);
+    assert!(told.initiation_required);
+    let token = world
+        .state
+        .tokens()
+        .get(&world.tokens[0], world.now)
+        .unwrap();
+    assert_eq!(token.scopes().len(), 2);
+    let last = world.rows.last().unwrap();
+    assert_eq!(last.kind, Kind::ConnectivityCompleted);
+    assert_eq!(last.session, Some(session("S1")));
+}
+
+#[test]
+fn a_da_completes_without_the_text_r28() {
+    let mut world = World::in_session_1();
+    let outcome = world.login("AD1", LandingOption::SmartcardSecurity, "friday");
+    assert_eq!(issued_of(&outcome).functions, Functions::Completed);
+    assert_eq!(world.rows.last().unwrap().kind, Kind::ConnectivityCompleted);
+}
+
+#[test]
+fn classes_are_never_interchangeable_r50() {
+    let mut world = World::in_session_1();
+    let user = world.login("AU1", LandingOption::SmartcardSecurity, "friday");
+    assert_eq!(user.result, Came::Rejected(Rejection::WrongPortal));
+    let da = world.login("AD1", LandingOption::SmartcardOnlineAndReports, "friday");
+    assert_eq!(da.result, Came::Rejected(Rejection::WrongPortal));
+    // With a wrong password nothing of the account is told.
+    let guess = world.login("AD1", LandingOption::SmartcardOnlineAndReports, "guess");
+    assert_eq!(
+        guess.result,
+        Came::FailedAttempt(Answer::CredentialsRejected)
+    );
+}
+
+#[test]
+fn a_used_code_is_rejected_s5() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    world.at(world.now.plus(MINUTE));
+    assert!(issued(&world.login(
+        "AU1",
+        LandingOption::OtpOnline,
+        "first"
+    )));
+    let before = world
+        .state
+        .account(&id("AU1"))
+        .unwrap()
+        .otp
+        .clone()
+        .unwrap();
+    let again = world.login("AU1", LandingOption::OtpReports, "first");
+    assert_eq!(
+        again.result,
+        Came::FailedAttempt(Answer::CredentialsRejected)
+    );
+    let after = world
+        .state
+        .account(&id("AU1"))
+        .unwrap()
+        .otp
+        .clone()
+        .unwrap();
+    assert_eq!(before.channel, after.channel);
+    assert_eq!(after.failures, 1);
+}
+
+#[test]
+fn the_code_that_confirmed_is_no_login_code_s9() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    assert!(!issued(&world.login(
+        "AU1",
+        LandingOption::OtpOnline,
+        "first"
+    )));
+    world.at(world.now.plus(totp::STEP_MS));
+    assert!(issued(&world.login(
+        "AU1",
+        LandingOption::OtpOnline,
+        "first"
+    )));
+}
+
+#[test]
+fn of_a_hundred_submissions_of_one_code_one_wins_s6() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    world.at(world.now.plus(MINUTE));
+    let code = Proof::Code(CodeProof::Step(Some(totp::step(world.now))));
+    let mut won = 0;
+    for _ in 0..100 {
+        world.begin_login("AU1", LandingOption::OtpOnline, "first");
+        won += u32::from(issued(&world.verify_login(code.clone())));
+    }
+    assert_eq!(won, 1);
+}
+
+#[test]
+fn a_code_failure_counts_only_after_the_right_password_s12() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    let failures = |world: &World| {
+        let otp = world.state.account(&id("AU1")).unwrap().otp.clone();
+        otp.unwrap().failures
+    };
+    world.begin_login("AU1", LandingOption::OtpOnline, "guess");
+    world.verify_login(Proof::Code(CodeProof::Step(None)));
+    assert_eq!(failures(&world), 0);
+    world.begin_login("AU1", LandingOption::OtpOnline, "first");
+    world.verify_login(Proof::Code(CodeProof::Step(None)));
+    assert_eq!(failures(&world), 1);
+    // A hundred disable the channel, and no time brings it back (S13).
+    for _ in 0..99 {
+        world.begin_login("AU1", LandingOption::OtpOnline, "first");
+        world.verify_login(Proof::Code(CodeProof::Step(None)));
+    }
+    world.at(world.now.plus(HOUR));
+    assert!(!issued(&world.login(
+        "AU1",
+        LandingOption::OtpOnline,
+        "first"
+    )));
+}
+
+#[test]
+fn after_ten_failures_an_unknown_user_waits_like_a_known_one_s13_s23() {
+    let mut world = World::in_session_1();
+    let option = LandingOption::SmartcardOnlineAndReports;
+    for _ in 0..FREE_FAILURES {
+        world.begin_login("AU1", option, "guess");
+    }
+    let known = world.begin_login("AU1", option, "friday");
+    let until = world.now.plus(MINUTE);
+    assert_eq!(
+        known.result,
+        Came::Rejected(Rejection::RateLimited { until })
+    );
+    let unknown = domain::login::Subject::Unknown(domain::Digest::of("unknown", &[b"x"]));
+    let mut last = None;
+    for _ in 0..=FREE_FAILURES {
+        let login = domain::LoginId(world.next_id());
+        let command = domain::Command::Login(domain::login::Command::Begin {
+            login,
+            subject: unknown.clone(),
+            option,
+            address: None,
+            verdict: domain::factor::Verdict::Wrong,
+            code: None,
+            nonce: [0; 16],
+        });
+        last = Some(world.ask(&front(), command).result);
+    }
+    assert_eq!(last, Some(Came::Rejected(Rejection::RateLimited { until })));
+    world.at(until);
+    assert!(issued(&world.login("AU1", option, "friday")));
+}
+
+#[test]
+fn a_login_with_another_option_leaves_the_first_token_alive_r23() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    world.at(world.now.plus(MINUTE));
+    assert!(issued(&world.login(
+        "AU1",
+        LandingOption::OtpOnline,
+        "first"
+    )));
+    world.at(world.now.plus(MINUTE));
+    assert!(issued(&world.login(
+        "AU1",
+        LandingOption::OtpReports,
+        "first"
+    )));
+    let live: Vec<_> = world
+        .state
+        .tokens()
+        .of(&id("AU1"), world.now)
+        .map(|token| token.scopes())
+        .collect();
+    assert_eq!(live.len(), 2);
+    assert!(live.iter().all(|scopes| scopes.len() == 1));
+}
+
+#[test]
+fn a_token_is_its_front_ends_alone() {
+    let mut world = World::in_session_1();
+    world.login("AU1", LandingOption::SmartcardOnlineAndReports, "friday");
+    let token = world.tokens[0];
+    let other = domain::Actor::FrontEnd(domain::FrontEndId::parse("other").unwrap());
+    let end = domain::Command::Token(domain::token::Command::End {
+        token,
+        which: domain::token::Which::This,
+    });
+    assert_eq!(world.rejected(&other, end), Rejection::TokenEnded);
+    world.end(token);
+    assert!(world.state.tokens().get(&token, world.now).is_none());
+}
+
+#[test]
+fn a_suspended_account_loses_its_tokens_and_its_logins_fail_alike_s23_s32() {
+    let mut world = World::in_session_1();
+    world.login("AU1", LandingOption::SmartcardOnlineAndReports, "friday");
+    world.login("AD1", LandingOption::SmartcardSecurity, "friday");
+    let (user, da) = (world.tokens[0], world.tokens[1]);
+    let outcome = world.suspend(&front(), Some(da), "AU1");
+    assert!(matches!(outcome.result, Came::Done(_)), "{outcome:?}");
+    assert!(world.state.tokens().get(&user, world.now).is_none());
+    let login = world.login("AU1", LandingOption::SmartcardOnlineAndReports, "friday");
+    assert_eq!(
+        login.result,
+        Came::FailedAttempt(Answer::CredentialsRejected)
+    );
+}
+
+#[test]
+fn a_da_acts_on_its_own_participants_users_alone_r9() {
+    let mut world = World::in_session_1();
+    world.login("AD1", LandingOption::SmartcardSecurity, "friday");
+    let da = world.tokens[0];
+    for other in ["BU1", "AD2", "NOBODY"] {
+        let before = world.state.digests().account;
+        let outcome = world.suspend(&front(), Some(da), other);
+        assert_eq!(outcome.result, Came::Rejected(Rejection::OtherParticipant));
+        assert_eq!(world.state.digests().account, before);
+    }
+    world.login("AU2", LandingOption::SmartcardOnlineAndReports, "friday");
+    let user = *world.tokens.last().unwrap();
+    let outcome = world.suspend(&front(), Some(user), "AU1");
+    assert_eq!(outcome.result, Came::Rejected(Rejection::NotAllowed));
+}
