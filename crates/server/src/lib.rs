@@ -1,0 +1,20 @@
+//! The gRPC edge: who calls, what a person typed, and what the line answered.
+//!
+//! Everything slow, secret or random is settled here, before a command is proposed: passwords are
+//! verdicts, codes are sealed, tokens are hashed. What is deliberately absent: any rule about
+//! accounts and sessions. Those are `domain`'s, and this crate only asks.
+
+pub mod config;
+pub mod edge;
+pub mod gate;
+pub mod hashing;
+pub mod health;
+pub mod identity;
+pub mod listener;
+pub mod mail;
+pub mod request;
+pub mod status;
+pub mod table;
+pub mod wire;
+
+pub use config::Config;

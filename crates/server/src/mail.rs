@@ -1,0 +1,396 @@
+//! Mail: one-time codes, activation codes, and notices of what changed (LOGIN.md, "Mail").
+//!
+//! Codes are sent once, after their commit. Every mail is in English and Traditional Chinese
+//! (R12) and holds no link (S29); mail of a branch says that it is of a drill. Deliberately
+//! absent: whether something may be sent; that is the line's answer.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use credential::code::{Code, Half};
+use domain::{LogId, UnixMs};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox};
+use lettre::transport::smtp::AsyncSmtpTransport;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::{AsyncTransport, Message, Tokio1Executor};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::config::{Smtp, SmtpSecurity, Way};
+
+/// Most mails on their way at once; further ones are dropped with a warning.
+pub const UNDER_WAY_MAX: usize = 256;
+
+/// Why no mail can be sent, or one was not.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The sender of the configuration is no address.
+    #[error("mail.from {0:?} is not an address")]
+    From(String),
+    /// A person's address cannot be used.
+    #[error("the address cannot be used")]
+    To,
+    /// The message could not be put together.
+    #[error("the message could not be made: {0}")]
+    Message(#[from] lettre::error::Error),
+    /// The folder cannot be written.
+    #[error("{folder}: {source}")]
+    Folder {
+        /// Which folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The mail server refused, or could not be reached.
+    #[error(transparent)]
+    Smtp(#[from] lettre::transport::smtp::Error),
+    /// Too many are on their way.
+    #[error("more than {UNDER_WAY_MAX} mails are on their way")]
+    TooMany,
+}
+
+/// Whether a mail is about something that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// It is.
+    Real,
+    /// It is of a branch, and will be forgotten.
+    Drill,
+}
+
+/// What happened to an account, told to its holder (S28).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// 2FA was initiated.
+    Initiated,
+    /// A password was changed.
+    PasswordChanged,
+    /// The OTP channel was replaced.
+    ChannelReplaced,
+    /// The account was suspended.
+    Suspended,
+}
+
+/// What is sent.
+pub enum Letter<'a> {
+    /// A one-time code for a login.
+    LoginCode(&'a Code, UnixMs),
+    /// A one-time code that proves a channel or confirms an act.
+    ConfirmationCode(&'a Code, UnixMs),
+    /// The mailed part of an activation.
+    ActivationCode(&'a Half, UnixMs),
+    /// A notice.
+    Notice(Event, UnixMs),
+}
+
+impl Letter<'_> {
+    /// A stable name, in a header of the mail.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::LoginCode(..) => "login-code",
+            Self::ConfirmationCode(..) => "channel-code",
+            Self::ActivationCode(..) => "activation-code",
+            Self::Notice(..) => "notice",
+        }
+    }
+
+    fn subject(&self) -> &'static str {
+        match self {
+            Self::LoginCode(..) => "One-time password / 一次性密碼",
+            Self::ConfirmationCode(..) => "Confirmation code / 確認碼",
+            Self::ActivationCode(..) => "Activation code / 啟動碼",
+            Self::Notice(..) => "Your account was changed / 帳戶變更通知",
+        }
+    }
+
+    fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(match self {
+            Self::LoginCode(code, ends) => format!(
+                "Your one-time password.\nCode: {code}\nIt counts once, until {ends}. Nobody will ask you for it.\n\n\
+                 你的一次性密碼已列於上方，\n只可使用一次，有效至 {ends}。任何人均不會向你索取。\n",
+                code = code.text(),
+            ),
+            Self::ConfirmationCode(code, ends) => format!(
+                "Your confirmation code.\nCode: {code}\nIt counts once, until {ends}. Nobody will ask you for it.\n\n\
+                 你的確認碼已列於上方，\n只可使用一次，有效至 {ends}。任何人均不會向你索取。\n",
+                code = code.text(),
+            ),
+            Self::ActivationCode(half, ends) => {
+                let half = half.text();
+                format!(
+                    "Your activation code.\nCode: {}\nIt counts once, until {ends}, with your smartcard password or the code that your administrator gives you.\n\n\
+                     你的啟動碼已列於上方，\n只可使用一次，有效至 {ends}，並須配合智能卡密碼或管理員提供的代碼。\n",
+                    *half,
+                )
+            }
+            Self::Notice(event, at) => {
+                let (english, chinese) = event.texts();
+                format!(
+                    "{english} ({at})\nIf this was not you, tell your administrator or the hotline at once.\n\n\
+                     {chinese}（{at}）\n如非由你操作，請立即通知管理員或熱線。\n",
+                )
+            }
+        })
+    }
+}
+
+impl Event {
+    fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Initiated => (
+                "Password and one-time password were set up for your account.",
+                "你的帳戶已設定密碼及一次性密碼。",
+            ),
+            Self::PasswordChanged => (
+                "The password of your account was changed.",
+                "你的帳戶密碼已更改。",
+            ),
+            Self::ChannelReplaced => (
+                "The way in which your account gets one-time passwords was changed.",
+                "你的帳戶收取一次性密碼的途徑已更改。",
+            ),
+            Self::Suspended => ("Your account was suspended.", "你的帳戶已被暫停使用。"),
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Sender {
+    Folder(Arc<Path>),
+    Smtp(Arc<AsyncSmtpTransport<Tokio1Executor>>),
+}
+
+/// Where mail leaves the node. Clones share it.
+#[derive(Clone)]
+pub struct Outbox {
+    from: Mailbox,
+    sender: Sender,
+    under_way: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    /// An outbox as the configuration says. A folder is made if it is not there.
+    ///
+    /// # Errors
+    /// [`Error`] when the sender is no address, or folder or password file cannot be used.
+    pub fn open(config: &crate::config::Mail) -> Result<Self, Error> {
+        let from = config.from.parse();
+        let from = from.map_err(|_| Error::From(config.from.clone()))?;
+        let sender = match &config.way {
+            Way::Folder(folder) => {
+                std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
+                    folder: folder.clone(),
+                    source,
+                })?;
+                Sender::Folder(folder.as_path().into())
+            }
+            Way::Smtp(smtp) => Sender::Smtp(Arc::new(transport(smtp)?)),
+        };
+        Ok(Self {
+            from,
+            sender,
+            under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
+        })
+    }
+
+    /// Sends a letter behind the caller's back, so that the time of an answer does not tell
+    /// whether one was sent. A failure is logged, without the address.
+    pub fn post(&self, to: &str, letter: &Letter<'_>, mark: Mark, about: LogId) {
+        let kind = letter.kind();
+        let outbox = self.clone();
+        let message = self.message(to, letter, mark, about);
+        let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
+            tracing::warn!(kind, error = %Error::TooMany, "a mail was not sent");
+            return;
+        };
+        tokio::spawn(async move {
+            let sent = match message {
+                Ok(message) => outbox.deliver(message).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sent {
+                tracing::warn!(kind, %error, "a mail was not sent");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Sends a letter, and waits until it is in the folder or with the mail server.
+    ///
+    /// # Errors
+    /// [`Error`]; the mail may be sent again then.
+    pub async fn send(
+        &self,
+        to: &str,
+        letter: &Letter<'_>,
+        mark: Mark,
+        about: LogId,
+    ) -> Result<(), Error> {
+        let message = self.message(to, letter, mark, about)?;
+        self.deliver(message).await
+    }
+
+    fn message(
+        &self,
+        to: &str,
+        letter: &Letter<'_>,
+        mark: Mark,
+        about: LogId,
+    ) -> Result<Message, Error> {
+        let (subject, text) = (letter.subject(), letter.text());
+        let (subject, text) = match mark {
+            Mark::Real => (subject.to_owned(), text),
+            Mark::Drill => (
+                format!("[DRILL / 演習] {subject}"),
+                Zeroizing::new(format!(
+                    "DRILL: what is changed in this session is forgotten afterwards.\n\
+                     演習：在本節作出的變更不會保留。\n\n{}",
+                    *text
+                )),
+            ),
+        };
+        // As it is, and not in base64: people and drills read the folder.
+        let body = Body::new_with_encoding(text.to_string(), ContentTransferEncoding::EightBit)
+            .map_err(|_| lettre::error::Error::NonAsciiChars)?;
+        let header = |name: &'static str, value: &str| {
+            HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+        };
+        let mark = match mark {
+            Mark::Real => "no",
+            Mark::Drill => "yes",
+        };
+        let mut message = Message::builder()
+            .from(self.from.clone())
+            .to(to.parse().map_err(|_| Error::To)?)
+            .subject(subject)
+            // One id for one act: a mail that is sent again is known for the same.
+            .message_id(Some(format!("<{}.{}@tidemark>", letter.kind(), about)))
+            .header(ContentType::TEXT_PLAIN)
+            .body(body)?;
+        let headers = message.headers_mut();
+        headers.insert_raw(header("X-Tidemark-Kind", letter.kind()));
+        headers.insert_raw(header("X-Tidemark-Drill", mark));
+        Ok(message)
+    }
+
+    async fn deliver(&self, message: Message) -> Result<(), Error> {
+        match &self.sender {
+            Sender::Smtp(server) => {
+                server.send(message).await?;
+                Ok(())
+            }
+            Sender::Folder(folder) => {
+                let failed = |source| Error::Folder {
+                    folder: folder.to_path_buf(),
+                    source,
+                };
+                // Named by time, so that a listing is in the order of sending; renamed when
+                // whole, so that nobody reads half a mail.
+                let name = Uuid::now_v7();
+                let partial = folder.join(format!(".{name}"));
+                let bytes = Zeroizing::new(message.formatted());
+                tokio::fs::write(&partial, &*bytes).await.map_err(failed)?;
+                tokio::fs::rename(&partial, folder.join(format!("{name}.eml")))
+                    .await
+                    .map_err(failed)
+            }
+        }
+    }
+}
+
+fn transport(smtp: &Smtp) -> Result<AsyncSmtpTransport<Tokio1Executor>, Error> {
+    let builder = match smtp.security {
+        SmtpSecurity::Starttls => {
+            AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(&smtp.host)?
+        }
+        SmtpSecurity::Tls => AsyncSmtpTransport::<Tokio1Executor>::relay(&smtp.host)?,
+    };
+    let builder = builder.port(smtp.port);
+    let (Some(user), Some(file)) = (&smtp.user, &smtp.password_file) else {
+        return Ok(builder.build());
+    };
+    let password = std::fs::read_to_string(file).map_err(|source| Error::Folder {
+        folder: file.clone(),
+        source,
+    })?;
+    let password = Zeroizing::new(password);
+    let credentials = Credentials::new(user.clone(), password.trim_end().to_owned());
+    Ok(builder.credentials(credentials).build())
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+mod tests {
+    use super::*;
+
+    fn outbox(folder: &Path) -> Outbox {
+        Outbox::open(&crate::config::Mail {
+            from: "tidemark <no-reply@clearing.example>".to_owned(),
+            way: Way::Folder(folder.to_owned()),
+        })
+        .unwrap()
+    }
+
+    async fn sent(letter: &Letter<'_>, mark: Mark) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let about = LogId {
+            term: 1,
+            node: 1,
+            index: 7,
+        };
+        outbox(folder.path())
+            .send("person@firm.example", letter, mark, about)
+            .await
+            .unwrap();
+        let mails: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(mails.len(), 1);
+        let mail = mails.into_iter().next().unwrap().unwrap();
+        assert!(mail.file_name().to_string_lossy().ends_with(".eml"));
+        std::fs::read_to_string(mail.path()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_code_is_sent_in_both_languages_and_without_a_link_s29() {
+        let code = Code::parse("12345678").ok().unwrap();
+        let mail = sent(&Letter::LoginCode(&code, UnixMs(0)), Mark::Real).await;
+        assert!(mail.lines().any(|line| line == "Code: 12345678"), "{mail}");
+        assert!(mail.contains("你的一次性密碼"), "{mail}");
+        assert!(mail.contains("X-Tidemark-Drill: no"), "{mail}");
+        assert!(!mail.contains("://"), "{mail}");
+        assert!(!mail.contains("DRILL"), "{mail}");
+    }
+
+    #[tokio::test]
+    async fn mail_of_a_branch_is_marked_as_drill_mail() {
+        let notice = Letter::Notice(Event::PasswordChanged, UnixMs(0));
+        let mail = sent(&notice, Mark::Drill).await;
+        assert!(mail.contains("DRILL: what is changed"), "{mail}");
+        assert!(mail.contains("X-Tidemark-Drill: yes"), "{mail}");
+        assert!(!mail.contains("://"), "{mail}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let letter = Letter::Notice(Event::Suspended, UnixMs(0));
+        let sent = outbox(folder.path())
+            .send("nobody", &letter, Mark::Real, LogId::default())
+            .await;
+        assert!(matches!(sent, Err(Error::To)));
+    }
+}

@@ -1,0 +1,131 @@
+//! Requests at the edge: who asks, with which token, and the key that makes a repeat harmless.
+//!
+//! Whether an id is too old, too new or known is judged by the line's clock, in `domain`: an edge
+//! whose clock is off must not refuse what the line would take.
+
+use std::sync::Arc;
+
+use credential::keyring::Keyring;
+use credential::secret::Token;
+use domain::id::RequestId;
+use domain::request::Key;
+use domain::token::TokenId;
+use prost::Message;
+use tonic::metadata::MetadataMap;
+use tonic::{Extensions, Request};
+
+use crate::gate::Call;
+use crate::identity::Caller;
+use crate::status::{Field, Refusal};
+use crate::table::Rpc;
+
+/// The header with the reason of an operator's change, for messages without a field for it.
+pub const REASON_HEADER: &str = "tidemark-reason-bin";
+/// Longest reason, in bytes.
+pub const REASON_BYTES_MAX: usize = domain::session::REASON_BYTES_MAX;
+
+const BEARER: &str = "Bearer ";
+
+/// What is asked, and by whom.
+#[derive(Debug)]
+pub struct Ask<B> {
+    /// Who calls.
+    pub caller: Caller,
+    /// What is called.
+    pub rpc: Arc<Rpc>,
+    /// The hash of the person's token, if the call carries one that can be read.
+    pub token: Option<TokenId>,
+    /// Why, if the caller says so in a header.
+    pub reason: Option<String>,
+    /// The message.
+    pub body: B,
+}
+
+impl<B> Ask<B> {
+    /// Takes a request apart.
+    ///
+    /// # Errors
+    /// `Internal` when the call did not come through the gate.
+    pub fn read(request: Request<B>) -> Result<Self, Refusal> {
+        let (metadata, extensions, body) = request.into_parts();
+        let Call { caller, rpc } = called(&extensions)?;
+        Ok(Self {
+            caller,
+            rpc: rpc.ok_or_else(|| Refusal::Internal("the rpc is not in the table".to_owned()))?,
+            token: token(&metadata),
+            reason: reason(&metadata)?,
+            body,
+        })
+    }
+
+    /// The person's token.
+    ///
+    /// # Errors
+    /// `TokenExpired` when the call carries none.
+    pub fn token(&self) -> Result<TokenId, Refusal> {
+        self.token.ok_or(Refusal::TokenExpired)
+    }
+
+    /// The same call with what was read of its message.
+    pub fn map<T>(self, body: T) -> Ask<T> {
+        Ask {
+            caller: self.caller,
+            rpc: self.rpc,
+            token: self.token,
+            reason: self.reason,
+            body,
+        }
+    }
+}
+
+impl<B: Message> Ask<B> {
+    /// The key of a write: its id, and the digest of rpc, token and message. The digest is keyed,
+    /// because it goes into the log and the message may hold a password.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` with `MALFORMED_REQUEST_ID` when the id is no UUIDv7.
+    pub fn key(&self, id: &str, keyring: &Keyring) -> Result<Key, Refusal> {
+        let malformed = || Refusal::malformed(Field::RequestId, "a UUIDv7, made for this call");
+        let id: RequestId = id.parse().map_err(|_| malformed())?;
+        id.minted_at().ok_or_else(malformed)?;
+        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(
+            self.body.encoded_len() + self.rpc.path.len() + 33,
+        ));
+        bytes.extend_from_slice(self.rpc.path.as_bytes());
+        bytes.push(0);
+        // Another person's token makes another request.
+        bytes.extend_from_slice(&self.token.map_or([0; 32], |token| token.0));
+        bytes.extend_from_slice(&zeroize::Zeroizing::new(self.body.encode_to_vec()));
+        let body = keyring.digest("request", &bytes).digest;
+        Ok(Key { id, body })
+    }
+}
+
+fn called(extensions: &Extensions) -> Result<Call, Refusal> {
+    extensions
+        .get::<Call>()
+        .cloned()
+        .ok_or_else(|| Refusal::Internal("a call came past the gate".to_owned()))
+}
+
+fn token(metadata: &MetadataMap) -> Option<TokenId> {
+    let shown = metadata.get("authorization")?.to_str().ok()?;
+    let token = Token::parse(shown.strip_prefix(BEARER)?).ok()?;
+    Some(token.digest())
+}
+
+fn reason(metadata: &MetadataMap) -> Result<Option<String>, Refusal> {
+    let malformed = || {
+        let should_be = format!("UTF-8 of at most {REASON_BYTES_MAX} bytes");
+        Refusal::malformed(Field::Other("reason"), &should_be)
+    };
+    let Some(value) = metadata.get_bin(REASON_HEADER) else {
+        return Ok(None);
+    };
+    let bytes = value.to_bytes().map_err(|_| malformed())?;
+    if bytes.len() > REASON_BYTES_MAX {
+        return Err(malformed());
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| malformed())?;
+    Ok(Some(text.to_owned()))
+}
