@@ -7,6 +7,9 @@
 
 pub mod code;
 pub mod entropy;
+pub mod password;
+pub mod phc;
+pub mod rules;
 pub mod secret;
 
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
