@@ -5,12 +5,18 @@
 //! `domain`'s. It has no clock either; every function that needs the time is told it. Randomness
 //! is passed in as [`Entropy`].
 
+pub mod associated;
 pub mod code;
 pub mod entropy;
+pub mod key_file;
+pub mod keyring;
 pub mod password;
 pub mod phc;
 pub mod rules;
+pub mod seal;
 pub mod secret;
+
+mod statement;
 
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 
