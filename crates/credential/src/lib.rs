@@ -15,6 +15,7 @@ pub mod phc;
 pub mod rules;
 pub mod seal;
 pub mod secret;
+pub mod totp;
 
 mod statement;
 
