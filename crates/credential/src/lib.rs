@@ -6,6 +6,8 @@
 //! is passed in as [`Entropy`].
 
 pub mod associated;
+pub mod authority;
+pub mod certificate;
 pub mod code;
 pub mod entropy;
 pub mod key_file;
