@@ -7,6 +7,7 @@
 
 pub mod associated;
 pub mod authority;
+pub mod card;
 pub mod certificate;
 pub mod code;
 pub mod entropy;
@@ -17,6 +18,7 @@ pub mod phc;
 pub mod rules;
 pub mod seal;
 pub mod secret;
+pub mod software_card;
 pub mod totp;
 
 mod statement;
