@@ -5,6 +5,7 @@
 //! `domain`'s. It has no clock either; every function that needs the time is told it. Randomness
 //! is passed in as [`Entropy`].
 
+pub mod approval;
 pub mod associated;
 pub mod authority;
 pub mod card;
