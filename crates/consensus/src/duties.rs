@@ -32,18 +32,12 @@ pub(crate) async fn follow_clock(node: Node, mut verdict: watch::Receiver<ClockV
 pub(crate) async fn see_to_main(node: Node) {
     loop {
         let main = node.main();
+        if let Err(error) = main.running() {
+            tracing::error!(%error, "the main line has stopped here; restart the node");
+            return;
+        }
         if let Err(error) = round(&node, &main).await {
-            match error {
-                Error::Stopped | Error::Storage(_) => {
-                    tracing::warn!(%error, "the main line needs a restart of the node");
-                    return;
-                }
-                Error::NoLeader
-                | Error::OutcomeUnknown
-                | Error::WrongLine { .. }
-                | Error::ClockOff
-                | Error::TooLarge { .. } => tracing::debug!(%error, "will try again"),
-            }
+            tracing::debug!(%error, "will try again");
         }
         let _elapsed = tokio::time::timeout(LOOK_EVERY, main.changed()).await;
     }

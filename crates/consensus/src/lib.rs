@@ -17,6 +17,7 @@ pub mod identity;
 pub mod image;
 pub mod line;
 pub mod machine;
+pub mod members;
 mod network;
 pub mod node;
 mod pace;

@@ -7,7 +7,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use domain::{Actor, Command, Envelope, LogId, NodeId, Outcome, encoding, request};
+use domain::{Actor, Command, Envelope, LogId, NodeId, Outcome, cluster, encoding, request};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use proto::peer::v1 as peer;
@@ -127,6 +127,39 @@ impl Line {
         if bytes > ENVELOPE_BYTES_MAX {
             return Attempt::Refused(Error::TooLarge { bytes });
         }
+        if let Some(advance) = self.advance(&envelope) {
+            // What becomes of it, the command's own outcome tells.
+            let _attempt = self.submit(advance, deadline).await;
+        }
+        self.submit(envelope, deadline).await
+    }
+
+    /// The entry that must come before this one, because the line was idle for so long that its
+    /// clock would jump (LINES.md, Time). Only a node whose peers confirm its clock gets here.
+    fn advance(&self, next: &Envelope) -> Option<Envelope> {
+        if matches!(
+            next.command,
+            Command::Cluster(cluster::Command::AdvanceClock { .. })
+        ) {
+            return None;
+        }
+        let state = self.state();
+        let header = state.header();
+        let begun = state.founding().is_some() && header.line == next.line && !header.ended;
+        let idle_ms = next.at.since(header.clock);
+        (begun && idle_ms > state.policy().clock_jump_ms / 2).then(|| Envelope {
+            at: next.at,
+            actor: Actor::Node(self.inner.peers.me()),
+            line: next.line.clone(),
+            request: None,
+            command: Command::Cluster(cluster::Command::AdvanceClock {
+                to: next.at,
+                offset_ms: None,
+            }),
+        })
+    }
+
+    async fn submit(&self, envelope: Envelope, deadline: Instant) -> Attempt {
         let written = self.inner.raft.client_write(Proposed::from(envelope));
         match tokio::time::timeout_at(deadline, written).await {
             Ok(Ok(written)) => match written.data.0 {
@@ -196,9 +229,11 @@ fn read_answer(answer: peer::ProposeResponse) -> Attempt {
             use peer::refusal::Reason;
             match refusal.reason() {
                 // A leader whose clock is off hands over: the next one may answer.
-                Reason::NotLeader | Reason::ClockOff | Reason::Stopped => Attempt::Again,
+                // And one whose disk failed has stopped leading.
+                Reason::NotLeader | Reason::ClockOff | Reason::Stopped | Reason::Storage => {
+                    Attempt::Again
+                }
                 Reason::OutcomeUnknown | Reason::Unspecified => Attempt::Unclear,
-                Reason::Storage => Attempt::Refused(Error::Storage(refusal.detail)),
                 Reason::TooLarge => Attempt::Refused(Error::TooLarge {
                     bytes: refusal.detail.parse().unwrap_or_default(),
                 }),

@@ -209,3 +209,54 @@ async fn a_leader_whose_clock_jumps_hands_over() {
         Err(Error::ClockOff)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_nothing_is_promised() {
+    let mut cluster = Cluster::six_running().await;
+    let before = cluster.main(4).propose(marking(1)).await.unwrap();
+    let leader = cluster.wait_leader().await;
+    let followers: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    for id in &followers {
+        cluster.stop(*id).await;
+    }
+    let main = cluster.main(leader);
+    let (proposed, read) = tokio::join!(main.propose(marking(2)), main.read_index());
+    assert!(
+        matches!(proposed, Err(Error::NoLeader | Error::OutcomeUnknown)),
+        "{proposed:?}"
+    );
+    assert_eq!(read, Err(Error::NoLeader));
+    assert_eq!(mark_of(&cluster.main(5)), "mark 1");
+    drop(main);
+    for id in &followers {
+        cluster.start(*id).await;
+    }
+    until("proposals go on", async || {
+        cluster.main(6).propose(marking(3)).await.is_ok()
+    })
+    .await;
+    assert!(cluster.agree().await > before.at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_was_idle_for_an_hour_goes_on() {
+    const HOUR_MS: i64 = 3_600_000;
+    let cluster = Cluster::six_running().await;
+    let before = cluster.main(4).propose(marking(1)).await.unwrap();
+    for clock in cluster.clocks.values() {
+        clock.set_offset_ms(HOUR_MS);
+    }
+    let mut after = None;
+    // Nodes may have compared their clocks while these were being set.
+    until("a proposal is answered", async || {
+        after = cluster.main(5).propose(marking(2)).await.ok();
+        after.is_some()
+    })
+    .await;
+    let after = after.unwrap();
+    assert!(
+        matches!(after.result, outcome::Result::Done(_)),
+        "{after:?}"
+    );
+    assert!(after.clock.since(before.clock) >= HOUR_MS.unsigned_abs());
+}

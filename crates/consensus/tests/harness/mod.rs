@@ -23,11 +23,13 @@ use domain::calendar::Calendar;
 use domain::cluster::{self, Centre, Founding, KeyPin, Operator};
 use domain::policy::Policy;
 use domain::{Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity, Server, ServerTlsConfig};
 
 /// No step of these tests takes longer on any machine that can run them.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -37,6 +39,56 @@ pub struct Cluster {
     folders: BTreeMap<u64, TempDir>,
     pub clocks: BTreeMap<u64, OffsetClock>,
     pub running: BTreeMap<u64, Running>,
+    /// None in plaintext.
+    pub certificates: Option<Certificates>,
+}
+
+/// A CA and a certificate for each node.
+pub struct Certificates {
+    ca: String,
+    nodes: BTreeMap<u64, (String, String)>,
+}
+
+pub fn name_of(node: NodeId) -> String {
+    format!("node-{node}")
+}
+
+impl Certificates {
+    pub fn new(names: impl Fn(u64) -> String) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let ca = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        let node = |id| {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![names(id)]).unwrap();
+            let certificate = params.signed_by(&key, &issuer).unwrap();
+            (id, (certificate.pem(), key.serialize_pem()))
+        };
+        Self {
+            ca,
+            nodes: (1..=6).map(node).collect(),
+        }
+    }
+
+    fn identity(&self, id: u64) -> Identity {
+        let (certificate, key) = &self.nodes[&id];
+        Identity::from_pem(certificate, key)
+    }
+
+    pub fn dialer(&self, id: u64) -> Dialer {
+        let config = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&self.ca))
+            .identity(self.identity(id));
+        Dialer::tls(config, name_of)
+    }
+
+    fn server(&self, id: u64) -> ServerTlsConfig {
+        ServerTlsConfig::new()
+            .identity(self.identity(id))
+            .client_ca_root(Certificate::from_pem(&self.ca))
+    }
 }
 
 pub struct Running {
@@ -100,6 +152,7 @@ impl Cluster {
                 .collect(),
             clocks: (1..=6).map(|id| (id, OffsetClock::default())).collect(),
             running: BTreeMap::new(),
+            certificates: None,
         }
     }
 
@@ -117,7 +170,10 @@ impl Cluster {
             data: self.folders[&id].path().to_owned(),
             node: NodeId(id),
             founding: self.founding.clone(),
-            dialer: Dialer::plaintext(),
+            dialer: self
+                .certificates
+                .as_ref()
+                .map_or_else(Dialer::plaintext, |certificates| certificates.dialer(id)),
             base_clock: Arc::new(self.clocks[&id].clone()),
         }
     }
@@ -144,8 +200,12 @@ impl Cluster {
         let node = opened.unwrap();
         let (shutdown, stopped) = oneshot::channel();
         let service = Service::server(node.clone());
+        let mut server = Server::builder();
+        if let Some(certificates) = &self.certificates {
+            server = server.tls_config(certificates.server(id)).unwrap();
+        }
         let served = tokio::spawn(async move {
-            tonic::transport::Server::builder()
+            server
                 .add_service(service)
                 .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                     let _gone = stopped.await;
