@@ -386,3 +386,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         Ok(Snapshot { meta, snapshot })
     }
 }
+
+#[cfg(test)]
+mod tests;

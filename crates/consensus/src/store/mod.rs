@@ -108,6 +108,13 @@ impl std::fmt::Debug for Disk {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for line in std::mem::take(lines).into_values() {
+            // Saves the next start a wait for the leader; no promise hangs on it.
+            let task = Task::Commit { line };
+            let done = Done::Nobody;
+            self.queue.push(Work { task, done });
+        }
         self.queue.close();
         if let Some(writer) = self.writer.take() {
             // It catches its own panics, and has told those who waited.
@@ -138,8 +145,14 @@ impl Disk {
             .cache_capacity(CACHE_BYTES)
             .open()?;
         let path = folder.join("db");
-        let blobs = folder.join("blobs");
         at(&folder, sync_new(data, &folder))?;
+        Self::start(data, db, &path, lock)
+    }
+
+    /// Starts the writer, which syncs the file at `path`.
+    fn start(data: &Path, db: sled::Db, path: &Path, lock: File) -> Result<Self, Error> {
+        let path = path.to_owned();
+        let blobs = place::store(data).join("blobs");
         let file = at(&path, File::options().write(true).open(&path))?;
         let queue = Arc::new(Queue::default());
         let syncs = Arc::new(AtomicU64::new(0));

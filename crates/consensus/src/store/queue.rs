@@ -45,6 +45,8 @@ pub(super) enum Task {
     },
     /// Remove everything of a line.
     Forget { name: String },
+    /// Store what is noted as committed, without an entry to go with.
+    Commit { line: Arc<Line> },
     /// Nothing: only wait for what was asked before.
     Barrier,
 }
@@ -75,6 +77,7 @@ impl Work {
             | Task::Truncate { .. }
             | Task::Purge { .. }
             | Task::Forget { .. }
+            | Task::Commit { .. }
             | Task::Barrier => 0,
         }
     }

@@ -100,6 +100,9 @@ impl Writer {
                     self.db.drop_tree(line::log_tree(&name))?;
                     self.db.drop_tree(line::meta_tree(&name))?;
                 }
+                Task::Commit { line } => {
+                    let _with_the_rest = pending(&mut pendings, &line);
+                }
                 Task::Barrier => {}
             }
         }

@@ -1,0 +1,137 @@
+//! Entries and lines for this crate's tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::account::{self, Class, Imported, Participant};
+use domain::calendar::Calendar;
+use domain::cluster::{self, Centre, Founding};
+use domain::policy::Policy;
+use domain::{
+    AccountId, Actor, CentreName, ClusterId, Command, Envelope, LineId, LineRef, LogId, NodeId,
+    OperatorId, ParticipantId, UnixMs,
+};
+use openraft::EntryPayload;
+
+use crate::raft::{Entry, Members, Peer, Proposed, raft_log_id};
+
+pub(crate) const START: u64 = 1_686_391_200_000;
+
+pub(crate) fn cluster() -> ClusterId {
+    ClusterId([7; 16])
+}
+
+pub(crate) fn main_line() -> LineRef {
+    LineRef {
+        cluster: cluster(),
+        line: LineId::Main,
+        epoch: 1,
+    }
+}
+
+pub(crate) fn at(index: u64) -> LogId {
+    LogId {
+        term: 1,
+        node: 1,
+        index,
+    }
+}
+
+pub(crate) fn blank(index: u64) -> Entry {
+    Entry {
+        log_id: raft_log_id(at(index)),
+        payload: EntryPayload::Blank,
+    }
+}
+
+pub(crate) fn members(index: u64) -> Entry {
+    let peer = Peer {
+        address: "a:1".to_owned(),
+        centre: "east".to_owned(),
+    };
+    let members = Members {
+        configs: vec![BTreeSet::from([1])],
+        nodes: BTreeMap::from([(1, peer)]),
+    };
+    Entry {
+        log_id: raft_log_id(at(index)),
+        payload: EntryPayload::Membership(members.try_into().unwrap()),
+    }
+}
+
+pub(crate) fn normal(index: u64, envelope: Envelope) -> Entry {
+    Entry {
+        log_id: raft_log_id(at(index)),
+        payload: EntryPayload::Normal(Proposed::from(envelope)),
+    }
+}
+
+fn envelope(index: u64, actor: Actor, command: Command) -> Envelope {
+    Envelope {
+        at: UnixMs(START + index * 1000),
+        actor,
+        line: LineId::Main,
+        request: None,
+        command,
+    }
+}
+
+/// The entry that founds a cluster.
+pub(crate) fn found(index: u64) -> Entry {
+    let founding = Founding {
+        cluster: cluster(),
+        title: "sample".to_owned(),
+        primary: Centre {
+            name: CentreName::parse("east").unwrap(),
+            nodes: Vec::new(),
+        },
+        secondary: None,
+        operators: Vec::new(),
+        front_ends: Vec::new(),
+        back_ends: Vec::new(),
+        policy: Policy::default(),
+        calendar: Calendar::default(),
+        simulated_clock: false,
+        clock_offset_ms: 0,
+    };
+    let command = Command::Cluster(cluster::Command::Found(Box::new(founding)));
+    normal(index, envelope(index, Actor::Node(NodeId(1)), command))
+}
+
+/// An entry that imports an account of its own, with a title of so many bytes.
+pub(crate) fn import(index: u64, title_bytes: usize) -> Entry {
+    let firm = ParticipantId::parse("C001").unwrap();
+    let command = Command::Account(account::Command::Import {
+        participants: vec![Participant {
+            id: firm.clone(),
+            title: "firm".to_owned(),
+        }],
+        accounts: vec![Imported {
+            id: AccountId::parse(&format!("C001USER{index}")).unwrap(),
+            participant: firm,
+            class: Class::User,
+            title: "x".repeat(title_bytes),
+            email: None,
+            card: None,
+        }],
+    });
+    let operator = Actor::Operator(OperatorId::parse("op1").unwrap());
+    normal(index, envelope(index, operator, command))
+}
+
+/// A blank entry, the founding, and an import for each further index below `end`.
+pub(crate) fn history(end: u64) -> Vec<Entry> {
+    (0..end)
+        .map(|index| match index {
+            0 => blank(0),
+            1 => found(1),
+            index => import(index, 20),
+        })
+        .collect()
+}
