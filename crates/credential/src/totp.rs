@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use domain::UnixMs;
 use domain::totp::STEP_MS;
 
+use crate::Entropy;
 use crate::code::Code;
 use crate::secret::Seed;
 
@@ -127,6 +128,16 @@ pub fn matched_step(
         }
     }
     Ok(matched)
+}
+
+/// A code that nobody is ever shown: what a login without a channel is compared with, so that it
+/// costs what any costs (S23).
+///
+/// # Errors
+/// [`Error::Seed`] if the library refuses the seed.
+pub fn decoy(entropy: &dyn Entropy, now: UnixMs) -> Result<Code, Error> {
+    let seed = Seed::random(entropy);
+    code(&seed, Parameters::default(), domain::totp::step(now))
 }
 
 /// The URI that an authenticator app reads from a QR code. It holds the seed: show it once, over
@@ -298,6 +309,15 @@ mod tests {
         assert_eq!(matched_step(&seed, SIX, &given, now, 1), Ok(None));
         assert_eq!(matched_step(&seed, eight, &given, now, 1), Ok(Some(100)));
         assert_eq!(matched_step(&seed, eight, &given, UnixMs(0), 1), Ok(None));
+    }
+
+    #[test]
+    fn s23_no_two_decoys_come_from_one_seed() {
+        let entropy = SeededEntropy::new(5);
+        let now = UnixMs(100 * STEP_MS);
+        let (one, two) = (decoy(&entropy, now).unwrap(), decoy(&entropy, now).unwrap());
+        assert_eq!(one.text().len(), 6);
+        assert!(!one.matches(&two));
     }
 
     #[test]
