@@ -1,6 +1,9 @@
 //! The boundary rule over random histories: I1, I3, I4, I5, I7, I8, I10, and the planted faults
 //! that these properties must see.
 #![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -65,7 +68,7 @@ fn carry_out(world: &mut World, step: Step) -> Came {
     let outcome = match step.what {
         0 => world.login(who, by_card, password),
         1 | 2 => world.login(who, by_otp, password),
-        3 => world.initiate(who, password, step.who % 3 == 0),
+        3 => world.initiate(who, password, step.who.is_multiple_of(3)),
         4 => world.initiate(who, password, false),
         5 => world.change_password(latest, password, "second", Reason::Routine),
         6 => world.change_password(latest, password, "third", Reason::LostOrCompromised),
@@ -128,6 +131,7 @@ fn play(history: &History, with_branch: bool) -> Told {
     main.open_session_2(SATURDAY_2000.plus(MINUTE));
     let boundary = main.state.digests();
     let mut branch = main.branch();
+    main.at(SATURDAY_2200);
     if with_branch {
         for step in &history.session_2 {
             carry_out(&mut branch, *step);
@@ -148,7 +152,6 @@ fn play(history: &History, with_branch: bool) -> Told {
         "I1: the branch starts from the boundary"
     );
     let evidence = branch.evidence();
-    main.at(SATURDAY_2200);
     for step in &history.meanwhile {
         emergency(&mut main, *step);
     }

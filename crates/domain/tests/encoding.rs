@@ -1,5 +1,6 @@
 //! What is stored keeps its form, and every stored field of an account moves the digest.
 #![allow(
+    clippy::wildcard_enum_match_arm,
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,

@@ -1,6 +1,7 @@
 //! A small world for tests: one cluster, two firms, a Saturday with two sessions, and the Monday
 //! after it. Everything goes through `apply`.
 #![allow(
+    clippy::wildcard_enum_match_arm,
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
