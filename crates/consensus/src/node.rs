@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use crate::boundary;
 use crate::clock::Clock;
 use crate::clockwatch::{self, ClockVerdict, Heard};
+use crate::follow::{self, Copied};
 use crate::line::{self, Line};
 use crate::machine::{self, Machine, Shared};
 use crate::peers::{BadAddress, Dialer, Peer, Peers};
@@ -134,6 +135,7 @@ pub(crate) struct Inner {
     /// The genesis files found whole on this node.
     pub(crate) geneses: Mutex<BTreeMap<SessionId, Digest>>,
     pub(crate) builders: Arc<Semaphore>,
+    copied: Copied,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -211,6 +213,7 @@ impl Node {
                 branch_change: tokio::sync::Mutex::new(()),
                 geneses: Mutex::default(),
                 builders,
+                copied: Copied::default(),
                 tasks: Mutex::default(),
             }),
         };
@@ -219,6 +222,7 @@ impl Node {
         node.keep(tokio::spawn(duties::follow_clock(node.clone(), verdict)).abort_handle());
         node.keep(tokio::spawn(duties::see_to_main(node.clone())).abort_handle());
         node.keep(tokio::spawn(boundary::keep(node.clone(), passed)).abort_handle());
+        node.keep(tokio::spawn(follow::follow(node.clone())).abort_handle());
         Ok(node)
     }
 
@@ -340,6 +344,11 @@ impl Node {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What this node has copied of closed branches.
+    pub(crate) fn copied(&self) -> &Copied {
+        &self.inner.copied
     }
 
     /// The line of this reference, if it runs here.

@@ -33,6 +33,16 @@ pub(crate) fn of(node: &Node) -> peer::GetNodeStatusResponse {
             })
             .collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        copied: node
+            .copied()
+            .all()
+            .into_iter()
+            .map(|evidence| peer::CopiedTrail {
+                session: evidence.session.as_str().to_owned(),
+                sequence: evidence.audit.sequence,
+                hash: evidence.audit.hash.0.to_vec().into(),
+            })
+            .collect(),
     }
 }
 

@@ -112,7 +112,9 @@ impl Node {
     /// `Branch` when the trail here is damaged.
     pub async fn has_audit(&self, line: &LineRef, head: &Head) -> Result<bool, Error> {
         let trail = self.trail(line).await?;
-        Ok(trail.head() == *head && trail.durable_up_to() >= head.sequence)
+        let synced = trail.clone();
+        blocking(move || synced.sync().map_err(foreign)).await?;
+        Ok(trail.head() == *head)
     }
 
     /// Fetches the rows that the main line's trail misses here, since a snapshot was installed.

@@ -1,0 +1,155 @@
+//! What nodes of the secondary do: start the branch from a verified genesis, begin and end its
+//! service, and drop it once the main line has sealed it.
+
+use domain::planted::{self, Fault};
+use domain::session::{Command, Phase, Plan};
+use domain::{Digest, LineId, NodeId, SessionId, State};
+
+use super::{main_line, step};
+use crate::line::Line;
+use crate::node::{Error, Node};
+
+pub(super) async fn round(node: &Node) -> Result<(), Error> {
+    let state = node.main().state();
+    drop_ended(node, &state).await?;
+    let plan = state
+        .header()
+        .fence
+        .as_ref()
+        .and_then(|session| state.plan(session))
+        .filter(|plan| main_line::voters(node, plan).contains(&node.id()));
+    let Some(plan) = plan else { return Ok(()) };
+    match plan.phase {
+        Phase::Opening | Phase::Open | Phase::Closed => {}
+        Phase::RolledOver | Phase::Abandoned => return Ok(()),
+    }
+    let branch = match node.branch() {
+        Some(branch) => branch,
+        None => match start(node, plan).await? {
+            Some(branch) => branch,
+            None => return Ok(()),
+        },
+    };
+    lead(node, &branch, plan).await
+}
+
+/// Drops what is left of branches that the main line has sealed or given up.
+async fn drop_ended(node: &Node, state: &State) -> Result<(), Error> {
+    if planted::is(Fault::SkipDiscard) {
+        return Ok(());
+    }
+    let running = node.branch().map(|branch| branch.reference().line);
+    let mut here: Vec<SessionId> = node.geneses().into_iter().map(|(id, _)| id).collect();
+    if let Some(LineId::Branch { session, .. }) = running {
+        here.push(session);
+    }
+    for session in here {
+        let ended = state.plan(&session).is_some_and(|plan| match plan.phase {
+            Phase::RolledOver | Phase::Abandoned => true,
+            Phase::Opening | Phase::Open | Phase::Closed => false,
+        });
+        if ended {
+            node.drop_branch(&session).await?;
+            tracing::info!(%session, "dropped the branch");
+        }
+    }
+    Ok(())
+}
+
+/// Starts the branch, once its genesis is here and is the one of the boundary.
+async fn start(node: &Node, plan: &Plan) -> Result<Option<Line>, Error> {
+    let session = &plan.session.id;
+    let (Some(boundary), false) = (plan.boundary, node.has_refused(session)) else {
+        return Ok(None);
+    };
+    if planted::is(Fault::SkipBoundaryWait) {
+        let voters = main_line::voters(node, plan);
+        let early = node.main().state();
+        return node.start_branch(session, early, &voters).await.map(Some);
+    }
+    let own = node.main().digests_at(boundary.at);
+    let expected = boundary.digest.or(own.map(|digests| digests.full));
+    let found = match node.genesis(session).await {
+        Ok(Some((state, at, digest))) if at == boundary.at => Some((state, digest)),
+        Ok(Some(_) | None) => None,
+        Err(error) => {
+            tracing::error!(%session, %error, "the genesis here cannot be used");
+            None
+        }
+    };
+    let genesis = match found {
+        Some((state, digest)) if expected.is_none_or(|expected| expected == digest) => state,
+        Some(_) | None => match expected {
+            Some(expected) => match fetch(node, plan, expected).await? {
+                Some(state) => state,
+                None => return Ok(None),
+            },
+            None => return Ok(None),
+        },
+    };
+    let voters = main_line::voters(node, plan);
+    node.start_branch(session, genesis, &voters).await.map(Some)
+}
+
+/// The genesis with this digest from a peer that says to have it.
+async fn fetch(node: &Node, plan: &Plan, expected: Digest) -> Result<Option<State>, Error> {
+    let session = &plan.session.id;
+    let Some(boundary) = plan.boundary else {
+        return Ok(None);
+    };
+    for peer in node.peers().others() {
+        let has = geneses_of(node, peer.node)
+            .into_iter()
+            .any(|(of, digest)| of == *session && digest == expected);
+        if has {
+            return node
+                .fetch_genesis(session, boundary.at, expected, peer.node)
+                .await
+                .map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The geneses that a node says to have verified.
+pub(super) fn geneses_of(node: &Node, of: NodeId) -> Vec<(SessionId, Digest)> {
+    if of == node.id() {
+        return node.geneses();
+    }
+    let heard = node.heard().from(of);
+    heard
+        .into_iter()
+        .flat_map(|(_, status)| status.geneses)
+        .filter_map(|genesis| {
+            let digest = <[u8; 32]>::try_from(genesis.digest.as_ref()).ok()?;
+            Some((SessionId::parse(&genesis.session).ok()?, Digest(digest)))
+        })
+        .collect()
+}
+
+/// What the branch's leader proposes.
+async fn lead(node: &Node, branch: &Line, plan: &Plan) -> Result<(), Error> {
+    if !branch.is_leader() || !branch.clock_is_ok() {
+        return Ok(());
+    }
+    let LineId::Branch { session, genesis } = branch.reference().line else {
+        return Ok(());
+    };
+    let state = branch.state();
+    if state.header().ended {
+        return Ok(());
+    }
+    if state.header().line == LineId::Main {
+        return step(node, branch, Command::BranchStart { session, genesis }).await;
+    }
+    let now = node.time().max(state.header().clock);
+    let skew_ms = state.policy().clock_skew_ms;
+    // The main line says close, or the timetable does: the branch asks nobody (LINES.md, Close).
+    if plan.phase == Phase::Closed || plan.session.closes.plus(skew_ms) <= now {
+        return step(node, branch, Command::Close { session }).await;
+    }
+    if state.header().current.is_none() && plan.session.holds(now) {
+        return step(node, branch, Command::Start { session }).await;
+    }
+    Ok(())
+}

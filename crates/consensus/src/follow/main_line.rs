@@ -1,0 +1,154 @@
+//! What the main line's leader does: sessions at the primary begin and end, secondary ones are
+//! confirmed and closed, and a rollover that nobody ordered runs in time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::session::{Command, Phase, Plan};
+use domain::{Digest, NodeId, SessionId, State, UnixMs};
+
+use super::step;
+use crate::line::Line;
+use crate::node::{Error, Node};
+
+pub(super) async fn round(node: &Node) -> Result<(), Error> {
+    let main = node.main();
+    let state = main.state();
+    if !main.is_leader() || !main.clock_is_ok() || state.founding().is_none() {
+        return Ok(());
+    }
+    let now = node.time().max(state.header().clock);
+    if let Some(fence) = &state.header().fence {
+        return match state.plan(fence) {
+            Some(plan) => secondary(node, &main, plan, &state, now).await,
+            None => Ok(()),
+        };
+    }
+    match &state.header().current {
+        Some(current) => end(node, &main, current, &state, now).await,
+        None => begin(node, &main, &state, now).await,
+    }
+}
+
+async fn begin(node: &Node, main: &Line, state: &State, now: UnixMs) -> Result<(), Error> {
+    let primary = &node.founding().primary.name;
+    let due = state
+        .calendar()
+        .session_at(now, primary)
+        .filter(|session| session.centre == *primary && state.plan(&session.id).is_none());
+    match due {
+        Some(session) => {
+            let session = session.id;
+            step(node, main, Command::Start { session }).await
+        }
+        None => Ok(()),
+    }
+}
+
+async fn end(
+    node: &Node,
+    main: &Line,
+    current: &SessionId,
+    state: &State,
+    now: UnixMs,
+) -> Result<(), Error> {
+    let over = state
+        .plan(current)
+        .is_some_and(|plan| plan.session.closes <= now);
+    if over {
+        let session = current.clone();
+        step(node, main, Command::Close { session }).await?;
+    }
+    Ok(())
+}
+
+async fn secondary(
+    node: &Node,
+    main: &Line,
+    plan: &Plan,
+    state: &State,
+    now: UnixMs,
+) -> Result<(), Error> {
+    let session = plan.session.id.clone();
+    match plan.phase {
+        Phase::Opening | Phase::Open if plan.session.closes <= now => {
+            step(node, main, Command::Close { session }).await
+        }
+        Phase::Opening => confirm(node, main, plan).await,
+        Phase::Closed if rollover_due(plan, state).is_some_and(|due| due <= now) => {
+            roll_over(node, main, &session).await
+        }
+        Phase::Open | Phase::Closed | Phase::RolledOver | Phase::Abandoned => Ok(()),
+    }
+}
+
+/// When a rollover runs by itself: some time before the next business day opens.
+pub(crate) fn rollover_due(plan: &Plan, state: &State) -> Option<UnixMs> {
+    let primary = &state.founding()?.primary.name;
+    let calendar = state.calendar();
+    let day = calendar.next_business_day(plan.session.day)?;
+    let opens = calendar.opening_of(day, primary)?;
+    Some(opens.minus(state.policy().rollover_lead_ms))
+}
+
+/// Confirms the opening once a majority of the centre's nodes has verified one genesis, and it is
+/// the state that this line had at the boundary.
+async fn confirm(node: &Node, main: &Line, plan: &Plan) -> Result<(), Error> {
+    let Some(boundary) = plan.boundary else {
+        return Ok(());
+    };
+    let own = main.digests_at(boundary.at).map(|digests| digests.full);
+    let verified = verified(node, plan);
+    let confirmed = verified.into_iter().find(|(digest, nodes)| {
+        own.is_none_or(|own| own == *digest) && nodes.len() > voters(node, plan).len() / 2
+    });
+    match confirmed {
+        Some((digest, nodes)) => {
+            let command = Command::ConfirmOpen {
+                session: plan.session.id.clone(),
+                digest,
+                verified: nodes.into_iter().collect(),
+            };
+            step(node, main, command).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// The nodes that vote on the plan's branch.
+pub(super) fn voters(node: &Node, plan: &Plan) -> BTreeSet<NodeId> {
+    node.founding()
+        .centre(&plan.session.centre)
+        .map(|centre| centre.nodes.iter().map(|node| node.id).collect())
+        .unwrap_or_default()
+}
+
+/// Who says to have verified a genesis of the session, by its digest.
+fn verified(node: &Node, plan: &Plan) -> BTreeMap<Digest, BTreeSet<NodeId>> {
+    let mut verified: BTreeMap<Digest, BTreeSet<NodeId>> = BTreeMap::new();
+    for voter in voters(node, plan) {
+        for (session, digest) in super::branch::geneses_of(node, voter) {
+            if session == plan.session.id {
+                verified.entry(digest).or_default().insert(voter);
+            }
+        }
+    }
+    verified
+}
+
+/// The rollover that nobody ordered: unanswered items are held.
+async fn roll_over(node: &Node, main: &Line, session: &SessionId) -> Result<(), Error> {
+    let gathered = node.gather(session).await?;
+    if !gathered.in_both_centres {
+        return Err(Error::Branch(format!(
+            "the rollover of {session} is due, but the branch's audit rows are durable in too few \
+             nodes of the primary"
+        )));
+    }
+    let command = Command::RollOver {
+        session: session.clone(),
+        evidence: Box::new(gathered.evidence),
+        replies: BTreeMap::new(),
+        gap_accepted: None,
+    };
+    step(node, main, command).await
+}

@@ -1,0 +1,128 @@
+//! Following the plans: what nodes do because the main line's state or the timetable says so.
+//!
+//! Opening and closing are entries; the timetable triggers and bounds them (LINES.md, "Time").
+//! Every step looks at the state and may be repeated, so a node that crashes at any point goes on
+//! where the state says. Deliberately absent: deciding. What an operator must decide stays open
+//! until an operator does, or until the rollover has to run by itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::session::Evidence;
+use domain::{Actor, Command, SessionId, outcome, session};
+use tokio::time::Instant;
+
+use crate::line::{self, Line};
+use crate::node::{self, Node};
+use crate::propose::Proposal;
+
+mod branch;
+mod main_line;
+mod seal;
+
+pub use seal::Gathered;
+
+/// How often the timetable is looked at, when nothing else woke the node.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a step that failed is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a node has copied of closed branches, durably.
+#[derive(Debug, Default)]
+pub(crate) struct Copied(Mutex<BTreeMap<SessionId, Evidence>>);
+
+impl Copied {
+    pub(crate) fn of(&self, session: &SessionId) -> Option<Evidence> {
+        let copied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        copied.get(session).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Evidence> {
+        let copied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        copied.values().cloned().collect()
+    }
+
+    fn note(&self, evidence: Evidence) {
+        let mut copied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Plans follow one another: what is older than the latest is sealed.
+        copied.clear();
+        copied.insert(evidence.session.clone(), evidence);
+    }
+}
+
+/// One of the things that a node follows.
+#[derive(Debug, Clone, Copy)]
+enum Lane {
+    MainLine,
+    Branch,
+    Evidence,
+}
+
+impl Lane {
+    async fn round(self, node: &Node) -> Result<(), node::Error> {
+        match self {
+            Self::MainLine => main_line::round(node).await,
+            Self::Branch => branch::round(node).await,
+            Self::Evidence => seal::round(node).await,
+        }
+    }
+}
+
+/// Follows the plans, for as long as the node runs.
+pub(crate) async fn follow(node: Node) {
+    let start = Instant::now();
+    let mut lanes = [Lane::MainLine, Lane::Branch, Lane::Evidence].map(|lane| (lane, start));
+    loop {
+        for (lane, not_before) in &mut lanes {
+            if Instant::now() < *not_before {
+                continue;
+            }
+            match lane.round(&node).await {
+                Ok(()) => {}
+                Err(node::Error::Line(line::Error::Stopped | line::Error::Storage(_))) => {
+                    tracing::warn!(?lane, "a line has stopped: plans are not followed here");
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(?lane, %error, "will try again");
+                    *not_before = Instant::now() + PAUSE;
+                }
+            }
+        }
+        let main = node.main();
+        let branch = node.branch();
+        let branch_changed = async {
+            match &branch {
+                Some(branch) => branch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = main.changed() => {}
+            () = branch_changed => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Proposes a step of a plan in the node's own name.
+async fn step(node: &Node, line: &Line, command: session::Command) -> Result<(), node::Error> {
+    let what = format!("{command:?}");
+    let outcome = line
+        .propose(Proposal {
+            actor: Actor::Node(node.id()),
+            request: None,
+            command: Command::Session(command),
+        })
+        .await?;
+    tracing::info!(line = %line.reference().line, %what, result = ?outcome.result, "proposed");
+    match outcome.result {
+        // A refusal is in the audit; asking again at once would only fill it.
+        outcome::Result::Rejected(rejection) => Err(node::Error::Branch(format!(
+            "{what} was refused: {rejection:?}"
+        ))),
+        outcome::Result::Done(_) | outcome::Result::FailedAttempt(_) => Ok(()),
+    }
+}

@@ -1,0 +1,379 @@
+//! A Saturday with two sessions and the Monday after it: nodes follow the timetable and the plan
+//! by themselves (I1, I2, I4, I9; R15–R18).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail loudly"
+)]
+
+mod harness;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::Proposal;
+use domain::account::{self, Class, Imported, Participant};
+use domain::calendar::{Calendar, Timetable};
+use domain::cluster::{KeyPin, Operator};
+use domain::session::{Act, Command, Phase, Plan, Reply};
+use domain::{
+    AccountId, Actor, CentreName, Digest, LineId, OperatorId, Outcome, ParticipantId, SessionId,
+    UnixMs, outcome,
+};
+use harness::{Cluster, until};
+
+const TIMETABLE: &str = r#"
+[[weekly]]
+id = "day"
+weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri"]
+opens = "08:00"
+closes = "20:00"
+
+[[day]]
+heading = "10 June 2023 (Saturday)"
+
+[[day.session]]
+id = "S1"
+centre = "east"
+opens = "18:00"
+closes = "20:00"
+purpose = "connectivity-test"
+
+[[day.session]]
+id = "S2"
+centre = "west"
+opens = "22:00"
+closes = "23:00"
+purpose = "connectivity-test"
+"#;
+
+const HOUR_MS: u64 = 3_600_000;
+/// Saturday 10 June 2023, 18:00 in Hong Kong.
+const EIGHTEEN: UnixMs = UnixMs(1_686_391_200_000);
+
+fn at(hours_after_eighteen: u64) -> UnixMs {
+    EIGHTEEN.plus(hours_after_eighteen * HOUR_MS)
+}
+
+fn id(text: &str) -> SessionId {
+    SessionId::parse(text).unwrap()
+}
+
+fn who(number: u32) -> AccountId {
+    AccountId::parse(&format!("U{number}")).unwrap()
+}
+
+struct Drill {
+    cluster: Cluster,
+}
+
+impl Drill {
+    /// 17:55 on Saturday, with four accounts.
+    async fn begin() -> Self {
+        let mut cluster = Cluster::six().await;
+        cluster.founding.calendar =
+            Calendar::new(Timetable::parse(TIMETABLE).unwrap(), BTreeSet::new());
+        cluster.founding.operators.push(Operator {
+            id: OperatorId::parse("op2").unwrap(),
+            key: KeyPin([2; 32]),
+        });
+        let drill = Self { cluster };
+        drill.set_clocks(EIGHTEEN.minus(5 * 60_000));
+        drill
+    }
+
+    async fn running() -> Self {
+        let mut drill = Self::begin().await;
+        for node in 1..=6 {
+            drill.cluster.start(node).await;
+        }
+        drill.cluster.founded().await;
+        let firm = ParticipantId::parse("A").unwrap();
+        let accounts = (1..=4).map(|number| Imported {
+            id: who(number),
+            participant: firm.clone(),
+            class: Class::User,
+            title: format!("user {number}"),
+            email: None,
+            card: None,
+        });
+        drill
+            .operator(
+                "op1",
+                domain::Command::Account(account::Command::Import {
+                    participants: vec![Participant {
+                        id: firm.clone(),
+                        title: "A".into(),
+                    }],
+                    accounts: accounts.collect(),
+                }),
+            )
+            .await;
+        drill
+    }
+
+    fn set_clocks(&self, time: UnixMs) {
+        for clock in self.cluster.clocks.values() {
+            clock.set_now(time);
+        }
+    }
+
+    /// An operator asks the main line, through any node that runs.
+    async fn operator(&self, name: &str, command: domain::Command) -> Outcome {
+        let running = *self.cluster.running.keys().next_back().unwrap();
+        let proposal = Proposal {
+            actor: Actor::Operator(OperatorId::parse(name).unwrap()),
+            request: None,
+            command,
+        };
+        let outcome = self.cluster.main(running).propose(proposal).await.unwrap();
+        assert!(
+            matches!(outcome.result, outcome::Result::Done(_)),
+            "{outcome:?}"
+        );
+        outcome
+    }
+
+    async fn plan(&self, command: Command) -> Outcome {
+        self.operator("op1", domain::Command::Session(command))
+            .await
+    }
+
+    async fn phase(&self, session: &str, phase: Phase) {
+        let session = id(session);
+        until(
+            &format!("{session} is {phase:?} on all nodes"),
+            async || {
+                self.cluster.running.values().all(|running| {
+                    let state = running.node.main().state();
+                    state.plan(&session).map(|plan| plan.phase) == Some(phase)
+                })
+            },
+        )
+        .await;
+    }
+
+    async fn approve_and_open(&self) -> Outcome {
+        let state = self.cluster.main(1).state();
+        let primary = CentreName::parse("east").unwrap();
+        let planned = state.calendar().session(&id("S2"), &primary).unwrap();
+        for operator in ["op1", "op2"] {
+            let command = Command::Approve {
+                act: Act::Open(id("S2")),
+                plan: Plan::digest_of(&planned),
+            };
+            self.operator(operator, domain::Command::Session(command))
+                .await;
+        }
+        self.plan(Command::Open { session: id("S2") }).await
+    }
+
+    /// To the branch of session 2, confirmed and running on all nodes of the secondary.
+    async fn open_session_2(&self) -> Digest {
+        self.set_clocks(at(0));
+        self.phase("S1", Phase::Open).await;
+        self.set_clocks(at(2));
+        self.phase("S1", Phase::Closed).await;
+        let boundary = self.approve_and_open().await.at;
+        self.phase("S2", Phase::Open).await;
+        let digest = self.branch_runs().await;
+        for running in self.cluster.running.values() {
+            let main = running.node.main();
+            let own = main.digests_at(boundary).map(|digests| digests.full);
+            assert_eq!(own, Some(digest), "I1 on node {}", running.node.id());
+        }
+        digest
+    }
+
+    async fn branch_runs(&self) -> Digest {
+        until(
+            "the branch runs and has begun on the secondary",
+            async || {
+                (4..=6).all(|node| {
+                    self.cluster.running.get(&node).is_none_or(|running| {
+                        running.node.branch().is_some_and(|branch| {
+                            branch.state().header().line == branch.reference().line
+                        })
+                    })
+                })
+            },
+        )
+        .await;
+        let node = *self.cluster.running.keys().next_back().unwrap();
+        let branch = self.cluster.node(node).branch().unwrap();
+        match branch.reference().line {
+            LineId::Branch { genesis, .. } => genesis,
+            LineId::Main => panic!("a branch"),
+        }
+    }
+
+    async fn serve_session_2(&self) {
+        self.set_clocks(at(4));
+        until("session 2 serves", async || {
+            let running = self.cluster.running.range(4..).next();
+            running.is_some_and(|(_, running)| {
+                running
+                    .node
+                    .branch()
+                    .is_some_and(|branch| branch.state().header().current == Some(id("S2")))
+            })
+        })
+        .await;
+    }
+
+    /// Somebody is suspended on the branch.
+    async fn suspend_on_branch(&self, number: u32) {
+        let node = *self.cluster.running.keys().next_back().unwrap();
+        let branch = self.cluster.node(node).branch().unwrap();
+        let outcome = branch
+            .propose(Proposal {
+                actor: Actor::Operator(OperatorId::parse("op1").unwrap()),
+                request: None,
+                command: domain::Command::Account(account::Command::Suspend {
+                    account: who(number),
+                    token: None,
+                    reason: "test".into(),
+                }),
+            })
+            .await
+            .unwrap();
+        assert!(matches!(outcome.result, outcome::Result::Done(_)));
+    }
+
+    async fn roll_over(&self) {
+        self.set_clocks(at(5));
+        self.phase("S2", Phase::Closed).await;
+        let mut gathered = None;
+        until("the evidence is in both centres", async || {
+            gathered = self.cluster.node(1).gather(&id("S2")).await.ok();
+            gathered
+                .as_ref()
+                .is_some_and(|gathered| gathered.in_both_centres)
+        })
+        .await;
+        let evidence = gathered.unwrap().evidence;
+        let replies = evidence
+            .must_repeat
+            .iter()
+            .map(|item| {
+                let reason = "a drill".to_owned();
+                (item.sequence, Reply::Waived { reason })
+            })
+            .collect();
+        self.plan(Command::RollOver {
+            session: id("S2"),
+            evidence: Box::new(evidence),
+            replies,
+            gap_accepted: None,
+        })
+        .await;
+        self.phase("S2", Phase::RolledOver).await;
+    }
+
+    async fn branch_is_gone(&self) {
+        until("nothing of the branch is left but its audit", async || {
+            self.cluster.running.values().all(|running| {
+                let snapshots = running.node.data().join("genesis");
+                let left = std::fs::read_dir(snapshots)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .filter(|file| file.path().extension().is_some_and(|e| e == "genesis"));
+                running.node.branch().is_none() && left.count() == 0
+            })
+        })
+        .await;
+    }
+
+    async fn monday(&self) {
+        self.set_clocks(at(38));
+        self.phase("day-2023-06-12", Phase::Open).await;
+        self.cluster.agree().await;
+        let state = self.cluster.main(1).state();
+        assert!(state.accounts().all(account::Account::active), "I10");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saturday_and_its_monday_by_the_timetable() {
+    let drill = Drill::running().await;
+    drill.open_session_2().await;
+    drill.serve_session_2().await;
+    for number in 1..=3 {
+        drill.suspend_on_branch(number).await;
+    }
+    // The main line goes on being applied at the secondary during the session.
+    let main_during = drill.cluster.agree().await;
+    drill.roll_over().await;
+    let state = drill.cluster.main(1).state();
+    let sealed = state.plan(&id("S2")).unwrap().sealed.clone().unwrap();
+    let evidence = sealed.evidence.unwrap();
+    assert_eq!(evidence.must_repeat.len(), 3, "I5");
+    assert_eq!(evidence.forgotten.values().sum::<u64>(), 3, "I5");
+    assert!(drill.cluster.agree().await > main_during);
+    drill.branch_is_gone().await;
+    drill.monday().await;
+    // The branch's trail is whole in both centres.
+    let mut whole = BTreeMap::new();
+    for (number, running) in &drill.cluster.running {
+        let branch = running
+            .node
+            .branch_reference(&evidence.session, evidence.genesis);
+        let has = running.node.has_audit(&branch, &evidence.audit).await;
+        whole.insert(*number, has.unwrap_or(false));
+    }
+    let east = (1..=3).filter(|node| whole[node]).count();
+    let west = (4..=6).filter(|node| whole[node]).count();
+    assert!(east >= 2 && west >= 2, "{whole:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_stop_at_any_phase_go_on_i9() {
+    let mut drill = Drill::running().await;
+    let genesis = drill.open_session_2().await;
+    // All of the secondary at once, and a node of the primary.
+    for node in [4, 5, 6, 2] {
+        drill.cluster.stop(node).await;
+    }
+    for node in [4, 5, 6, 2] {
+        drill.cluster.start(node).await;
+    }
+    assert_eq!(drill.branch_runs().await, genesis);
+    drill.serve_session_2().await;
+    drill.suspend_on_branch(1).await;
+    for node in 1..=6 {
+        drill.cluster.stop(node).await;
+    }
+    for node in 1..=6 {
+        drill.cluster.start(node).await;
+    }
+    drill.branch_runs().await;
+    drill.roll_over().await;
+    for node in [1, 5] {
+        drill.cluster.stop(node).await;
+        drill.cluster.start(node).await;
+    }
+    drill.branch_is_gone().await;
+    drill.monday().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_closes_by_the_timetable_and_a_rollover_nobody_ordered_runs_in_time() {
+    let drill = Drill::running().await;
+    drill.open_session_2().await;
+    drill.serve_session_2().await;
+    drill.suspend_on_branch(2).await;
+    drill.set_clocks(at(5));
+    drill.phase("S2", Phase::Closed).await;
+    // An hour before Monday opens.
+    drill.set_clocks(at(37));
+    drill.phase("S2", Phase::RolledOver).await;
+    let state = drill.cluster.main(1).state();
+    let held: Vec<_> = state.holds().map(|hold| hold.account.clone()).collect();
+    assert_eq!(held, [who(2)]);
+    drill.branch_is_gone().await;
+    drill.monday().await;
+}
