@@ -290,11 +290,7 @@ impl Config {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test may fail loudly"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 
@@ -353,7 +349,10 @@ cards = "cards.pem"
         for (text, named) in [
             (NODE.replace("node = 1", "node = 0"), "node"),
             (format!("{NODE}[hashing]\nqueue = 0"), "hashing.queue"),
-            (format!("{NODE}[hashing]\nthreads = 1000"), "hashing.threads"),
+            (
+                format!("{NODE}[hashing]\nthreads = 1000"),
+                "hashing.threads",
+            ),
             (
                 format!("{NODE}[mail]\nfolder = \"a\"\nsmtp = {{ host = \"m\", port = 25 }}"),
                 "mail.folder",

@@ -150,9 +150,10 @@ impl Edge {
     ///
     /// # Errors
     /// The refusal's status.
-    #[expect(clippy::result_large_err, reason = "tonic's answers are statuses")]
     pub fn tell<T>(&self, answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
-        answer.map(Response::new).map_err(|refusal| self.status(refusal))
+        answer
+            .map(Response::new)
+            .map_err(|refusal| self.status(refusal))
     }
 
     /// The status of a refusal.
@@ -214,7 +215,9 @@ impl Edge {
     }
 
     fn is_here(&self, centre: &CentreName) -> bool {
-        self.node().centre().is_some_and(|here| here.name == *centre)
+        self.node()
+            .centre()
+            .is_some_and(|here| here.name == *centre)
     }
 
     fn rejected(&self, rejection: Rejection, state: &State) -> Refusal {
@@ -233,7 +236,10 @@ impl Edge {
             (Caller::Operator(_) | Caller::BackEnd(_), Err(Rejection::SessionClosed { .. })) => {
                 Ok(())
             }
-            (Caller::FrontEnd(..) | Caller::Node(_), Err(rejection @ Rejection::SessionClosed { .. })) => {
+            (
+                Caller::FrontEnd(..) | Caller::Node(_),
+                Err(rejection @ Rejection::SessionClosed { .. }),
+            ) => {
                 self.inner
                     .refused_outside_session
                     .fetch_add(1, Ordering::Relaxed);
@@ -253,10 +259,9 @@ impl Edge {
             // The fence stands until rollover; but outside its times nobody serves.
             Err(Rejection::CentreNotServing { serving }) => {
                 let fenced_by = state.header().fence.as_ref().and_then(|id| state.plan(id));
-                let open = fenced_by.is_some_and(|plan| {
-                    plan.session.holds(now) && plan.phase != Phase::Closed
-                });
-                if open {
+                let open = fenced_by
+                    .is_some_and(|plan| plan.session.holds(now) && plan.phase != Phase::Closed);
+                if open && !self.is_here(&serving) {
                     Err(Rejection::CentreNotServing { serving })
                 } else {
                     Err(Rejection::SessionClosed {
@@ -342,6 +347,15 @@ pub fn mark(line: &LineId) -> Mark {
 #[must_use]
 pub fn unexpected(answer: &Answer) -> Refusal {
     Refusal::Internal(format!("unexpected answer {answer:?}"))
+}
+
+/// That the credentials were rejected, or a fault of ours.
+#[must_use]
+pub fn rejected_or_unexpected(answer: &Answer) -> Refusal {
+    if *answer == Answer::CredentialsRejected {
+        return Refusal::CredentialsRejected;
+    }
+    unexpected(answer)
 }
 
 /// The person's address as a front end states it; none when it says nothing.

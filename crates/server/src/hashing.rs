@@ -168,18 +168,15 @@ impl Worker {
     ) -> Result<Verdict, password::Error> {
         match verifier {
             Some(verifier) => password::verify(password, verifier, &mut self.memory),
-            None => password::verify(password, &self.nobodys, &mut self.memory)
-                .map(|_| Verdict::Wrong),
+            None => {
+                password::verify(password, &self.nobodys, &mut self.memory).map(|_| Verdict::Wrong)
+            }
         }
     }
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test may fail loudly"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
     use credential::SeededEntropy;

@@ -234,7 +234,11 @@ mod tests {
         listener: Listener,
         founding: Option<&Founding>,
     ) -> Result<Caller, Error> {
-        identify(Some(&[shown.certificate.clone()]), listener, founding)
+        identify(
+            Some(std::slice::from_ref(&shown.certificate)),
+            listener,
+            founding,
+        )
     }
 
     #[test]
@@ -258,9 +262,17 @@ mod tests {
     fn another_key_or_cluster_or_nobody_registered_is_refused() {
         let front = issue(CLUSTER, front_end());
         let founding = founding(&front);
-        let other_key = called(&issue(CLUSTER, front_end()), Listener::Front, Some(&founding));
+        let other_key = called(
+            &issue(CLUSTER, front_end()),
+            Listener::Front,
+            Some(&founding),
+        );
         assert!(matches!(other_key, Err(Error::OtherKey { .. })));
-        let wrong_key = called(&issue(CLUSTER, operator()), Listener::Operator, Some(&founding));
+        let wrong_key = called(
+            &issue(CLUSTER, operator()),
+            Listener::Operator,
+            Some(&founding),
+        );
         assert!(matches!(wrong_key, Err(Error::OtherKey { .. })));
         let elsewhere = issue(ClusterId([8; 16]), front_end());
         let other = called(&elsewhere, Listener::Front, Some(&founding));

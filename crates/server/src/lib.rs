@@ -6,15 +6,19 @@
 
 pub mod config;
 pub mod edge;
+pub mod factor;
 pub mod gate;
 pub mod hashing;
 pub mod health;
 pub mod identity;
 pub mod listener;
 pub mod mail;
+pub mod node;
 pub mod request;
+pub mod rpc;
 pub mod status;
 pub mod table;
 pub mod wire;
 
 pub use config::Config;
+pub use node::{Error, Node, peer_name};

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use consensus::line;
+use domain::id::SessionId;
 use domain::session::Phase;
 use domain::{Outcome, Rejection, UnixMs, outcome};
 use tonic::{Code, Status};
@@ -101,6 +102,16 @@ pub enum Refusal {
     Password(credential::rules::Refusal),
     /// A new password is longer than any may be.
     PasswordTooLong,
+    /// The session was opened already.
+    AlreadyOpen {
+        /// Which.
+        session: SessionId,
+    },
+    /// What a branch leaves behind is not here yet, or not everywhere that it must be.
+    NoEvidence {
+        /// What is missing.
+        why: String,
+    },
     /// Another version than the caller saw.
     EtagMismatch,
     /// There is no such thing; told to those who may know.
@@ -131,6 +142,18 @@ impl Refusal {
         Self::Malformed {
             field,
             should_be: should_be.to_owned(),
+        }
+    }
+}
+
+impl Refusal {
+    /// The line's rejection, if that is what it is.
+    #[must_use]
+    pub fn rejection(&self) -> Option<&Rejection> {
+        if let Self::Rejected { rejection, .. } = self {
+            Some(rejection)
+        } else {
+            None
         }
     }
 }
@@ -206,7 +229,13 @@ impl Shape {
     fn problems(reason: &str, problems: Vec<(String, String)>) -> Self {
         let message = problems
             .iter()
-            .map(|(at, what)| if at.is_empty() { what.clone() } else { format!("{at}: {what}") })
+            .map(|(at, what)| {
+                if at.is_empty() {
+                    what.clone()
+                } else {
+                    format!("{at}: {what}")
+                }
+            })
             .collect::<Vec<_>>()
             .join("; ");
         Self {
@@ -273,7 +302,9 @@ pub fn of(refusal: Refusal, support: &str) -> Status {
     details.set_error_info(
         shape.reason.clone(),
         DOMAIN,
-        metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        metadata
+            .into_iter()
+            .collect::<std::collections::HashMap<_, _>>(),
     );
     if let Some(text) = chinese(&shape.reason) {
         details.set_localized_message("zh-Hant", text);
@@ -339,6 +370,13 @@ fn shape(refusal: Refusal) -> Shape {
                 credential::secret::PASSWORD_LENGTH_MAX
             ),
         ),
+        Refusal::AlreadyOpen { session } => Shape::precondition(
+            "ALREADY_OPEN",
+            format!("session {session} was opened already; nothing was changed"),
+        )
+        .about("session")
+        .with("session", session),
+        Refusal::NoEvidence { why } => Shape::precondition("NO_EVIDENCE", why).about("session"),
         Refusal::EtagMismatch => Shape::new(
             Code::Aborted,
             "ETAG_MISMATCH",
@@ -374,8 +412,9 @@ fn of_rejection(rejection: Rejection, clock: UnixMs) -> Shape {
             "LINE_CHANGED",
             "the service moved to another line since; nothing was done, begin again",
         ),
-        R::LineEnded => Shape::precondition("SESSION_CLOSED", "the session has closed")
-            .about("session"),
+        R::LineEnded => {
+            Shape::precondition("SESSION_CLOSED", "the session has closed").about("session")
+        }
         R::RequestIdMalformed => Shape::invalid(
             "MALFORMED_REQUEST_ID",
             "request_id",
@@ -489,7 +528,11 @@ fn of_rejection(rejection: Rejection, clock: UnixMs) -> Shape {
             "OTHER_PARTICIPANT",
             "the account is not of your participant, or there is none",
         ),
-        R::NoSuchAccount => Shape::new(Code::NotFound, "NO_SUCH_ACCOUNT", "there is no such account"),
+        R::NoSuchAccount => Shape::new(
+            Code::NotFound,
+            "NO_SUCH_ACCOUNT",
+            "there is no such account",
+        ),
         R::NotAllowed => Shape::new(
             Code::PermissionDenied,
             "NOT_ALLOWED",
@@ -542,11 +585,17 @@ fn of_rejection(rejection: Rejection, clock: UnixMs) -> Shape {
         R::Unanswered(items) => Shape {
             metadata: vec![
                 ("items", joined(&items)),
-                ("next", "answer each item with --repeat or --waive".to_owned()),
+                (
+                    "next",
+                    "answer each item with --repeat or --waive".to_owned(),
+                ),
             ],
             ..Shape::precondition(
                 "MUST_REPEAT_UNANSWERED",
-                format!("items {} want an answer: repeat or waive each", joined(&items)),
+                format!(
+                    "items {} want an answer: repeat or waive each",
+                    joined(&items)
+                ),
             )
         },
         R::NotRepeated { item } => Shape::precondition(
@@ -560,7 +609,10 @@ fn of_rejection(rejection: Rejection, clock: UnixMs) -> Shape {
 /// The plan is not where the act needs it; what that means depends on where it is.
 fn wrong_phase(phase: Phase) -> Shape {
     let (reason, message) = match phase {
-        Phase::Opening => ("SESSION_OPENING", "the session is being opened: wait for it"),
+        Phase::Opening => (
+            "SESSION_OPENING",
+            "the session is being opened: wait for it",
+        ),
         Phase::Open => ("SESSION_NOT_CLOSED", "the session is open: close it first"),
         Phase::Closed => ("SESSION_CLOSED", "the session has closed"),
         Phase::RolledOver => ("ROLLED_OVER", "the session was rolled over already"),
@@ -654,11 +706,9 @@ fn of_hashing(error: hashing::Error) -> Shape {
 fn of_caller(error: &identity::Error) -> Shape {
     use identity::Error as E;
     match error {
-        E::NoCertificate | E::Certificate(_) | E::OtherCluster => Shape::new(
-            Code::Unauthenticated,
-            "CALLER_UNKNOWN",
-            error.to_string(),
-        ),
+        E::NoCertificate | E::Certificate(_) | E::OtherCluster => {
+            Shape::new(Code::Unauthenticated, "CALLER_UNKNOWN", error.to_string())
+        }
         E::WrongListener { .. } | E::NotRegistered { .. } | E::OtherKey { .. } => Shape::new(
             Code::PermissionDenied,
             "CALLER_NOT_REGISTERED",

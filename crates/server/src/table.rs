@@ -59,7 +59,10 @@ impl Table {
     /// [`Error`] when an rpc lacks its options.
     pub fn read() -> Result<Self, Error> {
         let pool = DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET)?;
-        let option = |name| pool.get_extension_by_name(name).ok_or(Error::NoOption(name));
+        let option = |name| {
+            pool.get_extension_by_name(name)
+                .ok_or(Error::NoOption(name))
+        };
         let line = option("tidemark.options.v1.line")?;
         let writes = option("tidemark.options.v1.writes")?;
         let mut rpcs = BTreeMap::new();
@@ -121,7 +124,9 @@ mod tests {
     #[test]
     fn every_rpc_says_its_line() {
         let table = Table::read().unwrap();
-        let rpc = table.get("/tidemark.auth.v1.AuthService/BeginLogin").unwrap();
+        let rpc = table
+            .get("/tidemark.auth.v1.AuthService/BeginLogin")
+            .unwrap();
         assert_eq!((rpc.line, rpc.writes), (Target::Serving, true));
         let rpc = table
             .get("/tidemark.operator.v1.SessionService/RollOver")
@@ -140,7 +145,9 @@ mod tests {
         for service in pool.services() {
             for method in service.methods() {
                 let path = format!("/{}/{}", service.full_name(), method.name());
-                let Some(rpc) = table.get(&path) else { continue };
+                let Some(rpc) = table.get(&path) else {
+                    continue;
+                };
                 // Activity is noted by itself, at most once a minute; it is no request.
                 if rpc.service == "tidemark.token.v1.TokenService" {
                     continue;

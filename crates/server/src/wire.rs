@@ -31,7 +31,9 @@ pub fn time(at: UnixMs) -> Timestamp {
 pub fn read_time(at: &Timestamp) -> Option<UnixMs> {
     let seconds = u64::try_from(at.seconds).ok()?;
     let nanos = u64::try_from(at.nanos).ok()?;
-    Some(UnixMs(seconds.checked_mul(1_000)?.checked_add(nanos / 1_000_000)?))
+    Some(UnixMs(
+        seconds.checked_mul(1_000)?.checked_add(nanos / 1_000_000)?,
+    ))
 }
 
 /// A length of time.
@@ -109,10 +111,7 @@ pub fn carry(carry: Carry) -> line::CarryForward {
 #[must_use]
 pub fn notice(carry: Carry) -> (&'static str, &'static str) {
     match carry {
-        Carry::CarriedForward => (
-            "What you change stays in force.",
-            "你所作的變更將會保留。",
-        ),
+        Carry::CarriedForward => ("What you change stays in force.", "你所作的變更將會保留。"),
         Carry::DiscardedAtRollover => (
             "What you change in this session is NOT carried forward to the next business day.",
             "你在本節所作的變更將不會保留至下一個營業日。",
@@ -314,7 +313,8 @@ pub fn read_account_name(text: &str) -> Result<Name, Refusal> {
 /// # Errors
 /// `MALFORMED_PARENT`.
 pub fn read_parent(text: &str) -> Result<Option<ParticipantId>, Refusal> {
-    let malformed = || Refusal::malformed(Field::Other("parent"), "participants/{p} or participants/-");
+    let malformed =
+        || Refusal::malformed(Field::Other("parent"), "participants/{p} or participants/-");
     match text.strip_prefix("participants/").ok_or_else(malformed)? {
         "-" => Ok(None),
         id => ParticipantId::parse(id).map(Some).map_err(|_| malformed()),
@@ -385,7 +385,12 @@ mod tests {
         );
         let name = read_account_name("participants/C1/delegatedAdmins/d").unwrap();
         assert_eq!(name.class, Class::DelegatedAdmin);
-        for bad in ["", "participants/C1", "participants/C1/clerks/x", "participants/C1/users/x/y"] {
+        for bad in [
+            "",
+            "participants/C1",
+            "participants/C1/clerks/x",
+            "participants/C1/users/x/y",
+        ] {
             assert!(read_account_name(bad).is_err(), "{bad}");
         }
     }

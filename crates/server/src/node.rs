@@ -1,0 +1,321 @@
+//! A node as a whole: its lines, its edge and its four listeners. `serve` and `demo` start the
+//! same one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use consensus::clock::{Clock, WallClock};
+use consensus::peers::Dialer;
+use credential::card::Anchors;
+use credential::keyring::{Keyring, Proof};
+use credential::phc::Params;
+use credential::{Entropy, SystemEntropy};
+use domain::NodeId;
+use domain::cluster::Founding;
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::edge::{Edge, Parts};
+use crate::gate::{Gate, Register};
+use crate::hashing::{self, Pool};
+use crate::identity::Listener;
+use crate::listener::{self, Addresses, Bound, Credentials, Serving};
+use crate::mail::{self, Outbox};
+use crate::rpc;
+use crate::table::{self, Table};
+
+/// The file in the data folder with proofs of the keys that the node was first started with.
+const KEY_PROOFS: &str = "keys.json";
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The founding file is none.
+    #[error("{path} is not a founding file: {source}")]
+    Founding {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// The key file is none.
+    #[error("{path}: {source}")]
+    KeyFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: credential::key_file::Malformed,
+    },
+    /// The key file is another than the node was first started with.
+    #[error("{path}: {source}")]
+    Keys {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: credential::keyring::Error,
+    },
+    /// The cards' anchors cannot be used.
+    #[error("{path}: {source}")]
+    Cards {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: credential::card::Error,
+    },
+    /// A listener.
+    #[error(transparent)]
+    Listener(#[from] listener::Error),
+    /// The data folder or a line in it.
+    #[error(transparent)]
+    Node(#[from] consensus::node::Error),
+    /// The hashing threads.
+    #[error(transparent)]
+    Hashing(#[from] hashing::Error),
+    /// The outbox.
+    #[error(transparent)]
+    Mail(#[from] mail::Error),
+    /// A fault in the protos.
+    #[error(transparent)]
+    Table(#[from] table::Error),
+    /// A fault in the protos.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// What is not in the configuration, and differs in tests alone.
+pub struct Environment {
+    /// The machine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+    /// What a password's verifier costs.
+    pub params: Params,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(WallClock),
+            entropy: Arc::new(SystemEntropy::new()),
+            params: Params::STANDARD,
+        }
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    edge: Edge,
+    addresses: Addresses,
+    serving: Serving,
+}
+
+/// The DNS name that a node's certificate carries for its peers, whatever its address.
+#[must_use]
+pub fn peer_name(node: NodeId) -> String {
+    format!("node-{node}.tidemark.internal")
+}
+
+impl Node {
+    /// Starts a node. When this returns, its listeners are bound and answer.
+    ///
+    /// # Errors
+    /// [`Error`], with the file or address that is at fault; nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_in(config, Environment::default()).await
+    }
+
+    /// As `start`, with another clock, randomness or cost of verifiers.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_in(config: Config, environment: Environment) -> Result<Self, Error> {
+        let founding = read_founding(&config.founding)?;
+        let keyring = read_keys(&config.keys)?;
+        let credentials = Credentials::read(&config)?;
+        let anchors = read_anchors(&config.anchors.cards)?;
+        let table = Table::read()?;
+        let bound = bind(&config).await?;
+        let addresses = Addresses {
+            front: bound.front.address(),
+            back: bound.back.address(),
+            operator: bound.operator.address(),
+            peer: bound.peer.address(),
+        };
+        let outbox = Outbox::open(&config.mail)?;
+        let pool = Pool::start(
+            config.hashing.threads,
+            config.hashing.queue,
+            environment.params,
+            Arc::clone(&environment.entropy),
+        )?;
+        let node = consensus::Node::open(consensus::node::Config {
+            data: config.data.clone(),
+            node: NodeId(config.node),
+            founding: founding.clone(),
+            dialer: Dialer::tls(credentials.client(), peer_name),
+            base_clock: environment.clock,
+        })
+        .await?;
+        // After the folder is known to be ours, and before anything is answered from it.
+        if let Err(error) = check_keys(&config, &founding, &keyring) {
+            node.stop().await;
+            return Err(error);
+        }
+        let serving = Serving::default();
+        let edge = Edge::new(Parts {
+            node,
+            keyring,
+            entropy: environment.entropy,
+            pool,
+            params: environment.params,
+            outbox,
+            anchors,
+            table,
+            stopping: serving.stopping(),
+        });
+        let mut node = Self {
+            edge,
+            addresses,
+            serving,
+        };
+        match node.serve(bound, &credentials, founding) {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                node.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn serve(
+        &mut self,
+        bound: AllBound,
+        credentials: &Credentials,
+        founding: Founding,
+    ) -> Result<(), Error> {
+        let all = [
+            (Listener::Peer, bound.peer),
+            (Listener::Operator, bound.operator),
+            (Listener::Back, bound.back),
+            (Listener::Front, bound.front),
+        ];
+        let founding = Arc::new(founding);
+        for (listener, bound) in all {
+            let edge = self.edge.clone();
+            // Nodes meet before there is a state to ask.
+            let register: Register = match listener {
+                Listener::Peer => {
+                    let founding = Arc::clone(&founding);
+                    Arc::new(move || (Some(Arc::clone(&founding)), String::new()))
+                }
+                Listener::Front | Listener::Back | Listener::Operator => {
+                    Arc::new(move || edge.register())
+                }
+            };
+            let gate = Gate::new(listener, self.edge.parts().table.clone(), register);
+            let routes = rpc::routes(&self.edge, listener)?;
+            self.serving.add(bound, credentials, gate, routes)?;
+        }
+        Ok(())
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Its lines.
+    #[must_use]
+    pub fn lines(&self) -> &consensus::Node {
+        self.edge.node()
+    }
+
+    /// Takes no more calls, lets those under way end, and stops the lines. What is on its disk
+    /// stays.
+    pub async fn stop(self) {
+        self.serving.stop().await;
+        self.edge.node().stop().await;
+    }
+}
+
+struct AllBound {
+    front: Bound,
+    back: Bound,
+    operator: Bound,
+    peer: Bound,
+}
+
+async fn bind(config: &Config) -> Result<AllBound, listener::Error> {
+    Ok(AllBound {
+        front: Bound::at(Listener::Front, config.listen.front).await?,
+        back: Bound::at(Listener::Back, config.listen.back).await?,
+        operator: Bound::at(Listener::Operator, config.listen.operator).await?,
+        peer: Bound::at(Listener::Peer, config.listen.peer).await?,
+    })
+}
+
+fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
+    std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn read_founding(path: &Path) -> Result<Founding, Error> {
+    serde_json::from_str(&read(path)?).map_err(|source| Error::Founding {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_keys(path: &Path) -> Result<Keyring, Error> {
+    Keyring::parse(&read(path)?).map_err(|source| Error::KeyFile {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_anchors(path: &Path) -> Result<Anchors, Error> {
+    Anchors::from_pem(&read(path)?).map_err(|source| Error::Cards {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Compares the key file with the proofs that the node's first start left in its data folder: a
+/// wrong key file stops the node, instead of making every password look damaged.
+fn check_keys(config: &Config, founding: &Founding, keyring: &Keyring) -> Result<(), Error> {
+    let path = config.data.join(KEY_PROOFS);
+    let failed = |source| Error::Read {
+        path: path.clone(),
+        source,
+    };
+    if path.exists() {
+        let proofs: Vec<Proof> =
+            serde_json::from_str(&read(&path)?).map_err(|source| failed(source.into()))?;
+        return keyring
+            .check(founding.cluster, &proofs)
+            .map_err(|source| Error::Keys {
+                path: config.keys.clone(),
+                source,
+            });
+    }
+    let proofs = serde_json::to_string(&keyring.proofs(founding.cluster));
+    let proofs = proofs.map_err(|source| failed(source.into()))?;
+    // Whole or not at all: half a file would stop the node for good.
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, proofs).map_err(failed)?;
+    std::fs::rename(&partial, &path).map_err(failed)
+}

@@ -1,0 +1,406 @@
+//! Looking after accounts: `AccountService` for delegated administrators and operators, and
+//! `EmergencyService` for operators, always on the main line (LOGIN.md, "Administration").
+
+use credential::associated::{ActivationHalf, Associated};
+use credential::code::Half;
+use domain::account::{Account, Class, Command};
+use domain::id::{AccountId, ParticipantId};
+use domain::token::TokenId;
+use domain::{Answer, Carry, Rejection, State, UnixMs};
+use proto::admin::v1 as admin;
+use proto::admin::v1::account_service_server::AccountService;
+use proto::operator::v1 as operator;
+use proto::operator::v1::emergency_service_server::EmergencyService;
+use tonic::{Request, Response, Status};
+
+use super::{answered, initiation, token};
+use crate::edge::{self, Edge};
+use crate::factor;
+use crate::identity::Caller;
+use crate::mail::Event;
+use crate::request::{Ask, REASON_BYTES_MAX};
+use crate::status::{Field, Refusal};
+use crate::wire;
+
+const PAGE_DEFAULT: usize = 50;
+const PAGE_MAX: usize = 500;
+
+type Answered<T> = Result<Response<T>, Status>;
+
+/// The service for accounts.
+#[derive(Debug, Clone)]
+pub(super) struct Accounts(pub(super) Edge);
+
+#[tonic::async_trait]
+impl AccountService for Accounts {
+    async fn get_account(
+        &self,
+        request: Request<admin::GetAccountRequest>,
+    ) -> Answered<admin::GetAccountResponse> {
+        answered!(self.0, request, get)
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<admin::ListAccountsRequest>,
+    ) -> Answered<admin::ListAccountsResponse> {
+        answered!(self.0, request, list)
+    }
+
+    async fn suspend_account(
+        &self,
+        request: Request<admin::SuspendAccountRequest>,
+    ) -> Answered<admin::SuspendAccountResponse> {
+        answered!(self.0, request, suspend)
+    }
+
+    async fn issue_activation_code(
+        &self,
+        request: Request<admin::IssueActivationCodeRequest>,
+    ) -> Answered<admin::IssueActivationCodeResponse> {
+        answered!(self.0, request, issue_activation)
+    }
+
+    async fn end_account_tokens(
+        &self,
+        request: Request<admin::EndAccountTokensRequest>,
+    ) -> Answered<admin::EndAccountTokensResponse> {
+        answered!(self.0, request, end_tokens)
+    }
+}
+
+/// The service for emergencies.
+#[derive(Debug, Clone)]
+pub(super) struct Emergencies(pub(super) Edge);
+
+#[tonic::async_trait]
+impl EmergencyService for Emergencies {
+    async fn suspend_on_main_line(
+        &self,
+        request: Request<operator::SuspendOnMainLineRequest>,
+    ) -> Answered<operator::SuspendOnMainLineResponse> {
+        answered!(self.0, request, suspend_on_main)
+    }
+
+    async fn revoke_factor_on_main_line(
+        &self,
+        request: Request<operator::RevokeFactorOnMainLineRequest>,
+    ) -> Answered<operator::RevokeFactorOnMainLineResponse> {
+        answered!(self.0, request, revoke_on_main)
+    }
+}
+
+/// Whose accounts the caller looks after.
+pub(super) enum Scope {
+    /// Everybody's: an operator.
+    All,
+    /// The users of one participant: a delegated administrator.
+    UsersOf(ParticipantId),
+}
+
+impl Scope {
+    /// What the caller may look after, by its certificate or the token it shows.
+    ///
+    /// # Errors
+    /// `TokenExpired` or `NOT_ALLOWED`.
+    pub(super) fn of<B>(ask: &Ask<B>, state: &State, now: UnixMs) -> Result<Self, Refusal> {
+        match &ask.caller {
+            Caller::Operator(_) => Ok(Self::All),
+            Caller::FrontEnd(..) => {
+                let token = token::shown(state, &ask.caller, &ask.token()?, now)?;
+                match token.class {
+                    Class::DelegatedAdmin => Ok(Self::UsersOf(token.participant.clone())),
+                    Class::User => Err(Refusal::Rejected {
+                        rejection: Rejection::NotAllowed,
+                        clock: now,
+                    }),
+                }
+            }
+            Caller::BackEnd(_) | Caller::Node(_) => Err(Refusal::Rejected {
+                rejection: Rejection::NotAllowed,
+                clock: now,
+            }),
+        }
+    }
+
+    /// Whether the account is among them.
+    pub(super) fn holds(&self, account: &Account) -> bool {
+        match self {
+            Self::All => true,
+            Self::UsersOf(participant) => {
+                account.participant == *participant && account.class == Class::User
+            }
+        }
+    }
+
+    /// What the caller is told of an account that it may not see, or that is not there.
+    fn absent(&self, clock: UnixMs) -> Refusal {
+        let rejection = match self {
+            Self::All => Rejection::NoSuchAccount,
+            Self::UsersOf(_) => Rejection::OtherParticipant,
+        };
+        Refusal::Rejected { rejection, clock }
+    }
+
+    /// The firm that a list is asked for; all for none.
+    ///
+    /// # Errors
+    /// `OTHER_PARTICIPANT` for another than the caller's own.
+    pub(super) fn participant(
+        &self,
+        parent: &str,
+        clock: UnixMs,
+    ) -> Result<Option<ParticipantId>, Refusal> {
+        let asked = wire::read_parent(parent)?;
+        match (self, asked) {
+            (Self::All, asked) => Ok(asked),
+            (Self::UsersOf(own), Some(asked)) if *own == asked => Ok(Some(asked)),
+            (Self::UsersOf(_), Some(_) | None) => Err(self.absent(clock)),
+        }
+    }
+}
+
+/// The accounts of a firm, or of all, from an id on, as far as the caller may see them.
+pub(super) fn accounts<'a>(
+    state: &'a State,
+    scope: &'a Scope,
+    participant: Option<&'a ParticipantId>,
+    after: Option<&'a AccountId>,
+) -> Box<dyn Iterator<Item = &'a Account> + Send + 'a> {
+    let later = move |account: &&Account| after.is_none_or(|after| account.id > *after);
+    match (participant, AccountId::parse("0")) {
+        (Some(participant), Ok(first)) => {
+            let from = after.cloned().unwrap_or(first);
+            let found: Vec<&Account> = state.accounts_of(participant, &from).collect();
+            Box::new(
+                found
+                    .into_iter()
+                    .filter(later)
+                    .filter(|account| scope.holds(account)),
+            )
+        }
+        (Some(_) | None, _) => Box::new(
+            state
+                .accounts()
+                .filter(later)
+                .filter(|account| scope.holds(account)),
+        ),
+    }
+}
+
+/// A page token of a list by user id.
+pub(super) fn read_page_token(text: &str) -> Result<Option<AccountId>, Refusal> {
+    match text {
+        "" => Ok(None),
+        text => AccountId::parse(text)
+            .map(Some)
+            .map_err(|_| Refusal::malformed(Field::Other("page_token"), "one that was answered")),
+    }
+}
+
+async fn get(
+    edge: &Edge,
+    ask: Ask<admin::GetAccountRequest>,
+) -> Result<admin::GetAccountResponse, Refusal> {
+    let name = wire::read_account_name(&ask.body.name)?;
+    let (_, state) = edge.fresh(&ask).await?;
+    let now = edge.now(&state);
+    let scope = Scope::of(&ask, &state, now)?;
+    let account = state
+        .account(&name.id)
+        .filter(|account| name.is_of(account) && scope.holds(account))
+        .ok_or_else(|| scope.absent(now))?;
+    Ok(admin::GetAccountResponse {
+        account: Some(wire::account(account)),
+    })
+}
+
+async fn list(
+    edge: &Edge,
+    ask: Ask<admin::ListAccountsRequest>,
+) -> Result<admin::ListAccountsResponse, Refusal> {
+    let size = wire::page_size(ask.body.page_size, PAGE_DEFAULT, PAGE_MAX)?;
+    let after = read_page_token(&ask.body.page_token)?;
+    let (_, state) = edge.fresh(&ask).await?;
+    let now = edge.now(&state);
+    let scope = Scope::of(&ask, &state, now)?;
+    let participant = scope.participant(&ask.body.parent, now)?;
+    let found = accounts(&state, &scope, participant.as_ref(), after.as_ref());
+    let mut page: Vec<_> = found
+        .take(size.saturating_add(1))
+        .map(wire::account)
+        .collect();
+    let more = page.len() > size;
+    page.truncate(size);
+    let next = page
+        .last()
+        .filter(|_| more)
+        .map(|last| last.user_id.clone());
+    Ok(admin::ListAccountsResponse {
+        accounts: page,
+        next_page_token: next.unwrap_or_default(),
+    })
+}
+
+/// The account that a change is about: the name must be its own, or there is none.
+fn named<B>(ask: &Ask<B>, state: &State, name: &str, now: UnixMs) -> Result<Account, Refusal> {
+    let name = wire::read_account_name(name)?;
+    let scope = Scope::of(ask, state, now)?;
+    state
+        .account(&name.id)
+        .filter(|account| name.is_of(account) && scope.holds(account))
+        .cloned()
+        .ok_or_else(|| scope.absent(now))
+}
+
+/// The token that goes into the command: a delegated administrator's; none for an operator.
+fn token_of<B>(ask: &Ask<B>) -> Result<Option<TokenId>, Refusal> {
+    match &ask.caller {
+        Caller::Operator(_) => Ok(None),
+        Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => ask.token().map(Some),
+    }
+}
+
+/// Why: of the message, else of the header.
+fn reason<B>(ask: &Ask<B>, said: &str) -> Result<String, Refusal> {
+    if said.len() > REASON_BYTES_MAX {
+        let should_be = format!("at most {REASON_BYTES_MAX} bytes");
+        return Err(Refusal::malformed(Field::Other("reason"), &should_be));
+    }
+    Ok(match said {
+        "" => ask.reason.clone().unwrap_or_default(),
+        said => said.to_owned(),
+    })
+}
+
+async fn suspend(
+    edge: &Edge,
+    ask: Ask<admin::SuspendAccountRequest>,
+) -> Result<admin::SuspendAccountResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    edge::address(&body.client_address)?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let account = named(&ask, &state, &body.name, edge.now(&state))?;
+    let command = Command::Suspend {
+        account: account.id.clone(),
+        token: token_of(&ask)?,
+        reason: reason(&ask, &body.reason)?,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .await?;
+    let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::Suspended)?;
+    Ok(admin::SuspendAccountResponse {
+        carry_forward: wire::carry(carry).into(),
+        notice: wire::notice_text(carry),
+    })
+}
+
+async fn issue_activation(
+    edge: &Edge,
+    ask: Ask<admin::IssueActivationCodeRequest>,
+) -> Result<admin::IssueActivationCodeResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    edge::address(&body.client_address)?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let account = named(&ask, &state, &body.name, edge.now(&state))?;
+    let half = Half::random(edge.entropy());
+    let associated = Associated::activation(&account.id, ActivationHalf::Spoken);
+    let command = Command::IssueActivationCode {
+        account: account.id.clone(),
+        token: token_of(&ask)?,
+        code: factor::seal(edge, half.as_bytes(), &associated)?,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .await?;
+    let Answer::HalfIssued { carry, .. } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    Ok(admin::IssueActivationCodeResponse {
+        second_half: factor::plain(&half.text()),
+        carry_forward: wire::carry(carry).into(),
+        notice: wire::notice_text(carry),
+    })
+}
+
+async fn end_tokens(
+    edge: &Edge,
+    ask: Ask<admin::EndAccountTokensRequest>,
+) -> Result<admin::EndAccountTokensResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    edge::address(&body.client_address)?;
+    reason(&ask, &body.reason)?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let account = named(&ask, &state, &body.name, edge.now(&state))?;
+    let command = Command::EndTokens {
+        account: account.id,
+        token: token_of(&ask)?,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .await?;
+    let Answer::TokensEnded { count } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    Ok(admin::EndAccountTokensResponse { ended_count: count })
+}
+
+/// What an operator is told after an act on the main line.
+fn main_line_notice(edge: &Edge) -> String {
+    let said = wire::notice_text(Carry::CarriedForward);
+    match edge.node().main().state().header().fence.clone() {
+        None => said,
+        Some(session) => format!(
+            "{said} Session {session} is on a branch: do the same there, at the centre that serves."
+        ),
+    }
+}
+
+async fn suspend_on_main(
+    edge: &Edge,
+    ask: Ask<operator::SuspendOnMainLineRequest>,
+) -> Result<operator::SuspendOnMainLineResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let account = named(&ask, &state, &body.name, edge.now(&state))?;
+    let command = Command::Suspend {
+        account: account.id.clone(),
+        token: None,
+        reason: reason(&ask, &body.reason)?,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .await?;
+    let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::Suspended)?;
+    Ok(operator::SuspendOnMainLineResponse {
+        carry_forward: wire::carry(carry).into(),
+        notice: main_line_notice(edge),
+    })
+}
+
+async fn revoke_on_main(
+    edge: &Edge,
+    ask: Ask<operator::RevokeFactorOnMainLineRequest>,
+) -> Result<operator::RevokeFactorOnMainLineResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let account = named(&ask, &state, &body.name, edge.now(&state))?;
+    let command = Command::RevokeOtp {
+        account: account.id.clone(),
+        reason: reason(&ask, &body.reason)?,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .await?;
+    let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::FactorRevoked)?;
+    Ok(operator::RevokeFactorOnMainLineResponse {
+        carry_forward: wire::carry(carry).into(),
+        notice: main_line_notice(edge),
+    })
+}

@@ -1,0 +1,316 @@
+//! `ImportService`: participants and accounts, all rows or none. Every bad row is told.
+
+use credential::associated::Associated;
+use credential::password::Verifier;
+use credential::secret::Password;
+use domain::account::{
+    Class, EMAIL_BYTES_MAX, IMPORT_ROWS_MAX, Imported, Participant, TITLE_BYTES_MAX,
+};
+use domain::factor::Method;
+use domain::id::{AccountId, CardNumber, ParticipantId};
+use domain::{Answer, State};
+use proto::account::v1::AccountClass;
+use proto::admin::v1 as admin;
+use proto::admin::v1::import_service_server::ImportService;
+use tonic::{Request, Response, Status};
+
+use super::answered;
+use crate::edge::{self, Edge};
+use crate::factor;
+use crate::request::Ask;
+use crate::status::Refusal;
+
+/// How a verifier begins, which is taken as it is.
+const PHC: &str = "$argon2";
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Imports(pub(super) Edge);
+
+#[tonic::async_trait]
+impl ImportService for Imports {
+    async fn import_accounts(
+        &self,
+        request: Request<admin::ImportAccountsRequest>,
+    ) -> Result<Response<admin::ImportAccountsResponse>, Status> {
+        answered!(self.0, request, import)
+    }
+}
+
+/// Rows as they are read, and what is wrong with them.
+#[derive(Default)]
+struct Rows {
+    participants: Vec<Participant>,
+    accounts: Vec<Row>,
+    problems: Vec<admin::RowProblem>,
+}
+
+struct Row {
+    line: u32,
+    id: AccountId,
+    participant: ParticipantId,
+    class: Class,
+    title: String,
+    email: Option<String>,
+    card: Option<(CardNumber, Secret)>,
+}
+
+enum Secret {
+    Verifier(Box<Verifier>),
+    Password(Password),
+}
+
+impl Rows {
+    fn wrong(&mut self, line: u32, column: &str, text: impl ToString) {
+        self.problems.push(admin::RowProblem {
+            line,
+            column: column.to_owned(),
+            text: text.to_string(),
+        });
+    }
+
+    fn title(&mut self, line: u32, title: &str) -> String {
+        let title = title.trim();
+        if title.is_empty() || title.len() > TITLE_BYTES_MAX {
+            self.wrong(
+                line,
+                "title",
+                format!("must have 1 to {TITLE_BYTES_MAX} bytes"),
+            );
+        }
+        title.to_owned()
+    }
+
+    fn participant(&mut self, row: &admin::ParticipantRow) {
+        let title = self.title(row.line, &row.title);
+        match ParticipantId::parse(&row.participant_id) {
+            Err(wrong) => self.wrong(row.line, "participant_id", wrong),
+            Ok(id) if self.participants.iter().any(|known| known.id == id) => {
+                self.wrong(
+                    row.line,
+                    "participant_id",
+                    format!("{id} is in the file twice"),
+                );
+            }
+            Ok(id) => self.participants.push(Participant { id, title }),
+        }
+    }
+
+    fn account(&mut self, row: &admin::AccountRow) {
+        let before = self.problems.len();
+        let title = self.title(row.line, &row.title);
+        let id = AccountId::parse(&row.user_id);
+        let participant = ParticipantId::parse(&row.participant_id);
+        let class = match AccountClass::try_from(row.account_class) {
+            Ok(AccountClass::User) => Some(Class::User),
+            Ok(AccountClass::DelegatedAdmin) => Some(Class::DelegatedAdmin),
+            Ok(AccountClass::Unspecified) | Err(_) => None,
+        };
+        if let Err(wrong) = &id {
+            self.wrong(row.line, "user_id", wrong);
+        }
+        if let Err(wrong) = &participant {
+            self.wrong(row.line, "participant_id", wrong);
+        }
+        if class.is_none() {
+            self.wrong(
+                row.line,
+                "account_class",
+                "must be a user or a delegated administrator",
+            );
+        }
+        let email = self.email(row);
+        let card = self.card(row);
+        if let Ok(id) = &id
+            && self.accounts.iter().any(|known| known.id == *id)
+        {
+            self.wrong(row.line, "user_id", format!("{id} is in the file twice"));
+        }
+        if let (Ok(id), Ok(participant), Some(class)) = (id, participant, class)
+            && self.problems.len() == before
+        {
+            self.accounts.push(Row {
+                line: row.line,
+                id,
+                participant,
+                class,
+                title,
+                email,
+                card,
+            });
+        }
+    }
+
+    fn email(&mut self, row: &admin::AccountRow) -> Option<String> {
+        let address = row.email.trim();
+        if address.is_empty() {
+            return None;
+        }
+        if address.len() > EMAIL_BYTES_MAX || address.parse::<lettre::Address>().is_err() {
+            self.wrong(row.line, "email", "is not an e-mail address");
+            return None;
+        }
+        Some(address.to_owned())
+    }
+
+    fn card(&mut self, row: &admin::AccountRow) -> Option<(CardNumber, Secret)> {
+        match (row.card_number.trim(), row.card_password.as_str()) {
+            ("", "") => None,
+            ("", _) => {
+                self.wrong(row.line, "card_number", "is missing beside a card password");
+                None
+            }
+            (_, "") => {
+                self.wrong(row.line, "card_password", "is missing beside a card number");
+                None
+            }
+            (number, secret) => {
+                let number = CardNumber::parse(number);
+                let secret = if secret.starts_with(PHC) {
+                    Verifier::parse(secret)
+                        .map(|verifier| Secret::Verifier(Box::new(verifier)))
+                        .map_err(|wrong| wrong.to_string())
+                } else {
+                    Password::parse(secret)
+                        .map(Secret::Password)
+                        .map_err(|wrong| wrong.to_string())
+                };
+                if let Err(wrong) = &number {
+                    self.wrong(row.line, "card_number", wrong);
+                }
+                if let Err(wrong) = &secret {
+                    self.wrong(row.line, "card_password", wrong);
+                }
+                Some((number.ok()?, secret.ok()?))
+            }
+        }
+    }
+
+    /// What contradicts the state. The line judges it again; here it is for all rows at once.
+    fn compare(&mut self, state: &State) {
+        let mut wrong = Vec::new();
+        for row in &self.accounts {
+            let firm = &row.participant;
+            if state.participant(firm).is_none()
+                && !self.participants.iter().any(|known| known.id == *firm)
+            {
+                wrong.push((
+                    row.line,
+                    "participant_id",
+                    format!("there is no participant {firm}"),
+                ));
+            }
+            if state.account(&row.id).is_some() {
+                wrong.push((row.line, "user_id", format!("{} exists already", row.id)));
+            }
+            if let Some((card, _)) = &row.card
+                && state.account_of_card(card).is_some()
+            {
+                wrong.push((
+                    row.line,
+                    "card_number",
+                    format!("{card} is another account's"),
+                ));
+            }
+        }
+        for (line, column, text) in wrong {
+            self.wrong(line, column, text);
+        }
+        self.problems.sort_by_key(|problem| problem.line);
+    }
+}
+
+async fn import(
+    edge: &Edge,
+    ask: Ask<admin::ImportAccountsRequest>,
+) -> Result<admin::ImportAccountsResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    let mut rows = Rows::default();
+    let count = body.participants.len().saturating_add(body.accounts.len());
+    if count > IMPORT_ROWS_MAX {
+        let text = format!("{count} rows; send at most {IMPORT_ROWS_MAX} a call");
+        rows.wrong(0, "", text);
+    }
+    for row in &body.participants {
+        rows.participant(row);
+    }
+    for row in &body.accounts {
+        rows.account(row);
+    }
+    let (line, state) = edge.fresh(&ask).await?;
+    if body.dry_run {
+        rows.compare(&state);
+        let new = |id: &ParticipantId| state.participant(id).is_none();
+        let participants = rows.participants.iter().filter(|row| new(&row.id)).count();
+        return Ok(admin::ImportAccountsResponse {
+            participant_count: u32::try_from(participants).unwrap_or(u32::MAX),
+            account_count: u32::try_from(rows.accounts.len()).unwrap_or(u32::MAX),
+            problems: rows.problems,
+        });
+    }
+    // What contradicts the state is the line's to say: a repeated call finds its own rows there.
+    refuse(rows.problems)?;
+    let mut accounts = Vec::with_capacity(rows.accounts.len());
+    for row in rows.accounts {
+        accounts.push(sealed(edge, row).await?);
+    }
+    let command = domain::account::Command::Import {
+        participants: rows.participants,
+        accounts,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .await?;
+    let Answer::Imported {
+        participants,
+        accounts,
+    } = settled.answer
+    else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    Ok(admin::ImportAccountsResponse {
+        participant_count: participants,
+        account_count: accounts,
+        problems: Vec::new(),
+    })
+}
+
+fn refuse(problems: Vec<admin::RowProblem>) -> Result<(), Refusal> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::Problems {
+        reason: "BAD_ROWS",
+        problems: problems
+            .into_iter()
+            .map(|problem| {
+                let at = format!("line {} {}", problem.line, problem.column);
+                (at.trim_end().to_owned(), problem.text)
+            })
+            .collect(),
+    })
+}
+
+async fn sealed(edge: &Edge, row: Row) -> Result<Imported, Refusal> {
+    let card = match row.card {
+        None => None,
+        Some((number, secret)) => {
+            let verifier = match secret {
+                Secret::Verifier(verifier) => *verifier,
+                Secret::Password(password) => edge.parts().pool.hash(password).await?,
+            };
+            let associated = Associated::verifier(&row.id, Method::Smartcard);
+            let sealed = factor::seal(edge, verifier.as_bytes(), &associated)?;
+            Some((number, sealed))
+        }
+    };
+    Ok(Imported {
+        id: row.id,
+        participant: row.participant,
+        class: row.class,
+        title: row.title,
+        email: row.email,
+        card,
+    })
+}

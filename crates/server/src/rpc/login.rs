@@ -1,0 +1,282 @@
+//! Logins (LOGIN.md, "Login"): a challenge for everybody, and every rejection from the factor.
+
+use credential::associated::Associated;
+use credential::card::Challenge;
+use credential::code::Code;
+use credential::secret::Token;
+use domain::factor::{Channel, CodeProof, Method};
+use domain::id::LoginId;
+use domain::login::{Command, Login, Proof, wait_until};
+use domain::outcome::Issued;
+use domain::portal::LandingOption;
+use domain::{Answer, Rejection, Sealed, State, UnixMs};
+use proto::auth::v1 as auth;
+use proto::auth::v1::verify_factor_request::Factor;
+
+use crate::edge::{self, Edge};
+use crate::factor::{self, Claimed};
+use crate::identity::Caller;
+use crate::mail::Letter;
+use crate::request::Ask;
+use crate::status::{Field, Refusal};
+use crate::wire;
+
+type Begin = Ask<auth::BeginLoginRequest>;
+type Verify = Ask<auth::VerifyFactorRequest>;
+type Resend = Ask<auth::ResendCodeRequest>;
+
+/// Opens a login. The answer is the same for everybody.
+pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    let option = LandingOption::from_id(&body.option)
+        .ok_or_else(|| Refusal::malformed(Field::Option, "one that ListLandingOptions lists"))?;
+    let address = edge::address(&body.client_address)?;
+    let password = factor::typed(&body.password, Field::Password)?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let now = edge.now(&state);
+    let claimed = Claimed::look_up(edge, &state, &body.user_id)?;
+    let method = option.method();
+    // Asked before hashing: who must wait costs nothing.
+    if let Some(until) = wait_until(&state, &claimed.subject, method, address, now) {
+        return Err(Refusal::Rejected {
+            rejection: Rejection::RateLimited { until },
+            clock: now,
+        });
+    }
+    let verdict = factor::judge(edge, password, claimed.account.as_ref(), method).await?;
+    let login = LoginId(edge.derived("login id", &key));
+    let nonce = edge.derived("login nonce", &key);
+    // Drawn and sealed for everybody; it is kept only where a code is to be sent.
+    let code = Code::random(edge.entropy());
+    let associated = Associated::login_code(&claimed.row(), login);
+    let sealed = factor::seal(edge, code.as_bytes(), &associated)?;
+    let command = Command::Begin {
+        login,
+        subject: claimed.subject.clone(),
+        option,
+        address,
+        verdict,
+        code: Some(sealed.clone()),
+        nonce,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Login(command))
+        .await?;
+    let Answer::LoginOpened { ends_at, send_code } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    let after = line.state();
+    if send_code {
+        post_code(edge, &after, login, &sealed, &code, settled.at);
+    }
+    // A repeated call is answered with what the first one opened.
+    let challenge = Challenge {
+        line: line.reference(),
+        portal: option.portal(),
+        option: option.id().to_owned(),
+        user_id: claimed.user_id,
+        nonce,
+        expires_at: ends_at,
+    };
+    Ok(auth::BeginLoginResponse {
+        login_id: login.to_string(),
+        expire_time: Some(wire::time(ends_at)),
+        card_challenge: Some(factor::challenge(&challenge)),
+    })
+}
+
+/// Mails the code, if the login is still the one that it was sealed for: a repeated call finds
+/// another, and its code was sent already.
+fn post_code(
+    edge: &Edge,
+    state: &State,
+    id: LoginId,
+    sealed: &Sealed,
+    code: &Code,
+    about: domain::LogId,
+) {
+    let now = edge.now(state);
+    let Some(login) = state.login(&id, now) else {
+        return;
+    };
+    let email = login
+        .subject
+        .account()
+        .and_then(|id| state.account(id))
+        .and_then(|account| account.email.as_ref());
+    if let (Some(email), true) = (email, login.code.as_ref() == Some(sealed)) {
+        let letter = Letter::LoginCode(code, login.code_ends);
+        let mark = edge::mark(&state.header().line);
+        edge.parts()
+            .outbox
+            .post(&email.address, &letter, mark, about);
+    }
+}
+
+/// Sends another code, where one was sent; answers alike where none was.
+pub(super) async fn resend(edge: &Edge, ask: Resend) -> Result<auth::ResendCodeResponse, Refusal> {
+    let key = ask.key(&ask.body.request_id, edge.keyring())?;
+    edge::address(&ask.body.client_address)?;
+    let login = read_login_id(&ask.body.login_id)?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let row = state
+        .login(&login, edge.now(&state))
+        .and_then(|login| login.subject.account().cloned())
+        .unwrap_or_else(|| factor::row(None));
+    let code = Code::random(edge.entropy());
+    let associated = Associated::login_code(&row, login);
+    let sealed = factor::seal(edge, code.as_bytes(), &associated)?;
+    let command = Command::Resend {
+        login,
+        code: Some(sealed.clone()),
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Login(command))
+        .await?;
+    let Answer::LoginOpened { ends_at, send_code } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    if send_code {
+        post_code(edge, &line.state(), login, &sealed, &code, settled.at);
+    }
+    Ok(auth::ResendCodeResponse {
+        expire_time: Some(wire::time(ends_at)),
+    })
+}
+
+/// A login id that is none of ours is as good as one that has ended.
+fn read_login_id(text: &str) -> Result<LoginId, Refusal> {
+    text.parse().map_err(|_| Refusal::CredentialsRejected)
+}
+
+/// Checks the factor, and yields the token or the one rejection.
+pub(super) async fn verify(
+    edge: &Edge,
+    ask: Verify,
+) -> Result<auth::VerifyFactorResponse, Refusal> {
+    let key = ask.key(&ask.body.request_id, edge.keyring())?;
+    edge::address(&ask.body.client_address)?;
+    let id = read_login_id(&ask.body.login_id)?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let now = edge.now(&state);
+    let login = state
+        .login(&id, now)
+        .filter(|login| is_callers(login, &ask.caller));
+    // Proposed even if there is no such login: a repeated call must find its first answer.
+    let proof = match login {
+        Some(login) => prove(edge, &state, login, ask.body.factor.as_ref(), &line, now)?,
+        None => Proof::None,
+    };
+    let token = Token::random(edge.entropy());
+    let command = Command::Verify {
+        login: id,
+        proof,
+        token: token.digest(),
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Login(command))
+        .await
+        .map_err(rejected_alike)?;
+    let Answer::TokenIssued(issued) = settled.answer else {
+        return Err(edge::rejected_or_unexpected(&settled.answer));
+    };
+    Ok(issued_token(&line.state(), &token, &issued))
+}
+
+fn is_callers(login: &Login, caller: &Caller) -> bool {
+    match caller {
+        Caller::FrontEnd(id, _) => login.front_end == *id,
+        Caller::BackEnd(_) | Caller::Operator(_) | Caller::Node(_) => false,
+    }
+}
+
+/// That there is no such login must look like any other failure.
+fn rejected_alike(refusal: Refusal) -> Refusal {
+    if refusal.rejection() == Some(&Rejection::ProcedureEnded) {
+        return Refusal::CredentialsRejected;
+    }
+    refusal
+}
+
+fn prove(
+    edge: &Edge,
+    state: &State,
+    login: &Login,
+    given: Option<&Factor>,
+    line: &consensus::Line,
+    now: UnixMs,
+) -> Result<Proof, Refusal> {
+    match (login.option.method(), given) {
+        (Method::Smartcard, Some(Factor::Card(proof))) => {
+            let Some(account) = login.subject.account() else {
+                return Ok(Proof::Card(None));
+            };
+            let challenge = Challenge {
+                line: line.reference(),
+                portal: login.option.portal(),
+                option: login.option.id().to_owned(),
+                user_id: account.to_string(),
+                nonce: login.nonce,
+                expires_at: login.ends_at,
+            };
+            Ok(Proof::Card(factor::card_number(
+                edge, proof, &challenge, now,
+            )))
+        }
+        (Method::Otp, Some(Factor::Code(code))) => {
+            Ok(Proof::Code(code_proof(edge, state, login, code, now)?))
+        }
+        (Method::Smartcard | Method::Otp, Some(Factor::Card(_) | Factor::Code(_)) | None) => {
+            Ok(Proof::None)
+        }
+    }
+}
+
+fn code_proof(
+    edge: &Edge,
+    state: &State,
+    login: &Login,
+    typed: &str,
+    now: UnixMs,
+) -> Result<CodeProof, Refusal> {
+    let account = login.subject.account().and_then(|id| state.account(id));
+    let channel = account
+        .and_then(|account| account.otp.as_ref())
+        .map(|otp| &otp.channel);
+    match (account, channel) {
+        (Some(account), Some(Channel::Email)) => {
+            let associated = Associated::login_code(&account.id, login.id);
+            let mailed = login.code.as_ref().map(|sealed| (sealed, &associated));
+            factor::own_code_proof(edge, account, mailed, typed, now)
+        }
+        (Some(account), Some(Channel::Authenticator { .. })) => {
+            factor::own_code_proof(edge, account, None, typed, now)
+        }
+        (Some(_) | None, None) | (None, Some(_)) => {
+            // As much work as for somebody who has a code.
+            let decoy = credential::totp::decoy(edge.entropy(), now)
+                .map_err(|fault| Refusal::Internal(fault.to_string()))?;
+            let _never = Code::parse(typed).is_ok_and(|typed| typed.matches(&decoy));
+            Ok(CodeProof::Step(None))
+        }
+    }
+}
+
+fn issued_token(state: &State, token: &Token, issued: &Issued) -> auth::VerifyFactorResponse {
+    let scopes = state
+        .tokens()
+        .get(&token.digest(), UnixMs(0))
+        .map(|token| wire::scopes(token.scopes()))
+        .unwrap_or_default();
+    auth::VerifyFactorResponse {
+        access_token: factor::plain(&token.text()),
+        expire_time: Some(wire::time(issued.ends_at)),
+        idle_timeout: Some(wire::duration(state.policy().token_idle_ms)),
+        account: wire::account_name(&issued.participant, issued.class, &issued.account),
+        scopes,
+        function_status: wire::function_status(issued.functions),
+        carry_forward: wire::carry(issued.carry).into(),
+        notice: wire::notice_text(issued.carry),
+    }
+}

@@ -1,0 +1,84 @@
+//! `PolicyService`: the numbers and choices that operators set, as one TOML text.
+
+use domain::Digest;
+use domain::policy::Policy;
+use proto::operator::v1 as operator;
+use proto::operator::v1::policy_service_server::PolicyService;
+use tonic::{Request, Response, Status};
+
+use super::answered;
+use crate::edge::Edge;
+use crate::request::Ask;
+use crate::status::Refusal;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Policies(pub(super) Edge);
+
+#[tonic::async_trait]
+impl PolicyService for Policies {
+    async fn get_policy(
+        &self,
+        request: Request<operator::GetPolicyRequest>,
+    ) -> Result<Response<operator::GetPolicyResponse>, Status> {
+        answered!(self.0, request, get)
+    }
+
+    async fn set_policy(
+        &self,
+        request: Request<operator::SetPolicyRequest>,
+    ) -> Result<Response<operator::SetPolicyResponse>, Status> {
+        answered!(self.0, request, set)
+    }
+}
+
+fn etag(text: &str) -> String {
+    Digest::of("etag", &[text.as_bytes()]).short()
+}
+
+fn text(policy: &Policy) -> Result<String, Refusal> {
+    toml::to_string(policy).map_err(|fault| Refusal::Internal(fault.to_string()))
+}
+
+async fn get(
+    edge: &Edge,
+    _ask: Ask<operator::GetPolicyRequest>,
+) -> Result<operator::GetPolicyResponse, Refusal> {
+    let state = edge.node().main().state();
+    let policy_toml = text(state.policy())?;
+    Ok(operator::GetPolicyResponse {
+        etag: etag(&policy_toml),
+        policy_toml,
+    })
+}
+
+async fn set(
+    edge: &Edge,
+    ask: Ask<operator::SetPolicyRequest>,
+) -> Result<operator::SetPolicyResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    let problems = |problems: Vec<String>| Refusal::Problems {
+        reason: "BAD_POLICY",
+        problems: problems
+            .into_iter()
+            .map(|what| ("policy".to_owned(), what))
+            .collect(),
+    };
+    let policy: Policy =
+        toml::from_str(&body.policy_toml).map_err(|wrong| problems(vec![wrong.to_string()]))?;
+    let wrong = policy.problems();
+    if !wrong.is_empty() {
+        return Err(problems(wrong.into_iter().map(str::to_owned).collect()));
+    }
+    let (line, state) = edge.fresh(&ask).await?;
+    if !body.etag.is_empty() && body.etag != etag(&text(state.policy())?) {
+        return Err(Refusal::EtagMismatch);
+    }
+    let policy_toml = text(&policy)?;
+    if !body.dry_run {
+        let command = domain::Command::SetPolicy(policy);
+        edge.propose(&ask, &line, Some(key), command).await?;
+    }
+    Ok(operator::SetPolicyResponse { policy_toml })
+}
