@@ -197,7 +197,21 @@ impl Node {
         genesis: State,
         voters: &BTreeSet<NodeId>,
     ) -> Result<Line, Error> {
+        // A caller that gives up half-way must not leave a group behind that nobody can stop.
+        let (node, session, voters) = (self.clone(), session.clone(), voters.clone());
+        let start = async move { node.start_whole(&session, genesis, &voters).await };
+        tokio::spawn(start).await.map_err(io::Error::other)?
+    }
+
+    async fn start_whole(
+        &self,
+        session: &SessionId,
+        genesis: State,
+        voters: &BTreeSet<NodeId>,
+    ) -> Result<Line, Error> {
         let _one_at_a_time = self.inner.branch_change.lock().await;
+        // A node that stops takes the lock once, and nothing starts after that.
+        self.main().running()?;
         let reference = self.branch_reference(session, genesis.digests().full);
         if let Some(running) = self.branch() {
             return if running.reference() == reference {

@@ -23,6 +23,7 @@ use openraft::raft::{
 };
 use proto::peer::v1 as peer;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
 use crate::peers::{self, Client, Peers};
@@ -173,7 +174,10 @@ impl RaftNetworkV2<TypeConfig> for Link {
             let sent = Arc::new(AtomicU64::new(0));
             let counted = Arc::clone(&sent);
             let line = self.line.clone();
-            let requests = input.map(move |request| {
+            // The transport reads the requests by itself, and would go on waiting for one after
+            // the answers are gone: with it, openraft's place in the log would stay taken.
+            let (unanswered, dropped) = oneshot::channel::<()>();
+            let requests = input.take_until(dropped).map(move |request| {
                 counted.fetch_add(1, Ordering::SeqCst);
                 peer::AppendRequest {
                     line: Some(line.clone()),
@@ -190,6 +194,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
                 inbound,
                 sent,
                 received: 0,
+                _unanswered: unanswered,
             };
             let answers: BoxStream<'s, _> =
                 Box::pin(stream::unfold(Some(answers), |answers| async move {
@@ -307,6 +312,8 @@ struct Answers<'s> {
     inbound: tonic::Streaming<peer::AppendResponse>,
     sent: Arc<AtomicU64>,
     received: u64,
+    /// Dropped with the answers, it ends the requests.
+    _unanswered: oneshot::Sender<()>,
 }
 
 impl<'s> Answers<'s> {

@@ -246,10 +246,11 @@ impl Node {
         for task in tasks {
             task.abort();
         }
+        self.inner.main.stop().await;
+        let _none_starts = self.inner.branch_change.lock().await;
         if let Some(branch) = self.branch() {
             branch.stop().await;
         }
-        self.inner.main.stop().await;
     }
 
     /// This node.

@@ -88,7 +88,9 @@ impl PeerService for Service {
             let line = service.line(first.line.clone())?;
             Ok::<_, Status>(append(&line, first, inbound))
         })
-        .try_flatten();
+        .try_flatten()
+        // A sender may open a stream long before it has something to send.
+        .take_until(self.node.main().stopped());
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -123,12 +125,15 @@ impl PeerService for Service {
             ));
         };
         let line = self.line(header.line.clone())?;
-        let chunks = inbound.map(|message| match message?.part {
-            Some(peer::install_snapshot_request::Part::Chunk(chunk)) => Ok(chunk),
-            Some(peer::install_snapshot_request::Part::Header(_)) | None => Err(
-                Status::invalid_argument("a part of a snapshot has no bytes"),
-            ),
-        });
+        let chunks =
+            inbound
+                .take_until(line.clone().stopped())
+                .map(|message| match message?.part {
+                    Some(peer::install_snapshot_request::Part::Chunk(chunk)) => Ok(chunk),
+                    Some(peer::install_snapshot_request::Part::Header(_)) | None => Err(
+                        Status::invalid_argument("a part of a snapshot has no bytes"),
+                    ),
+                });
         let snapshot = self
             .node
             .receive_snapshot(
@@ -292,6 +297,8 @@ fn append(
     let refusal = Arc::clone(&refused);
     let requests = stream::once(async { Ok(first) })
         .chain(inbound)
+        // The engine reads on as long as there may be requests, even when it has stopped.
+        .take_until(line.clone().stopped())
         .map(move |message| {
             let message = message?;
             if message.line == expected {

@@ -228,6 +228,8 @@ impl Cluster {
         running.node.stop().await;
         let _gone = running.shutdown.send(());
         running.served.abort();
+        // With it, the listener and its port are free.
+        let _ended = running.served.await;
     }
 
     pub fn node(&self, id: u64) -> &Node {
