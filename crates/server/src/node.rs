@@ -130,7 +130,8 @@ impl Node {
     /// # Errors
     /// [`Error`], with the file or address that is at fault; nothing is left running.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        Self::start_in(config, Environment::default()).await
+        // On the heap: what starts a node holds its whole configuration across many awaits.
+        Box::pin(Self::start_in(config, Environment::default())).await
     }
 
     /// As `start`, with another clock, randomness or cost of verifiers.

@@ -30,7 +30,6 @@ mod auth;
 mod calendar;
 mod change;
 mod cluster;
-// mod export;
 mod import;
 mod initiation;
 mod login;
