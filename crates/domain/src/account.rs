@@ -1,14 +1,17 @@
 //! Accounts and participants: who may log in, and what administrators do to them.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::apply::{Context, Effect};
+use crate::attempts::Attempts;
 use crate::audit::{Event, Kind, Repeat};
 use crate::cluster;
 use crate::envelope::Actor;
-use crate::factor::{Card, Otp, Password, Sealed};
+use crate::factor::{Card, Method, Otp, Password, Sealed};
 use crate::id::{AccountId, CardNumber, OperatorId, ParticipantId};
 use crate::initiation::Activation;
 use crate::line::{Carry, LineId};
@@ -120,7 +123,10 @@ pub struct Account {
     pub card: Option<Card>,
     /// Password and OTP, once initiated.
     pub otp: Option<Otp>,
-    /// Counts the changes of passwords, for `factor::Password::version`.
+    /// Failures by method, of a password that is not set too: so an account without one waits
+    /// like one that has it (S23).
+    pub attempts: BTreeMap<Method, Attempts>,
+    /// Counts the changes of passwords, for `factor::Password::version`, and revocations.
     pub passwords_set: u64,
     /// The last login, if any.
     pub last_login: Option<UnixMs>,
@@ -168,10 +174,45 @@ impl Account {
         }
     }
 
-    /// The next version for a password of this account.
-    pub(crate) fn next_password(&mut self, verifier: Sealed) -> Password {
+    /// The password of the method, if it is set.
+    #[must_use]
+    pub fn password(&self, method: Method) -> Option<&Password> {
+        match method {
+            Method::Smartcard => self.card.as_ref().map(|card| &card.password),
+            Method::Otp => self.otp.as_ref().map(|otp| &otp.password),
+        }
+    }
+
+    /// Whether the password of the method is disabled until it is unlocked (S12).
+    #[must_use]
+    pub fn locked(&self, method: Method) -> bool {
+        self.attempts.get(&method).is_some_and(Attempts::locked)
+    }
+
+    /// Until when this address must wait before the password of the method is looked at.
+    #[must_use]
+    pub fn wait_until(
+        &self,
+        method: Method,
+        address: Option<IpAddr>,
+        now: UnixMs,
+    ) -> Option<UnixMs> {
+        self.attempts.get(&method)?.wait_until(address, now)
+    }
+
+    /// The failures of the method, to count one or to end them.
+    pub(crate) fn attempts_mut(&mut self, method: Method) -> &mut Attempts {
+        self.attempts.entry(method).or_default()
+    }
+
+    /// A new password of this account, with its version.
+    pub(crate) fn next_password(&mut self, verifier: Sealed, now: UnixMs) -> Password {
         self.passwords_set = self.passwords_set.saturating_add(1);
-        Password::new(verifier, self.passwords_set)
+        Password {
+            verifier,
+            version: self.passwords_set,
+            set_at: now,
+        }
     }
 }
 
@@ -206,13 +247,14 @@ impl Imported {
             status: Status::Active,
             card: None,
             otp: None,
+            attempts: BTreeMap::new(),
             passwords_set: 0,
             last_login: None,
         };
         if let Some((number, verifier)) = self.card {
             account.card = Some(Card {
                 number,
-                password: account.next_password(verifier),
+                password: account.next_password(verifier, now),
             });
         }
         account
@@ -413,6 +455,9 @@ fn revoke_otp(
     if account.otp.take().is_none() {
         return Effect::rejected(Rejection::AlreadySo, event);
     }
+    // What was begun on the strength of the former state does not come to an end.
+    account.passwords_set = account.passwords_set.saturating_add(1);
+    account.attempts.remove(&Method::Otp);
     state.short.tokens.end_of(&account.id);
     state.put_account(account);
     let carry = state.header.line.carry();
@@ -441,6 +486,7 @@ fn issue_activation(
         .cloned()
         .unwrap_or_else(|| Activation::new(account.id.clone(), now));
     activation.issued = Some(code.clone());
+    activation.serial = activation.serial.saturating_add(1);
     activation.issued_ends = ends_at;
     activation.tries = 0;
     state.short.activations.set(activation);

@@ -32,6 +32,8 @@ pub(crate) struct Context<'a> {
     pub(crate) at: LogId,
     /// Who asks.
     pub(crate) actor: &'a Actor,
+    /// The full digest of the state before a branch's first entry.
+    pub(crate) genesis: Option<Digest>,
 }
 
 /// What came of a command.
@@ -102,23 +104,24 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
         return unapplied(state, Rejection::LineChanged);
     }
     let clock = state.header.clock;
+    // What a branch starts from, before this entry moves its clock (I1).
+    let genesis = starts_branch(envelope).then(|| state.digests().full);
     // Proposers' clocks differ; the line's clock never runs backwards.
     let now = clock.max(envelope.at);
     let context = Context {
         now,
         at,
         actor: &envelope.actor,
+        genesis,
     };
-    let jumps = now.since(clock) > state.policy.clock_jump_ms
-        && state.founding.is_some()
-        && !matches!(
-            envelope.command,
-            Command::Cluster(cluster::Command::AdvanceClock { .. })
-        );
+    let jumps = now.since(clock) > state.policy.clock_jump_ms && !may_jump(state, envelope);
     let effect = if jumps {
         Effect::rejected(Rejection::ClockJump, Event::new(kind_of(&envelope.command)))
     } else {
         state.header.clock = now;
+        // Records that this policy would have dropped stay dropped, whatever policy comes.
+        let forgotten = now.minus(state.policy.request_life_ms);
+        state.header.requests_from = state.header.requests_from.max(forgotten);
         remove_ended(state, now);
         answer(state, line, &context, envelope)
     };
@@ -142,14 +145,39 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
     Applied { outcome, audit }
 }
 
-/// Whether the envelope is for this line, and the state is this line's.
-fn meant_for(state: &State, line: &LineId, envelope: &Envelope) -> bool {
-    let starts = matches!(
+fn starts_branch(envelope: &Envelope) -> bool {
+    matches!(
         envelope.command,
         Command::Session(session::Command::BranchStart { .. })
-    );
+    )
+}
+
+/// Whether the envelope is for this line, and the state is this line's.
+fn meant_for(state: &State, line: &LineId, envelope: &Envelope) -> bool {
     let is_genesis = state.header.line == LineId::Main && *line != LineId::Main;
-    envelope.line == *line && (state.header.line == *line || (starts && is_genesis))
+    envelope.line == *line
+        && (state.header.line == *line || (is_genesis && starts_branch(envelope)))
+}
+
+/// Whether the envelope may move the clock by more than a jump: the founding, a clock advance that
+/// will be accepted, and a branch's first entry, before which none can be applied to a genesis.
+fn may_jump(state: &State, envelope: &Envelope) -> bool {
+    state.founding.is_none()
+        || starts_branch(envelope)
+        || match &envelope.command {
+            Command::Cluster(cluster::Command::AdvanceClock { offset_ms, .. }) => {
+                cluster::may_advance(state, &envelope.actor, *offset_ms).is_ok()
+            }
+            Command::Cluster(cluster::Command::Found(_))
+            | Command::Session(_)
+            | Command::SetCalendar(_)
+            | Command::SetPolicy(_)
+            | Command::Account(_)
+            | Command::Login(_)
+            | Command::Token(_)
+            | Command::Initiation(_)
+            | Command::Change(_) => false,
+        }
 }
 
 /// The answer: the former one for a request that is repeated, else what the command's noun says.
@@ -162,7 +190,7 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
             line,
             line_since: state.header.line_since,
             now: context.now,
-            life_ms: state.policy.request_life_ms,
+            remembered_from: state.header.requests_from,
         });
         let kind = kind_of(&envelope.command);
         match known {
@@ -269,7 +297,10 @@ fn note_request(
             | Rejection::RequestFromTheFuture
             | Rejection::RequestBodyDiffers
             | Rejection::AlreadyDone
-            | Rejection::TooMany,
+            | Rejection::TooMany
+            // Nothing is known of who asked: a record would cost memory, and protect nothing.
+            | Rejection::ProcedureEnded
+            | Rejection::TokenEnded,
         ) => true,
         outcome::Result::Rejected(_)
         | outcome::Result::Done(_)

@@ -16,6 +16,8 @@ pub const FREE_FAILURES: u32 = 10;
 pub const WAIT_MS_FIRST: u64 = 60_000;
 /// The longest wait.
 pub const WAIT_MS_MAX: u64 = 15 * 60_000;
+/// How long without a failure until the doubling begins anew; the consecutive count stays.
+pub const FORGOTTEN_AFTER_MS: u64 = 24 * 3_600_000;
 /// Consecutive failures that disable a factor until it is unlocked or bound again (S12).
 pub const CONSECUTIVE_FAILURES_MAX: u32 = 100;
 /// How long an address is known after a success.
@@ -26,14 +28,20 @@ pub const KNOWN_MAX: usize = 8;
 /// Failures of one kind of origin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// Failures since the last success.
+    /// Failures since the last success, or since they were last forgotten.
     pub failures: u32,
+    /// When the last one was.
+    pub failed_at: UnixMs,
     /// No attempt counts before this time.
     pub wait_until: UnixMs,
 }
 
 impl Count {
     fn fail(&mut self, now: UnixMs) {
+        if now.since(self.failed_at) >= FORGOTTEN_AFTER_MS {
+            self.failures = 0;
+        }
+        self.failed_at = now;
         self.failures = self.failures.saturating_add(1);
         if let Some(doublings) = self.failures.checked_sub(FREE_FAILURES) {
             let wait = WAIT_MS_FIRST

@@ -60,6 +60,8 @@ pub enum Kind {
     Initiation {
         /// The channel to confirm.
         channel: NewChannel,
+        /// The account's count of passwords then: another since means another initiation.
+        passwords_set: u64,
     },
     /// A step-up for one act of one token.
     StepUp {
@@ -256,6 +258,9 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
                 verified: false,
             };
             let ends_at = context.now.plus(state.policy.step_up_life_ms);
+            if code.is_some() && !login::may_mail(state, &person.account.id, context.now) {
+                return Effect::rejected(Rejection::TooMany, person.event);
+            }
             open(state, &person, *procedure, kind, ends_at)
         }
         Command::VerifyStepUp {
@@ -319,40 +324,53 @@ fn set_password(
     reason: Reason,
 ) -> Effect {
     let method = person.token.method();
-    if !check_password(state, &mut person, method, verdict, now) {
-        return Effect::failed(Answer::CredentialsRejected, person.event);
+    if let Err(effect) = check_password(state, &mut person, method, verdict, now) {
+        return *effect;
     }
-    let mut fresh = person.account.next_password(password.clone());
-    if let Some(former) = login::password_of_mut(&mut person.account, method) {
-        // The addresses that are known stay known.
-        fresh.attempts.known = std::mem::take(&mut former.attempts.known);
-        *former = fresh;
-    }
-    if let (Method::Otp, Some(otp)) = (method, &mut person.account.otp) {
-        otp.changed_at = now;
+    let fresh = person.account.next_password(password.clone(), now);
+    match method {
+        Method::Smartcard => {
+            if let Some(card) = &mut person.account.card {
+                card.password = fresh;
+            }
+        }
+        Method::Otp => {
+            if let Some(otp) = &mut person.account.otp {
+                otp.password = fresh;
+                otp.changed_at = now;
+            }
+        }
     }
     let repeat = repeat(state, reason, Repeat::PasswordCompromised);
     settle(state, person, repeat)
 }
 
-/// Whether the current password of the method is right; a failure is counted.
+/// Checks the current password of the method; a failure is counted, a wait is not one.
 fn check_password(
     state: &mut State,
     person: &mut Person,
     method: Method,
     verdict: Verdict,
     now: UnixMs,
-) -> bool {
-    let Some(password) = login::password_of_mut(&mut person.account, method) else {
-        return false;
-    };
-    let waits = password.attempts.wait_until(None, now).is_some();
-    if verdict.fits(password) && !password.attempts.locked() && !waits {
-        return true;
+) -> Result<(), Box<Effect>> {
+    let (account, event) = (&mut person.account, &person.event);
+    let address = person.token.address;
+    if let Some(until) = account.wait_until(method, address, now) {
+        let rejection = Rejection::RateLimited { until };
+        return Err(Box::new(Effect::rejected(rejection, event.clone())));
     }
-    password.attempts.fail(None, now);
-    state.put_account(person.account.clone());
-    false
+    let right = account
+        .password(method)
+        .is_some_and(|password| verdict.fits(password));
+    if right && !account.locked(method) {
+        return Ok(());
+    }
+    if !right {
+        account.attempts_mut(method).fail(address, now);
+        state.put_account(account.clone());
+    }
+    let failed = Effect::failed(Answer::CredentialsRejected, event.clone());
+    Err(Box::new(failed))
 }
 
 /// Puts the changed account; its other tokens end.
@@ -385,6 +403,10 @@ fn open(
     }
     if person.account.otp.is_none() {
         return Effect::rejected(Rejection::InitiationRequired, event);
+    }
+    // One at a time: the former one of this token ends.
+    if let Some(former) = state.short.tokens.set_procedure(&person.token.id, id) {
+        state.short.procedures.remove(&former);
     }
     state.short.procedures.set(Procedure {
         id,
@@ -420,7 +442,7 @@ fn verify_step_up(
     if !person.may_use(token) || *verified {
         return Effect::rejected(Rejection::ProcedureEnded, person.event);
     }
-    let floor = state.header.totp_floor;
+    let steps = state.steps(context.now);
     let account = &mut person.account;
     let right = match (proof, &mut account.otp) {
         (StepUpProof::Card(number), _) => account
@@ -429,7 +451,7 @@ fn verify_step_up(
             .is_some_and(|card| number.as_ref() == Some(&card.number)),
         (StepUpProof::Code(proof), Some(otp)) => {
             let right =
-                !otp.locked() && login::code_proved(&otp.channel, *proof, floor, code.is_some());
+                !otp.locked() && login::code_proved(&otp.channel, *proof, steps, code.is_some());
             if right {
                 login::use_step(&mut otp.channel, *proof);
                 otp.failures = 0;
@@ -445,11 +467,14 @@ fn verify_step_up(
     state.put_account(person.account);
     if right {
         state.short.procedures.set(procedure);
-        Effect::done(Answer::ProcedureOpened { ends_at }, person.event)
-    } else {
-        count_failure(state, procedure);
-        Effect::failed(Answer::CredentialsRejected, person.event)
+        return Effect::done(Answer::ProcedureOpened { ends_at }, person.event);
     }
+    match proof {
+        StepUpProof::Code(_) => count_failure(state, procedure),
+        // A card's nonce counts once (S36).
+        StepUpProof::Card(_) => drop(state.short.procedures.remove(id)),
+    }
+    Effect::failed(Answer::CredentialsRejected, person.event)
 }
 
 fn begin_replacement(
@@ -475,13 +500,12 @@ fn begin_replacement(
     if !stepped_up {
         return Effect::rejected(Rejection::StepUpRequired, person.event);
     }
-    if !check_password(state, &mut person, Method::Otp, verdict, context.now) {
-        return Effect::failed(Answer::CredentialsRejected, person.event);
+    if let Err(effect) = check_password(state, &mut person, Method::Otp, verdict, context.now) {
+        return *effect;
     }
     let ends_at = context.now.plus(state.policy.code_life_ms);
-    let effect = open(state, &person, id, kind, ends_at);
-    state.short.procedures.remove(step_up);
-    effect.with_secret()
+    // What is opened takes the place of the step-up, which is used up.
+    open(state, &person, id, kind, ends_at).with_secret()
 }
 
 fn confirm_replacement(
@@ -511,7 +535,7 @@ fn confirm_replacement(
     else {
         return Effect::rejected(Rejection::ProcedureEnded, person.event);
     };
-    let Some(channel) = channel.confirmed(proof, state.header.totp_floor) else {
+    let Some(channel) = channel.confirmed(proof, state.steps(context.now)) else {
         count_failure(state, procedure);
         return Effect::failed(Answer::CredentialsRejected, person.event);
     };

@@ -1,5 +1,7 @@
 //! The cluster: how it was founded, who is registered with it, and its clock.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::apply::{Context, Effect};
@@ -101,6 +103,60 @@ impl Founding {
             .find(|centre| centre.name == *name)
     }
 
+    /// What is wrong with this record; nothing when a cluster may be founded from it.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.problems_of(&self.calendar);
+        problems.extend(self.policy.problems().into_iter().map(str::to_owned));
+        let nodes: Vec<NodeId> = std::iter::once(&self.primary)
+            .chain(&self.secondary)
+            .flat_map(|centre| centre.nodes.iter().map(|node| node.id))
+            .collect();
+        if nodes.iter().collect::<BTreeSet<_>>().len() != nodes.len() {
+            problems.push("two nodes have one id".to_owned());
+        }
+        if self.primary.nodes.is_empty() {
+            problems.push("the primary centre has no nodes".to_owned());
+        }
+        let secondary = self.secondary.as_ref();
+        if secondary.is_some_and(|centre| centre.name == self.primary.name) {
+            problems.push("both centres have one name".to_owned());
+        }
+        let ids: BTreeSet<_> = self.operators.iter().map(|operator| &operator.id).collect();
+        let keys: BTreeSet<_> = self.operators.iter().map(|operator| operator.key).collect();
+        // Two names with one key are one person (LOGIN.md, "Who calls").
+        if ids.len() != self.operators.len() || keys.len() != self.operators.len() {
+            problems.push("two operators have one id or one key".to_owned());
+        }
+        if self.operators.len() < usize::try_from(self.policy.approvals).unwrap_or(usize::MAX) {
+            problems.push("there are fewer operators than approvals take".to_owned());
+        }
+        problems
+    }
+
+    /// What is wrong with a calendar for this cluster.
+    fn problems_of(&self, calendar: &Calendar) -> Vec<String> {
+        let unknown = |centre: &CentreName| self.centre(centre).is_none();
+        let sessions = calendar
+            .timetable
+            .iter()
+            .map(|session| (&session.id, Some(&session.centre)));
+        let rules = calendar
+            .weekly
+            .iter()
+            .map(|rule| (&rule.id, rule.centre.as_ref()));
+        let strangers = sessions.chain(rules).filter_map(|(id, centre)| {
+            let centre = centre.filter(|centre| unknown(centre))?;
+            Some(format!("{id}: there is no centre {centre}"))
+        });
+        let wrong = calendar.problems();
+        wrong
+            .iter()
+            .map(ToString::to_string)
+            .chain(strangers)
+            .collect()
+    }
+
     /// The centre that the node belongs to.
     #[must_use]
     pub fn centre_of(&self, node: NodeId) -> Option<&Centre> {
@@ -127,19 +183,21 @@ pub enum Command {
 
 pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
     match command {
-        Command::Found(founding) => found(state, founding),
+        Command::Found(founding) => found(state, context, founding),
         Command::AdvanceClock { to, offset_ms } => advance(state, context, *to, *offset_ms),
     }
 }
 
-fn found(state: &mut State, founding: &Founding) -> Effect {
+fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effect {
     let event = Event::new(Kind::Founded);
     if state.founding.is_some() {
         return Effect::rejected(Rejection::AlreadyFounded, event);
     }
-    let problems = founding.policy.problems();
+    if !matches!(context.actor, Actor::Node(_)) {
+        return Effect::rejected(Rejection::NotAllowed, event);
+    }
+    let problems = founding.problems();
     if !problems.is_empty() {
-        let problems = problems.into_iter().map(str::to_owned).collect();
         return Effect::rejected(Rejection::BadValues(problems), event);
     }
     state.header.clock_offset_ms = founding.clock_offset_ms;
@@ -151,17 +209,13 @@ fn found(state: &mut State, founding: &Founding) -> Effect {
 
 fn advance(state: &mut State, context: &Context<'_>, to: UnixMs, offset_ms: Option<i64>) -> Effect {
     let event = Event::new(Kind::ClockAdvanced);
-    let simulated = state
-        .founding()
-        .is_some_and(|founding| founding.simulated_clock);
-    let rejection = match (context.actor, offset_ms) {
-        (Actor::Node(_), None) => None,
-        (Actor::Operator(_), Some(_)) if simulated => None,
-        (Actor::Operator(_), _) => Some(Rejection::ClockNotSimulated),
-        (Actor::Node(_) | Actor::FrontEnd(_) | Actor::BackEnd(_), _) => Some(Rejection::NotAllowed),
-    };
-    if let Some(rejection) = rejection {
+    if let Err(rejection) = may_advance(state, context.actor, offset_ms) {
         return Effect::rejected(rejection, event);
+    }
+    // A leader's own time is what its peers confirmed; it has no other to offer.
+    let latest = context.now.plus(state.policy.clock_skew_ms);
+    if offset_ms.is_none() && to > latest {
+        return Effect::rejected(Rejection::ClockJump, event);
     }
     state.header.clock = state.header.clock.max(to);
     if let Some(offset_ms) = offset_ms {
@@ -170,26 +224,31 @@ fn advance(state: &mut State, context: &Context<'_>, to: UnixMs, offset_ms: Opti
     Effect::done(Answer::ClockAdvanced, event.detail(format!("to {to}")))
 }
 
+/// Whether the actor may move the clock.
+pub(crate) fn may_advance(
+    state: &State,
+    actor: &Actor,
+    offset_ms: Option<i64>,
+) -> Result<(), Rejection> {
+    let founding = state.founding().ok_or(Rejection::NotFounded)?;
+    match (actor, offset_ms) {
+        (Actor::Node(_), None) => Ok(()),
+        (Actor::Operator(_), Some(_)) if founding.simulated_clock => Ok(()),
+        (Actor::Operator(_), _) => Err(Rejection::ClockNotSimulated),
+        (Actor::Node(_) | Actor::FrontEnd(_) | Actor::BackEnd(_), _) => Err(Rejection::NotAllowed),
+    }
+}
+
 pub(crate) fn set_calendar(
     state: &mut State,
     context: &Context<'_>,
     calendar: &Calendar,
 ) -> Effect {
     let event = Event::new(Kind::CalendarSet);
-    let mut problems: Vec<String> = calendar
-        .problems()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    if let Some(founding) = state.founding() {
-        problems.extend(
-            calendar
-                .timetable
-                .iter()
-                .filter(|session| founding.centre(&session.centre).is_none())
-                .map(|session| format!("{}: there is no centre {}", session.id, session.centre)),
-        );
-    }
+    let problems = state
+        .founding()
+        .map(|founding| founding.problems_of(calendar))
+        .unwrap_or_default();
     if let Err(rejection) = may_set(state, context) {
         return Effect::rejected(rejection, event);
     }

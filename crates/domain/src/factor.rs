@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempts::{Attempts, CONSECUTIVE_FAILURES_MAX};
+use crate::attempts::CONSECUTIVE_FAILURES_MAX;
 use crate::id::CardNumber;
 use crate::time::UnixMs;
 
@@ -43,20 +43,8 @@ pub struct Password {
     pub verifier: Sealed,
     /// Counts the changes, so that a verdict on an older verifier is known for one.
     pub version: u64,
-    /// Failures.
-    pub attempts: Attempts,
-}
-
-impl Password {
-    /// A password that nobody has tried.
-    #[must_use]
-    pub fn new(verifier: Sealed, version: u64) -> Self {
-        Self {
-            verifier,
-            version,
-            attempts: Attempts::default(),
-        }
-    }
+    /// When it was set.
+    pub set_at: UnixMs,
 }
 
 /// The edge's verdict on a password that was typed.
@@ -176,9 +164,9 @@ impl NewChannel {
     ///
     /// The step that confirmed it counts as used: it cannot be the first login's (S9).
     #[must_use]
-    pub fn confirmed(&self, proof: CodeProof, floor: u64) -> Option<Channel> {
+    pub fn confirmed(&self, proof: CodeProof, steps: Steps) -> Option<Channel> {
         match (self, proof) {
-            (Self::Authenticator { seed }, CodeProof::Step(Some(step))) if step > floor => {
+            (Self::Authenticator { seed }, CodeProof::Step(Some(step))) if steps.admit(step, 0) => {
                 Some(Channel::Authenticator {
                     seed: seed.clone(),
                     last_step: step,
@@ -187,6 +175,25 @@ impl NewChannel {
             (Self::Email { .. }, CodeProof::Mailed { matched: true }) => Some(Channel::Email),
             (Self::Authenticator { .. } | Self::Email { .. }, _) => None,
         }
+    }
+}
+
+/// Which TOTP steps can be accepted now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// None at or below it.
+    pub floor: u64,
+    /// None below it: the edge looks one step back, and the log takes some seconds.
+    pub first: u64,
+    /// None above it (S8).
+    pub last: u64,
+}
+
+impl Steps {
+    /// Whether the step is among them, and above the last that was accepted (S5).
+    #[must_use]
+    pub fn admit(self, step: u64, last_step: u64) -> bool {
+        step > self.floor && step > last_step && (self.first..=self.last).contains(&step)
     }
 }
 

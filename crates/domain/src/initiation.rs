@@ -3,6 +3,8 @@
 //! The mailed code alone never initiates: a card's proof or the half that an administrator holds
 //! goes with it (S24).
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
@@ -10,7 +12,7 @@ use crate::apply::{Context, Effect};
 use crate::audit::{Event, Kind};
 use crate::calendar;
 use crate::change::{self, PROCEDURES_MAX, Procedure};
-use crate::factor::{CodeProof, NewChannel, Otp, Sealed, Verdict};
+use crate::factor::{CodeProof, Method, NewChannel, Otp, Sealed, Verdict};
 use crate::id::{AccountId, CardNumber, FrontEndId, ProcedureId};
 use crate::login::{self, Subject};
 use crate::outcome::{Answer, Rejection};
@@ -36,6 +38,8 @@ pub struct Activation {
     pub issued: Option<Sealed>,
     /// When it ends.
     pub issued_ends: UnixMs,
+    /// Counts the codes: a verdict on an earlier one is known for one.
+    pub serial: u32,
     /// Wrong codes so far.
     pub tries: u8,
     /// Codes mailed in this hour.
@@ -68,6 +72,7 @@ impl Activation {
             mailed_ends: now,
             issued: None,
             issued_ends: now,
+            serial: 0,
             tries: 0,
             mailed_count: 0,
             hour_began: now,
@@ -121,6 +126,10 @@ pub enum Command {
         procedure: ProcedureId,
         /// For whom.
         subject: Subject,
+        /// The person's address.
+        address: Option<IpAddr>,
+        /// The serial of the activation that the edge looked at.
+        serial: u32,
         /// Whether the mailed code is right.
         code_matched: bool,
         /// What goes with it.
@@ -159,6 +168,8 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         Command::Begin {
             procedure,
             subject,
+            address,
+            serial,
             code_matched,
             second,
             channel,
@@ -177,9 +188,16 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
                 ends_at: context.now.plus(state.policy.code_life_ms),
                 kind: change::Kind::Initiation {
                     channel: channel.clone(),
+                    passwords_set: 0,
                 },
             };
-            begin(state, context, opened, *code_matched, second)
+            let shown = Shown {
+                address: *address,
+                serial: *serial,
+                code_matched: *code_matched,
+                second,
+            };
+            begin(state, context, opened, &shown)
         }
         Command::Confirm {
             procedure,
@@ -223,6 +241,7 @@ fn request(
         }
         if activation.mailed_count < state.policy.activations_an_hour {
             activation.mailed = Some(code.clone());
+            activation.serial = activation.serial.saturating_add(1);
             activation.mailed_ends = now.plus(state.policy.activation_life_ms);
             activation.mailed_count = activation.mailed_count.saturating_add(1);
             activation.tries = 0;
@@ -233,12 +252,19 @@ fn request(
     Effect::done(Answer::ActivationNoted { send_code }, event)
 }
 
+/// What the edge found about the codes.
+struct Shown<'a> {
+    address: Option<IpAddr>,
+    serial: u32,
+    code_matched: bool,
+    second: &'a SecondProof,
+}
+
 fn begin(
     state: &mut State,
     context: &Context<'_>,
-    procedure: Procedure,
-    code_matched: bool,
-    second: &SecondProof,
+    mut procedure: Procedure,
+    shown: &Shown<'_>,
 ) -> Effect {
     let now = context.now;
     let subject = Subject::Known(procedure.account.clone());
@@ -249,14 +275,25 @@ fn begin(
     let account = state
         .account(&procedure.account)
         .filter(|account| login::may_log_in(state, account) && account.otp.is_none())
+        .filter(|account| login::serves_class(state, &procedure.front_end, account.class))
         .cloned();
-    let activation = state.activation(&procedure.account, now).cloned();
+    let activation = state
+        .activation(&procedure.account, now)
+        .filter(|activation| activation.serial == shown.serial)
+        .cloned();
     let (Some(mut account), Some(mut activation)) = (account, activation) else {
         return Effect::failed(Answer::CredentialsRejected, event);
     };
-    let code_right = code_matched && activation.mailed(now).is_some();
-    let second_right = match second {
-        SecondProof::CardPassword(verdict) => card_password(&mut account, *verdict, now),
+    if let SecondProof::CardPassword(_) = shown.second
+        && let Some(until) = account.wait_until(Method::Smartcard, shown.address, now)
+    {
+        return Effect::rejected(Rejection::RateLimited { until }, event);
+    }
+    let code_right = shown.code_matched && activation.mailed(now).is_some();
+    let second_right = match shown.second {
+        SecondProof::CardPassword(verdict) => {
+            card_password(&mut account, *verdict, shown.address, now)
+        }
         SecondProof::CardSignature(number) => account
             .card
             .as_ref()
@@ -273,23 +310,30 @@ fn begin(
         return Effect::failed(Answer::CredentialsRejected, event);
     }
     let ends_at = procedure.ends_at;
+    if let change::Kind::Initiation { passwords_set, .. } = &mut procedure.kind {
+        *passwords_set = account.passwords_set;
+    }
     state.short.activations.remove(&procedure.account);
     state.short.procedures.set(procedure);
     Effect::done(Answer::ProcedureOpened { ends_at }, event).with_secret()
 }
 
 /// Whether the card's password is right; a failure is counted.
-fn card_password(account: &mut Account, verdict: Verdict, now: UnixMs) -> bool {
-    let Some(card) = &mut account.card else {
+fn card_password(
+    account: &mut Account,
+    verdict: Verdict,
+    address: Option<IpAddr>,
+    now: UnixMs,
+) -> bool {
+    let Some(card) = &account.card else {
         return false;
     };
-    let attempts = &mut card.password.attempts;
-    if attempts.locked() || attempts.wait_until(None, now).is_some() {
+    if account.locked(Method::Smartcard) {
         return false;
     }
     let right = verdict.fits(&card.password);
     if !right {
-        card.password.attempts.fail(None, now);
+        account.attempts_mut(Method::Smartcard).fail(address, now);
     }
     right
 }
@@ -304,9 +348,12 @@ fn confirm(
     password: &Sealed,
 ) -> Effect {
     let event = Event::new(Kind::Initiated);
-    let (procedure, channel) = match change::own(state, context, front_end, id) {
+    let (procedure, channel, begun_at) = match change::own(state, context, front_end, id) {
         Some(procedure) => match &procedure.kind {
-            change::Kind::Initiation { channel } => (procedure.clone(), channel.clone()),
+            change::Kind::Initiation {
+                channel,
+                passwords_set,
+            } => (procedure.clone(), channel.clone(), *passwords_set),
             change::Kind::StepUp { .. } | change::Kind::Replacement { .. } => {
                 return Effect::rejected(Rejection::ProcedureEnded, event);
             }
@@ -316,18 +363,20 @@ fn confirm(
     let account = state
         .account(&procedure.account)
         .filter(|account| login::may_log_in(state, account) && account.otp.is_none())
+        .filter(|account| account.passwords_set == begun_at)
         .cloned();
     let Some(mut account) = account else {
         return Effect::rejected(Rejection::ProcedureEnded, event);
     };
     let event = Event::of(Kind::Initiated, &account).by(&account.id);
-    let Some(channel) = channel.confirmed(proof, state.header.totp_floor) else {
+    let Some(channel) = channel.confirmed(proof, state.steps(context.now)) else {
         change::count_failure(state, procedure);
         return Effect::failed(Answer::CredentialsRejected, event);
     };
     state.short.procedures.remove(id);
     let event = event.detail(format!("{:?}", channel.kind()));
-    let password = account.next_password(password.clone());
+    let password = account.next_password(password.clone(), context.now);
+    account.attempts.remove(&Method::Otp);
     account.otp = Some(Otp {
         password,
         channel,

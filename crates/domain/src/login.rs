@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::Account;
+use crate::account::{Account, Class};
 use crate::apply::{self, Context, Effect};
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, FORGOTTEN_AFTER_MS};
 use crate::audit::{Event, Kind};
 use crate::calendar::Purpose;
 use crate::digest::Digest;
 use crate::envelope::Actor;
-use crate::factor::{Channel, CodeProof, Method, Password, Sealed, Verdict};
+use crate::factor::{Channel, CodeProof, Method, Sealed, Steps, Verdict};
 use crate::id::{AccountId, CardNumber, FrontEndId, LoginId};
 use crate::outcome::{Answer, Functions, Issued, Rejection};
 use crate::portal::{LandingOption, Portal};
@@ -27,10 +27,12 @@ pub const LOGINS_MAX: usize = 200_000;
 pub const TRIES_MAX: u8 = 5;
 /// Codes that one login sends, the first included.
 pub const CODES_MAX: u8 = 3;
-/// Most unknown user ids whose failures are counted.
+/// Most unknown user ids whose failures are counted; the one that failed longest ago makes room.
 pub const UNKNOWN_MAX: usize = 50_000;
-/// How long an unknown user id's failures are remembered.
-pub const UNKNOWN_LIFE_MS: u64 = 24 * 3_600_000;
+/// Most codes that are mailed to one account in an hour.
+pub const MAILS_AN_HOUR_MAX: u32 = 20;
+/// The window in which they are counted.
+const HOUR_MS: u64 = 3_600_000;
 
 /// Who somebody says to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,13 +67,13 @@ pub struct Login {
     pub front_end: FrontEndId,
     /// The person's address, as the front end states it.
     pub address: Option<IpAddr>,
-    /// Whether the password was right. Nothing says so before the factor was checked.
-    pub password_right: bool,
+    /// The version of the password that was right. Nothing says so before the factor was checked.
+    pub password_right: Option<u64>,
     /// The sealed code that was sent last, if the channel is e-mail.
     pub code: Option<Sealed>,
     /// When that code ends.
     pub code_ends: UnixMs,
-    /// Codes sent.
+    /// Codes sent, or said to be: the same for everybody.
     pub codes: u8,
     /// Wrong codes so far.
     pub tries: u8,
@@ -96,11 +98,57 @@ impl Expires for Login {
     }
 }
 
+/// The codes that were mailed to an account lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailed {
+    /// Whose.
+    pub account: AccountId,
+    /// How many.
+    pub count: u32,
+    /// When counting begins anew.
+    pub ends_at: UnixMs,
+}
+
+impl Record for Mailed {
+    type Key = AccountId;
+    const TABLE: &'static str = "mailed";
+    fn key(&self) -> AccountId {
+        self.account.clone()
+    }
+}
+
+impl Expires for Mailed {
+    fn expires(&self) -> UnixMs {
+        self.ends_at
+    }
+}
+
+/// Whether another code may be mailed to the account; counts it if so.
+pub(crate) fn may_mail(state: &mut State, account: &AccountId, now: UnixMs) -> bool {
+    let mailed = state.short.mailed.get(account, now).cloned();
+    let mut mailed = mailed.unwrap_or_else(|| Mailed {
+        account: account.clone(),
+        count: 0,
+        ends_at: now.plus(HOUR_MS),
+    });
+    mailed.count = mailed.count.saturating_add(1);
+    let may = mailed.count <= MAILS_AN_HOUR_MAX;
+    if may {
+        state.short.mailed.set(mailed);
+    }
+    may
+}
+
+/// A user id that does not exist, and the method that somebody tried.
+pub type UnknownId = (Digest, Method);
+
 /// The failures of a user id that does not exist, so that it is throttled like one that does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unknown {
     /// The keyed digest of the id.
     pub id: Digest,
+    /// The method.
+    pub method: Method,
     /// Its failures.
     pub attempts: Attempts,
     /// When they are forgotten.
@@ -108,10 +156,10 @@ pub struct Unknown {
 }
 
 impl Record for Unknown {
-    type Key = Digest;
+    type Key = UnknownId;
     const TABLE: &'static str = "unknown";
-    fn key(&self) -> Digest {
-        self.id
+    fn key(&self) -> UnknownId {
+        (self.id, self.method)
     }
 }
 
@@ -155,6 +203,8 @@ pub enum Command {
         login: LoginId,
         /// What the edge found.
         proof: Proof,
+        /// How many codes the login had sent when the edge looked: a code counts until the next.
+        codes: u8,
         /// The hash of the token to issue.
         token: TokenId,
     },
@@ -203,10 +253,10 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
                     }
                 },
                 address: *address,
-                password_right: false,
+                password_right: None,
                 code: None,
                 code_ends: context.now.plus(state.policy.code_life_ms),
-                codes: 0,
+                codes: 1,
                 tries: 0,
                 nonce: *nonce,
                 ends_at: context.now.plus(state.policy.login_life_ms),
@@ -217,8 +267,9 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         Command::Verify {
             login,
             proof,
+            codes,
             token,
-        } => verify(state, context, login, proof, token),
+        } => verify(state, context, (login, *codes), proof, token),
     }
 }
 
@@ -241,6 +292,13 @@ pub(crate) fn event_about(state: &State, kind: Kind, subject: &Subject) -> Event
     }
 }
 
+/// Whether the front end is registered for the portal of this class of accounts.
+pub(crate) fn serves_class(state: &State, front_end: &FrontEndId, class: Class) -> bool {
+    [Portal::Ccms, Portal::Dms]
+        .into_iter()
+        .any(|portal| portal.class() == class && serves(state, front_end, portal))
+}
+
 fn serves(state: &State, front_end: &FrontEndId, portal: Portal) -> bool {
     state.founding().is_some_and(|founding| {
         founding
@@ -248,23 +306,6 @@ fn serves(state: &State, front_end: &FrontEndId, portal: Portal) -> bool {
             .iter()
             .any(|known| known.id == *front_end && known.portals.contains(&portal))
     })
-}
-
-/// The account's password for the method.
-#[must_use]
-pub fn password_of(account: &Account, method: Method) -> Option<&Password> {
-    match method {
-        Method::Smartcard => account.card.as_ref().map(|card| &card.password),
-        Method::Otp => account.otp.as_ref().map(|otp| &otp.password),
-    }
-}
-
-/// The account's password for the method, to change it.
-pub(crate) fn password_of_mut(account: &mut Account, method: Method) -> Option<&mut Password> {
-    match method {
-        Method::Smartcard => account.card.as_mut().map(|card| &mut card.password),
-        Method::Otp => account.otp.as_mut().map(|otp| &mut otp.password),
-    }
 }
 
 /// Until when somebody must wait before the password of `method` is looked at again.
@@ -278,15 +319,13 @@ pub fn wait_until(
     address: Option<IpAddr>,
     now: UnixMs,
 ) -> Option<UnixMs> {
-    let unknown = |id: &Digest| state.unknown(id, now).map(|unknown| &unknown.attempts);
-    let attempts = match subject {
-        Subject::Known(id) => state
-            .account(id)
-            .and_then(|account| password_of(account, method))
-            .map(|password| &password.attempts),
-        Subject::Unknown(id) => unknown(id),
-    };
-    attempts.and_then(|attempts| attempts.wait_until(address, now))
+    match subject {
+        Subject::Known(id) => state.account(id)?.wait_until(method, address, now),
+        Subject::Unknown(id) => {
+            let unknown = state.unknown(&(*id, method), now)?;
+            unknown.attempts.wait_until(address, now)
+        }
+    }
 }
 
 fn begin(
@@ -311,16 +350,15 @@ fn begin(
         return Effect::rejected(Rejection::RateLimited { until }, event);
     }
     login.password_right = check_password(state, context.now, &login, verdict);
-    let mails = login.password_right && mails_codes(state, &login.subject, method);
-    if mails {
+    let send_code = code.is_some() && sends_code(state, &login, context.now);
+    if send_code {
         login.code = code.cloned();
-        login.codes = 1;
     }
     let answer = Answer::LoginOpened {
         ends_at: login.ends_at,
-        send_code: mails && code.is_some(),
+        send_code,
     };
-    let right = login.password_right;
+    let right = login.password_right.is_some();
     state.short.logins.set(login);
     if right {
         Effect::done(answer, event)
@@ -329,36 +367,52 @@ fn begin(
     }
 }
 
-/// Whether the password is right; a failure is counted.
-fn check_password(state: &mut State, now: UnixMs, login: &Login, verdict: Verdict) -> bool {
+/// The version of the password that is right; a failure is counted.
+fn check_password(state: &mut State, now: UnixMs, login: &Login, verdict: Verdict) -> Option<u64> {
     let method = login.option.method();
     match &login.subject {
         Subject::Known(id) => {
-            let right = state
-                .account(id)
-                .and_then(|account| password_of(account, method))
-                .is_some_and(|password| verdict.fits(password) && !password.attempts.locked());
-            if !right && let Some(mut account) = state.account(id).cloned() {
-                if let Some(password) = password_of_mut(&mut account, method) {
-                    password.attempts.fail(login.address, now);
-                }
+            let mut account = state.account(id)?.clone();
+            let right = account
+                .password(method)
+                .filter(|password| verdict.fits(password) && !account.locked(method))
+                .map(|password| password.version);
+            if right.is_none() {
+                account.attempts_mut(method).fail(login.address, now);
                 state.put_account(account);
             }
             right
         }
         Subject::Unknown(id) => {
-            let mut unknown = state.unknown(id, now).cloned().unwrap_or_else(|| Unknown {
-                id: *id,
-                attempts: Attempts::default(),
-                ends_at: now.plus(UNKNOWN_LIFE_MS),
-            });
-            unknown.attempts.fail(login.address, now);
-            if state.unknown.len() < UNKNOWN_MAX || state.unknown(id, now).is_some() {
-                state.unknown.set(unknown);
-            }
-            false
+            count_unknown(state, now, (*id, method), login.address);
+            None
         }
     }
+}
+
+fn count_unknown(state: &mut State, now: UnixMs, id: UnknownId, address: Option<IpAddr>) {
+    let mut unknown = state.unknown(&id, now).cloned().unwrap_or_else(|| Unknown {
+        id: id.0,
+        method: id.1,
+        attempts: Attempts::default(),
+        ends_at: now,
+    });
+    unknown.attempts.fail(address, now);
+    unknown.ends_at = now.plus(FORGOTTEN_AFTER_MS);
+    if state.unknown.len() >= UNKNOWN_MAX && state.unknown(&id, now).is_none() {
+        state.unknown.remove_first();
+    }
+    state.unknown.set(unknown);
+}
+
+/// Whether the code that the edge sealed for the login goes out; it is counted if so.
+fn sends_code(state: &mut State, login: &Login, now: UnixMs) -> bool {
+    let Some(account) = login.subject.account() else {
+        return false;
+    };
+    login.password_right.is_some()
+        && mails_codes(state, &login.subject, login.option.method())
+        && may_mail(state, account, now)
 }
 
 /// Whether a code goes to the person's mailbox at this login.
@@ -391,14 +445,14 @@ fn resend(state: &mut State, context: &Context<'_>, id: &LoginId, code: Option<&
     }
     // The count moves for everybody, so that it tells nothing; failures stay (S11).
     login.codes = login.codes.saturating_add(1);
-    let mails = login.password_right && mails_codes(state, &login.subject, login.option.method());
-    if mails && code.is_some() {
+    let send_code = code.is_some() && sends_code(state, &login, context.now);
+    if send_code {
         login.code = code.cloned();
         login.code_ends = context.now.plus(state.policy.code_life_ms);
     }
     let answer = Answer::LoginOpened {
         ends_at: login.ends_at,
-        send_code: mails && code.is_some(),
+        send_code,
     };
     state.short.logins.set(login);
     Effect::done(answer, event)
@@ -416,7 +470,7 @@ fn own_login(state: &State, context: &Context<'_>, id: &LoginId) -> Result<Login
 fn verify(
     state: &mut State,
     context: &Context<'_>,
-    id: &LoginId,
+    (id, codes): (&LoginId, u8),
     proof: &Proof,
     token: &TokenId,
 ) -> Effect {
@@ -437,14 +491,17 @@ fn verify(
         .subject
         .account()
         .and_then(|id| state.account(id))
+        .filter(|account| password_stands(account, &login))
         .cloned();
-    let proved = account.as_ref().is_some_and(|account| {
-        login.password_right
-            && may_log_in(state, account)
-            && factor_proved(state, account, &login, proof, context.now)
+    let code_right = account.as_ref().is_some_and(|account| {
+        let current = login.codes == codes;
+        factor_proved(state, account, &login, proof, (context.now, current))
     });
-    let Some(account) = account.as_ref().filter(|_| proved) else {
-        if let Some(account) = account.filter(|_| login.password_right) {
+    let proved = account
+        .as_ref()
+        .filter(|account| code_right && may_log_in(state, account));
+    let Some(account) = proved else {
+        if let Some(account) = account.filter(|_| !code_right) {
             count_code_failure(state, account, method);
         }
         login.tries = login.tries.saturating_add(1);
@@ -457,16 +514,27 @@ fn verify(
         return Effect::failed(Answer::CredentialsRejected, event);
     };
     state.short.logins.remove(id);
-    // Facts of the account are told only now that its factors are proved.
-    if account.class != portal.class() {
-        return Effect::rejected(Rejection::WrongPortal, event);
-    }
-    if plan.session.enrolled_only {
-        return Effect::rejected(Rejection::NotEnrolled, event);
-    }
+    // Facts of the account are told only now that its factors are proved. The code is used up.
+    let told = if account.class != portal.class() {
+        Some(Rejection::WrongPortal)
+    } else if plan.session.enrolled_only {
+        Some(Rejection::NotEnrolled)
+    } else {
+        None
+    };
     let account = note_success(account.clone(), &login, proof, context.now);
     state.put_account(account.clone());
-    issue(state, context.now, &account, &login, &plan, token, event)
+    match told {
+        Some(told) => Effect::failed(Answer::Refused(Box::new(told)), event),
+        None => issue(state, context.now, &account, &login, &plan, token, event),
+    }
+}
+
+/// Whether the password that the login began with is the account's still, and not locked since.
+fn password_stands(account: &Account, login: &Login) -> bool {
+    let method = login.option.method();
+    let version = account.password(method).map(|password| password.version);
+    login.password_right.is_some() && login.password_right == version && !account.locked(method)
 }
 
 /// Whether the factor of the login's method is proved.
@@ -475,7 +543,7 @@ fn factor_proved(
     account: &Account,
     login: &Login,
     proof: &Proof,
-    now: UnixMs,
+    (now, current): (UnixMs, bool),
 ) -> bool {
     match login.option.method() {
         Method::Smartcard => account
@@ -486,8 +554,8 @@ fn factor_proved(
             !otp.locked()
                 && match proof {
                     Proof::Code(proof) => {
-                        let mailed = login.code.is_some() && now < login.code_ends;
-                        code_proved(&otp.channel, *proof, state.header.totp_floor, mailed)
+                        let mailed = current && login.code.is_some() && now < login.code_ends;
+                        code_proved(&otp.channel, *proof, state.steps(now), mailed)
                     }
                     Proof::Card(_) | Proof::None => false,
                 }
@@ -496,10 +564,10 @@ fn factor_proved(
 }
 
 /// Whether a one-time password of the channel is proved, and was not accepted before (S5).
-pub(crate) fn code_proved(channel: &Channel, proof: CodeProof, floor: u64, mailed: bool) -> bool {
+pub(crate) fn code_proved(channel: &Channel, proof: CodeProof, steps: Steps, mailed: bool) -> bool {
     match (channel, proof) {
         (Channel::Authenticator { last_step, .. }, CodeProof::Step(Some(step))) => {
-            step > *last_step && step > floor
+            steps.admit(step, *last_step)
         }
         (Channel::Email, CodeProof::Mailed { matched }) => matched && mailed,
         (Channel::Authenticator { .. }, CodeProof::Step(None) | CodeProof::Mailed { .. })
@@ -527,9 +595,8 @@ fn count_code_failure(state: &mut State, mut account: Account, method: Method) {
 }
 
 fn note_success(mut account: Account, login: &Login, proof: &Proof, now: UnixMs) -> Account {
-    if let Some(password) = password_of_mut(&mut account, login.option.method()) {
-        password.attempts.succeed(login.address, now);
-    }
+    let attempts = account.attempts_mut(login.option.method());
+    attempts.succeed(login.address, now);
     if let (Some(otp), Proof::Code(proof)) = (&mut account.otp, proof) {
         use_step(&mut otp.channel, *proof);
         otp.failures = 0;
@@ -572,6 +639,8 @@ fn issue(
         channel,
         front_end: login.front_end.clone(),
         session: session.id.clone(),
+        address: login.address,
+        procedure: None,
         issued_at: now,
         ends_at,
         idle_until: now.plus(state.policy.token_idle_ms),

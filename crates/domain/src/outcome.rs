@@ -46,6 +46,8 @@ pub enum Answer {
     },
     /// A factor was wrong.
     CredentialsRejected,
+    /// The factors were right, and the login cannot be: told only then, and the code is used up.
+    Refused(Box<Rejection>),
     /// A token was issued.
     TokenIssued(Box<Issued>),
     /// Whether the edge mails the activation code that it sealed; never told to the caller.

@@ -80,17 +80,17 @@ impl Policy {
             "token_life_ms must be from 1 to 24 hours' worth",
         );
         check(
-            (1..=TOKEN_IDLE_MS_MAX).contains(&self.token_idle_ms),
-            "token_idle_ms must be from 1 to an hour's worth",
+            (2 * MINUTE_MS..=TOKEN_IDLE_MS_MAX).contains(&self.token_idle_ms),
+            "token_idle_ms must be from 2 minutes' to an hour's worth",
         );
         check(
             (1..=CODE_LIFE_MS_MAX).contains(&self.code_life_ms),
             "code_life_ms must be from 1 to 10 minutes' worth",
         );
         check(
-            (1..=HOUR_MS).contains(&self.login_life_ms)
-                && (1..=HOUR_MS).contains(&self.step_up_life_ms),
-            "login_life_ms and step_up_life_ms must be from 1 to an hour's worth",
+            (1..=CODE_LIFE_MS_MAX).contains(&self.login_life_ms)
+                && (1..=CODE_LIFE_MS_MAX).contains(&self.step_up_life_ms),
+            "login_life_ms and step_up_life_ms must be from 1 to 10 minutes' worth",
         );
         check(
             (1..=24 * HOUR_MS).contains(&self.activation_life_ms),
@@ -101,6 +101,10 @@ impl Policy {
             "clock_jump_ms must be from a minute's to a day's worth",
         );
         check(
+            self.rollover_lead_ms <= 24 * HOUR_MS,
+            "rollover_lead_ms must be at most a day's worth",
+        );
+        check(
             self.clock_skew_ms <= MINUTE_MS,
             "clock_skew_ms must be at most a minute's worth",
         );
@@ -109,8 +113,8 @@ impl Policy {
             "request_life_ms must be from a minute's to a day's worth",
         );
         check(
-            (1..=8).contains(&self.approvals),
-            "approvals must be from 1 to 8",
+            (2..=8).contains(&self.approvals),
+            "approvals must be from 2 to 8: a sensitive act takes a second person",
         );
         check(
             !self.support_contact.is_empty() && self.support_contact.len() <= 256,

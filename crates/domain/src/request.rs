@@ -17,8 +17,9 @@ use crate::token::TokenId;
 pub const RECORDS_A_CALLER_MAX: u32 = 100_000;
 /// Most records on a line.
 pub const RECORDS_MAX: usize = 1_000_000;
-/// How far ahead of the line's clock a request's own time may be.
-pub const AHEAD_MS_MAX: u64 = 2 * 60_000;
+/// How far ahead of the line's clock a request's own time may be. Short, since an id that is ahead
+/// of a change of lines cannot be told from one that came after it.
+pub const AHEAD_MS_MAX: u64 = 5_000;
 
 /// What a caller says of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +106,8 @@ pub(crate) struct Asked<'a> {
     /// When the line became what it is: an older id may have been sent to another line first.
     pub(crate) line_since: UnixMs,
     pub(crate) now: UnixMs,
-    pub(crate) life_ms: u64,
+    /// Records of requests minted before this may be gone.
+    pub(crate) remembered_from: UnixMs,
 }
 
 impl Requests {
@@ -127,9 +129,7 @@ impl Requests {
         }
         let refused = match asked.key.id.minted_at() {
             None => Some(Rejection::RequestIdMalformed),
-            Some(minted) if asked.now.since(minted) >= asked.life_ms => {
-                Some(Rejection::RequestTooOld)
-            }
+            Some(minted) if minted <= asked.remembered_from => Some(Rejection::RequestTooOld),
             Some(minted) if minted.since(asked.now) > AHEAD_MS_MAX => {
                 Some(Rejection::RequestFromTheFuture)
             }

@@ -12,10 +12,11 @@ use crate::change::Procedure;
 use crate::cluster::Founding;
 use crate::digest::{Digest, SetHash};
 use crate::encoding;
+use crate::factor::Steps;
 use crate::id::{AccountId, CardNumber, CentreName, ClusterId, ParticipantId, SessionId};
 use crate::initiation::Activation;
 use crate::line::{LineId, LineRef, LogId};
-use crate::login::{Login, Unknown};
+use crate::login::{Login, Mailed, Unknown, UnknownId};
 use crate::outcome::Rejection;
 use crate::policy::Policy;
 use crate::request::{Answered, Requests};
@@ -23,6 +24,7 @@ use crate::session::{Approvals, Hold, Plan};
 use crate::table::{Expiring, Table};
 use crate::time::UnixMs;
 use crate::token::{Endings, Token, Tokens};
+use crate::totp;
 
 /// The rules that this binary applies by; one entry will raise it once all nodes can.
 pub const RULES_VERSION: u32 = 1;
@@ -40,6 +42,8 @@ pub struct Header {
     pub epoch: u64,
     /// Counts the times that everything short-lived was ended.
     pub generation: u64,
+    /// Records of requests minted before this may be gone; it never falls.
+    pub requests_from: UnixMs,
     /// No TOTP step at or below it is accepted.
     pub totp_floor: u64,
     /// The line's clock: the latest time that an entry carried.
@@ -68,6 +72,7 @@ pub(crate) struct Short {
     pub(crate) logins: Expiring<Login>,
     pub(crate) activations: Expiring<Activation>,
     pub(crate) procedures: Expiring<Procedure>,
+    pub(crate) mailed: Expiring<Mailed>,
 }
 
 impl Short {
@@ -76,6 +81,7 @@ impl Short {
         self.logins = Expiring::default();
         self.activations = Expiring::default();
         self.procedures = Expiring::default();
+        self.mailed = Expiring::default();
     }
 }
 
@@ -165,6 +171,8 @@ pub enum Row {
     Activation(Box<Activation>),
     /// A procedure under way.
     Procedure(Box<Procedure>),
+    /// The codes mailed to an account lately.
+    Mailed(Mailed),
 }
 
 /// The rows are no state.
@@ -198,6 +206,7 @@ impl State {
                 line_since: UnixMs(0),
                 epoch: 1,
                 generation: 0,
+                requests_from: UnixMs(0),
                 totp_floor: 0,
                 clock: UnixMs(0),
                 clock_offset_ms: 0,
@@ -342,7 +351,7 @@ impl State {
 
     /// The failures of an unknown user id.
     #[must_use]
-    pub fn unknown(&self, id: &Digest, now: UnixMs) -> Option<&Unknown> {
+    pub fn unknown(&self, id: &UnknownId, now: UnixMs) -> Option<&Unknown> {
         self.unknown.get(id, now)
     }
 
@@ -398,6 +407,16 @@ impl State {
             })
     }
 
+    /// The TOTP steps that can be accepted at `now`.
+    pub(crate) fn steps(&self, now: UnixMs) -> Steps {
+        let skew_ms = self.policy.clock_skew_ms;
+        Steps {
+            floor: self.header.totp_floor,
+            first: totp::step(now.minus(skew_ms)).saturating_sub(totp::STEPS_BACK),
+            last: totp::step(now.plus(skew_ms)),
+        }
+    }
+
     fn next_opening(&self, now: UnixMs) -> Option<(SessionId, UnixMs)> {
         let primary = &self.founding()?.primary.name;
         let next = self.calendar.next_session(now, primary)?;
@@ -425,6 +444,7 @@ impl State {
             self.short.logins.hash(),
             self.short.activations.hash(),
             self.short.procedures.hash(),
+            self.short.mailed.hash(),
         ]);
         let founding = self
             .founding
@@ -440,6 +460,7 @@ impl State {
                 &self.policy.digest.0,
                 &self.calendar.digest.0,
                 &self.short.tokens.ended().to_le_bytes(),
+                &self.short.tokens.endings_hash().0,
             ],
         );
         Digests { account, full }
@@ -468,6 +489,7 @@ impl State {
             .chain(boxed(self.short.logins.iter(), Row::Login))
             .chain(boxed(self.short.activations.iter(), Row::Activation))
             .chain(boxed(self.short.procedures.iter(), Row::Procedure))
+            .chain(self.short.mailed.iter().cloned().map(Row::Mailed))
     }
 
     /// The state of which these are the pieces, in any order.
@@ -496,6 +518,7 @@ impl State {
                 Row::Login(login) => state.short.logins.set(*login),
                 Row::Activation(activation) => state.short.activations.set(*activation),
                 Row::Procedure(procedure) => state.short.procedures.set(*procedure),
+                Row::Mailed(mailed) => state.short.mailed.set(mailed),
             }
         }
         let header = header.ok_or(Damaged::NoHeader)?;

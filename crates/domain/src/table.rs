@@ -187,6 +187,12 @@ impl<V: Expires> Expiring<V> {
         Some(former)
     }
 
+    /// Takes out the record that ends first.
+    pub fn remove_first(&mut self) -> Option<Arc<V>> {
+        let (_, key) = self.by_expiry.get_min()?.clone();
+        self.remove(&key)
+    }
+
     /// Takes out at most `limit` records that ended by `now`; gives them.
     pub fn remove_ended(&mut self, now: UnixMs, limit: usize) -> Vec<Arc<V>> {
         let ended: Vec<V::Key> = self

@@ -1,5 +1,7 @@
 //! Tokens: what a login yields. Only their hashes stand here (S30).
 
+use std::net::IpAddr;
+
 use imbl::{OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ use crate::audit::{Event, Kind};
 use crate::digest::Digest;
 use crate::envelope::Actor;
 use crate::factor::{ChannelKind, Method};
-use crate::id::{AccountId, FrontEndId, ParticipantId, SessionId};
+use crate::id::{AccountId, FrontEndId, ParticipantId, ProcedureId, SessionId};
 use crate::outcome::{Answer, Rejection};
 use crate::portal::{LandingOption, Portal, Scope};
 use crate::state::State;
@@ -47,6 +49,10 @@ pub struct Token {
     pub front_end: FrontEndId,
     /// The online session.
     pub session: SessionId,
+    /// The person's address at the login, as the front end stated it.
+    pub address: Option<IpAddr>,
+    /// The step-up or replacement that it has under way: one at a time.
+    pub procedure: Option<ProcedureId>,
     /// When it was issued.
     pub issued_at: UnixMs,
     /// When it ends at the latest.
@@ -92,17 +98,32 @@ impl Token {
 pub struct Endings {
     /// How many tokens have ended on this line.
     pub ended: u64,
+    /// The hash over all endings.
+    pub hash: Digest,
     /// The latest of them.
     pub latest: Vec<TokenId>,
 }
 
 /// The live tokens, and the latest endings.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Tokens {
     live: Expiring<Token>,
     by_account: OrdSet<(AccountId, UnixMs, TokenId)>,
     endings: Vector<TokenId>,
     ended: u64,
+    hash: Digest,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            live: Expiring::default(),
+            by_account: OrdSet::new(),
+            endings: Vector::new(),
+            ended: 0,
+            hash: Digest::ZERO,
+        }
+    }
 }
 
 impl FromIterator<Token> for Tokens {
@@ -157,23 +178,31 @@ impl Tokens {
         &self.live
     }
 
+    pub(crate) fn endings_hash(&self) -> Digest {
+        self.hash
+    }
+
     pub(crate) fn endings(&self) -> Endings {
         Endings {
             ended: self.ended,
+            hash: self.hash,
             latest: self.endings.iter().copied().collect(),
         }
     }
 
     pub(crate) fn set_endings(&mut self, endings: Endings) {
         self.ended = endings.ended;
+        self.hash = endings.hash;
         self.endings = endings.latest.into();
     }
 
     /// Ends all tokens at once. Watchers are told by the generation, not one by one.
     pub(crate) fn end_all(&mut self) {
-        let ended = self.ended.saturating_add(self.live.len() as u64);
-        *self = Self::default();
-        self.ended = ended;
+        *self = Self {
+            ended: self.ended.saturating_add(self.live.len() as u64),
+            hash: self.hash,
+            ..Self::default()
+        };
     }
 
     pub(crate) fn issue(&mut self, token: Token) {
@@ -185,6 +214,18 @@ impl Tokens {
         self.by_account
             .insert((token.account.clone(), token.issued_at, token.id));
         self.live.set(token);
+    }
+
+    /// Notes what the token has under way; gives what it had.
+    pub(crate) fn set_procedure(
+        &mut self,
+        id: &TokenId,
+        procedure: ProcedureId,
+    ) -> Option<ProcedureId> {
+        let mut former = None;
+        self.live
+            .change(id, |token| former = token.procedure.replace(procedure));
+        former
     }
 
     pub(crate) fn touch(&mut self, id: &TokenId, idle_until: UnixMs) {
@@ -219,6 +260,7 @@ impl Tokens {
         self.by_account
             .remove(&(token.account.clone(), token.issued_at, token.id));
         self.endings.push_back(token.id);
+        self.hash = Digest::of("tidemark endings", &[&self.hash.0, &token.id.0]);
         self.ended = self.ended.saturating_add(1);
         if self.endings.len() > ENDINGS_KEPT {
             self.endings.pop_front();
@@ -317,11 +359,18 @@ fn end(state: &mut State, context: &Context<'_>, id: &TokenId, which: &Which) ->
 
 fn touch(state: &mut State, context: &Context<'_>, id: &TokenId) -> Effect {
     let event = Event::new(Kind::TokenTouched);
-    if !matches!(context.actor, Actor::BackEnd(_) | Actor::FrontEnd(_)) {
-        return Effect::rejected(Rejection::NotAllowed, event);
-    }
-    let Some(token) = state.short.tokens.get(id, context.now) else {
-        return Effect::rejected(Rejection::TokenEnded, event);
+    let found = match context.actor {
+        Actor::BackEnd(_) => state
+            .short
+            .tokens
+            .get(id, context.now)
+            .ok_or(Rejection::TokenEnded),
+        Actor::FrontEnd(_) => shown(state, context, id),
+        Actor::Operator(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
+    };
+    let token = match found {
+        Ok(token) => token,
+        Err(rejection) => return Effect::rejected(rejection, event),
     };
     let idle_ms = state.policy.token_idle_ms;
     let noted_at = token.idle_until.minus(idle_ms);

@@ -48,6 +48,7 @@ fn busy() -> World {
         Command::Login(domain::login::Command::Verify {
             login,
             proof: domain::login::Proof::Code(code),
+            codes: 1,
             token,
         }),
     );

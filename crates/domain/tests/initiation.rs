@@ -36,7 +36,9 @@ fn begin(world: &mut World, who: &str, code_matched: bool, second: SecondProof) 
     let subject = world.subject(who);
     let command = Command::Initiation(Initiate::Begin {
         procedure,
+        serial: world.serial(who),
         subject,
+        address: None,
         code_matched,
         second,
         channel: NewChannel::Authenticator {
@@ -225,4 +227,51 @@ fn a_change_ends_the_other_tokens_of_the_account() {
     world.change_password(own, "friday", "new", Reason::Routine);
     assert!(world.state.tokens().get(&other, world.now).is_none());
     assert!(world.state.tokens().get(&own, world.now).is_some());
+}
+
+#[test]
+fn a_wait_that_strangers_caused_is_not_the_persons_failure_s13() {
+    let mut world = World::in_session_1();
+    let card = LandingOption::SmartcardOnlineAndReports;
+    world.login("AU1", card, "friday");
+    let token = world.tokens[0];
+    for _ in 0..domain::attempts::FREE_FAILURES {
+        world.begin_login("AU1", card, "guess");
+    }
+    let before = world.state.account(&id("AU1")).cloned();
+    let outcome = world.change_password(token, "friday", "new", Reason::Routine);
+    assert!(matches!(
+        outcome.result,
+        Came::Rejected(Rejection::RateLimited { .. })
+    ));
+    assert_eq!(world.state.account(&id("AU1")).cloned(), before);
+}
+
+#[test]
+fn an_initiation_begun_before_a_revocation_does_not_come_to_an_end() {
+    let mut world = World::in_session_1();
+    request(&mut world, "AU1");
+    let second = SecondProof::CardPassword(world.verdict(
+        "AU1",
+        domain::factor::Method::Smartcard,
+        "friday",
+    ));
+    assert!(matches!(
+        begin(&mut world, "AU1", true, second),
+        Came::Done(_)
+    ));
+    let stale = world.log.last().cloned().unwrap().1;
+    let Command::Initiation(Initiate::Begin { procedure, .. }) = stale.command else {
+        panic!("{stale:?}");
+    };
+    world.at(world.now.plus(MINUTE));
+    assert_eq!(world.initiate("AU1", "second", false).result, CARRIED);
+    world.revoke_otp("AU1");
+    world.at(world.now.plus(MINUTE));
+    let confirm = Command::Initiation(Initiate::Confirm {
+        procedure,
+        proof: CodeProof::Step(Some(domain::totp::step(world.now))),
+        password: sealed("stale"),
+    });
+    assert_eq!(world.rejected(&front(), confirm), Rejection::ProcedureEnded);
 }

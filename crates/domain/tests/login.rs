@@ -80,9 +80,10 @@ fn a_da_completes_without_the_text_r28() {
 fn classes_are_never_interchangeable_r50() {
     let mut world = World::in_session_1();
     let user = world.login("AU1", LandingOption::SmartcardSecurity, "friday");
-    assert_eq!(user.result, Came::Rejected(Rejection::WrongPortal));
+    let wrong_portal = Came::FailedAttempt(Answer::Refused(Box::new(Rejection::WrongPortal)));
+    assert_eq!(user.result, wrong_portal);
     let da = world.login("AD1", LandingOption::SmartcardOnlineAndReports, "friday");
-    assert_eq!(da.result, Came::Rejected(Rejection::WrongPortal));
+    assert_eq!(da.result, wrong_portal);
     // With a wrong password nothing of the account is told.
     let guess = world.login("AD1", LandingOption::SmartcardOnlineAndReports, "guess");
     assert_eq!(
@@ -287,4 +288,120 @@ fn a_da_acts_on_its_own_participants_users_alone_r9() {
     let user = *world.tokens.last().unwrap();
     let outcome = world.suspend(&front(), Some(user), "AU1");
     assert_eq!(outcome.result, Came::Rejected(Rejection::NotAllowed));
+}
+
+fn login_of(envelope: &domain::Envelope) -> domain::LoginId {
+    match &envelope.command {
+        domain::Command::Login(domain::login::Command::Begin { login, .. }) => *login,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_resent_code_tells_nothing_of_the_password_s23() {
+    let resends = |password: &str| {
+        let mut world = World::in_session_1();
+        world.initiate("AU2", "first", true);
+        world.at(world.now.plus(MINUTE));
+        world.begin_login("AU2", LandingOption::OtpOnline, password);
+        let login = login_of(&world.log.last().unwrap().1);
+        (0..4)
+            .map(|_| {
+                let code = Some(sealed("code"));
+                let command = domain::login::Command::Resend { login, code };
+                let outcome = world.ask(&front(), domain::Command::Login(command));
+                matches!(outcome.result, Came::Done(_))
+            })
+            .collect::<Vec<bool>>()
+    };
+    assert_eq!(resends("first"), resends("guess"));
+    assert_eq!(resends("first"), [true, true, false, false]);
+}
+
+#[test]
+fn a_method_that_is_not_set_waits_like_one_that_is_s23() {
+    let mut world = World::in_session_1();
+    for _ in 0..FREE_FAILURES {
+        world.begin_login("AU4", LandingOption::OtpOnline, "guess");
+    }
+    let outcome = world.begin_login("AU4", LandingOption::OtpOnline, "guess");
+    let until = world.now.plus(MINUTE);
+    assert_eq!(
+        outcome.result,
+        Came::Rejected(Rejection::RateLimited { until })
+    );
+    // The other method is another authenticator.
+    let card = world.begin_login("AU4", LandingOption::SmartcardOnlineAndReports, "guess");
+    assert!(matches!(card.result, Came::FailedAttempt(_)));
+}
+
+#[test]
+fn an_open_login_does_not_outlive_its_password() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    world.at(world.now.plus(MINUTE));
+    assert!(issued(&world.login(
+        "AU1",
+        LandingOption::OtpOnline,
+        "first"
+    )));
+    let token = world.tokens[0];
+    world.at(world.now.plus(MINUTE));
+    world.begin_login("AU1", LandingOption::OtpOnline, "first");
+    let login = login_of(&world.log.last().unwrap().1);
+    world.change_password(token, "first", "second", domain::change::Reason::Routine);
+    let verify = domain::login::Command::Verify {
+        login,
+        proof: Proof::Code(CodeProof::Step(Some(totp::step(world.now)))),
+        codes: 1,
+        token: domain::Digest::of("token", &[b"thief"]),
+    };
+    let outcome = world.ask(&front(), domain::Command::Login(verify));
+    assert_eq!(
+        outcome.result,
+        Came::FailedAttempt(Answer::CredentialsRejected)
+    );
+}
+
+#[test]
+fn a_code_proved_at_the_wrong_portal_is_used_up_s5() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    world.at(world.now.plus(MINUTE));
+    let wrong = world.login("AU1", LandingOption::OtpSecurity, "first");
+    let told = Answer::Refused(Box::new(Rejection::WrongPortal));
+    assert_eq!(wrong.result, Came::FailedAttempt(told));
+    assert!(!issued(&world.login(
+        "AU1",
+        LandingOption::OtpOnline,
+        "first"
+    )));
+}
+
+#[test]
+fn no_step_of_the_future_is_accepted_s8() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    world.at(world.now.plus(MINUTE));
+    for ahead in [1, 1 << 40] {
+        world.begin_login("AU1", LandingOption::OtpOnline, "first");
+        let step = totp::step(world.now) + ahead;
+        let code = Proof::Code(CodeProof::Step(Some(step)));
+        assert!(!issued(&world.verify_login(code)), "{ahead} steps ahead");
+    }
+}
+
+#[test]
+fn a_suspended_persons_right_code_counts_as_no_failure() {
+    let mut world = World::in_session_1();
+    world.initiate("AU1", "first", false);
+    world.at(world.now.plus(MINUTE));
+    world.suspend(&operator("ann"), None, "AU1");
+    assert!(!issued(&world.login(
+        "AU1",
+        LandingOption::OtpOnline,
+        "first"
+    )));
+    let otp = world.state.account(&id("AU1")).unwrap().otp.clone();
+    assert_eq!(otp.unwrap().failures, 0);
 }

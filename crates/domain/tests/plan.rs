@@ -231,7 +231,7 @@ fn the_branchs_close_is_its_last_entry() {
 fn a_rollover_waits_for_the_close() {
     let (mut main, branch) = drill();
     let outcome = main.roll_over(branch.evidence(), BTreeMap::new());
-    let phase = Phase::Opening;
+    let phase = Phase::Open;
     assert_eq!(
         outcome.result,
         Came::Rejected(Rejection::WrongPhase { phase })
@@ -338,6 +338,12 @@ fn a_lost_branch_is_given_up_by_two_operators_and_monday_opens() {
     let mut refused = main.clone();
     refused.done(&operator("ann"), abandon(vec![NodeId(4), NodeId(6)]));
     main.at(SATURDAY_2300.plus(MINUTE));
+    // Approvals do not count for ever.
+    assert_eq!(
+        main.rejected(&operator("ann"), abandon(vec![])),
+        Rejection::NotApproved { have: 0, need: 2 }
+    );
+    main.approve(Act::Abandon(session("S2")));
     main.done(&operator("ann"), abandon(vec![]));
     assert_eq!(
         main.rejected(&operator("ann"), abandon(vec![])),
@@ -363,7 +369,10 @@ fn evidence_of_another_boundary_is_refused() {
 
 #[test]
 fn a_confirmed_opening_names_a_majority() {
-    let (mut main, branch) = drill();
+    let mut main = World::in_session_1();
+    main.close("S1", SATURDAY_2000);
+    main.open_session_2(SATURDAY_2000);
+    let branch = main.branch_at(main.now);
     let domain::LineId::Branch { genesis, .. } = branch.line.clone() else {
         panic!("a branch");
     };
@@ -390,4 +399,118 @@ fn business_days_follow_each_other_r49() {
     main.roll_over(branch.evidence(), BTreeMap::new());
     let day = main.state.header().business_day.unwrap();
     assert_eq!(day.to_string(), "2023-06-12");
+}
+
+#[test]
+fn a_branch_may_begin_long_after_its_boundary_i9() {
+    let mut main = World::in_session_1();
+    main.close("S1", SATURDAY_2000);
+    main.open_session_2(SATURDAY_2000);
+    let branch = main.branch_at(SATURDAY_2000.plus(HOUR));
+    assert_eq!(branch.state.header().current, Some(session("S2")));
+}
+
+#[test]
+fn a_branch_starts_from_what_its_name_says_i1() {
+    let mut main = World::in_session_1();
+    main.close("S1", SATURDAY_2000);
+    main.open_session_2(SATURDAY_2000);
+    let mut other = World::in_session_1();
+    other.initiate("AU1", "first", false);
+    other.close("S1", SATURDAY_2000);
+    other.open_session_2(SATURDAY_2000);
+    let genesis = main.state.digests().full;
+    let line = domain::LineId::Branch {
+        session: session("S2"),
+        genesis,
+    };
+    let mut wrong = other;
+    wrong.line = line;
+    let start = Command::Session(Plan::BranchStart {
+        session: session("S2"),
+        genesis,
+    });
+    assert_eq!(wrong.rejected(&node(), start), Rejection::EvidenceDiffers);
+}
+
+#[test]
+fn a_compromised_card_password_is_repeated_by_a_suspension_alone() {
+    let (mut main, mut branch) = drill();
+    let card = LandingOption::SmartcardOnlineAndReports;
+    branch.login("AU2", card, "friday");
+    let token = branch.tokens[0];
+    branch.change_password(token, "friday", "s2", Reason::LostOrCompromised);
+    close_both(&mut main, &mut branch);
+    let evidence = branch.evidence();
+    let item = evidence.must_repeat[0].sequence;
+    let repeated = BTreeMap::from([(item, Reply::Repeated)]);
+    let untrue = main.roll_over(evidence.clone(), repeated.clone());
+    assert_eq!(
+        untrue.result,
+        Came::Rejected(Rejection::NotRepeated { item })
+    );
+    main.suspend(&operator("ann"), None, "AU2");
+    let done = main.roll_over(evidence, repeated);
+    assert!(matches!(done.result, Came::Done(_)));
+}
+
+#[test]
+fn the_same_change_ten_times_is_one_item() {
+    let (mut main, mut branch) = drill();
+    let card = LandingOption::SmartcardOnlineAndReports;
+    branch.login("AU2", card, "friday");
+    let token = branch.tokens[0];
+    for number in 0..10 {
+        let current = if number == 0 { "friday" } else { "s2" };
+        branch.change_password(token, current, "s2", Reason::LostOrCompromised);
+    }
+    close_both(&mut main, &mut branch);
+    let evidence = branch.evidence();
+    assert_eq!(evidence.must_repeat.len(), 1);
+    assert_eq!(evidence.forgotten.values().sum::<u64>(), 10);
+    assert_eq!(evidence.accounts, 1);
+}
+
+#[test]
+fn evidence_found_after_an_abandonment_is_attached_with_its_items() {
+    let (mut main, mut branch) = drill();
+    branch.suspend(&operator("ann"), None, "AU2");
+    close_both(&mut main, &mut branch);
+    main.at(SATURDAY_2300.plus(MINUTE));
+    main.approve(Act::Abandon(session("S2")));
+    main.done(&operator("ann"), abandon(vec![]));
+    main.done(
+        &node(),
+        Command::Session(Plan::RollOver {
+            session: session("S2"),
+            evidence: Box::new(branch.evidence()),
+            replies: BTreeMap::new(),
+            gap_accepted: None,
+        }),
+    );
+    let plan = main.state.plan(&session("S2")).unwrap();
+    assert_eq!(plan.phase, Phase::Abandoned);
+    assert!(plan.sealed.as_ref().unwrap().evidence.is_some());
+    assert_eq!(main.state.holds().count(), 1);
+}
+
+#[test]
+fn one_operator_cannot_lower_the_number_of_approvals_to_one_s34() {
+    let mut world = World::founded();
+    let policy = domain::policy::Policy {
+        approvals: 1,
+        ..domain::policy::Policy::default()
+    };
+    let rejection = world.rejected(&operator("ann"), Command::SetPolicy(policy));
+    assert!(matches!(rejection, Rejection::BadValues(_)));
+}
+
+#[test]
+fn evidence_with_a_time_far_ahead_does_not_shut_the_codes_out() {
+    let (mut main, mut branch) = drill();
+    close_both(&mut main, &mut branch);
+    let mut evidence = branch.evidence();
+    evidence.closed_at = evidence.closed_at.plus(24 * HOUR);
+    let outcome = main.roll_over(evidence, BTreeMap::new());
+    assert_eq!(outcome.result, Came::Rejected(Rejection::EvidenceDiffers));
 }

@@ -102,7 +102,7 @@ fn old_and_future_request_ids_are_refused() {
     let outcome = send(&mut world, old, suspend("AU1"));
     assert_eq!(outcome.result, Came::Rejected(Rejection::RequestTooOld));
     let now = world.now;
-    world.now = now.plus(3 * MINUTE);
+    world.now = now.plus(MINUTE);
     let future = world.key("future");
     world.now = now;
     let outcome = send(&mut world, future, suspend("AU1"));
@@ -138,6 +138,7 @@ fn a_repeated_login_ends_the_token_that_nobody_saw() {
         command: Command::Login(domain::login::Command::Verify {
             login,
             proof: domain::login::Proof::Card(Some(domain::CardNumber::parse("CARD-AU1").unwrap())),
+            codes: 1,
             token,
         }),
     };

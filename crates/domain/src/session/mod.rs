@@ -13,17 +13,18 @@ use crate::audit;
 use crate::calendar;
 use crate::digest::Digest;
 use crate::encoding;
+use crate::factor::Method;
 use crate::id::{AccountId, NodeId, OperatorId, SessionId};
 use crate::line::LogId;
 use crate::table::Record;
 use crate::time::UnixMs;
 
-/// Most must-repeat items in one evidence; a branch with more refuses further ones.
-pub const MUST_REPEAT_MAX: usize = 10_000;
+/// How long an operator's approval counts (LOGIN.md, "Administration").
+pub const APPROVAL_LIFE_MS: u64 = 30 * 60_000;
 /// Most finished plans that are kept; the oldest goes.
 pub const PLANS_MAX: usize = 400;
 /// Longest reason, in bytes.
-pub const REASON_BYTES_MAX: usize = 512;
+pub const REASON_BYTES_MAX: usize = 256;
 
 /// Where a plan is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,10 +122,8 @@ impl Record for Approvals {
 pub struct Hold {
     /// Whose.
     pub account: AccountId,
-    /// The session.
-    pub session: SessionId,
-    /// The items without an answer.
-    pub items: BTreeSet<u64>,
+    /// The items without an answer, each of its session.
+    pub items: BTreeSet<(SessionId, u64)>,
 }
 
 impl Record for Hold {
@@ -144,6 +143,8 @@ pub struct MustRepeat {
     pub account: AccountId,
     /// What was done.
     pub kind: audit::Repeat,
+    /// Of which method, where the change was of one.
+    pub method: Option<Method>,
     /// When.
     pub at: UnixMs,
     /// Who did it.
@@ -185,28 +186,36 @@ pub struct Evidence {
     pub full: Digest,
     /// The changes of accounts that are forgotten, by kind.
     pub forgotten: BTreeMap<audit::Kind, u64>,
-    /// The accounts that they touched.
-    pub accounts: BTreeSet<AccountId>,
-    /// What must be repeated.
+    /// How many accounts they touched.
+    pub accounts: u64,
+    /// What must be repeated: the latest of each kind for each account.
     pub must_repeat: Vec<MustRepeat>,
 }
 
 impl Evidence {
     /// Sums the branch's audit records up: `forgotten`, `accounts`, `must_repeat`.
     pub fn count<'a>(&mut self, rows: impl Iterator<Item = &'a audit::Row>) {
+        let mut accounts = BTreeSet::new();
+        let mut items = BTreeMap::new();
         for row in rows.filter(|row| row.is_change()) {
             *self.forgotten.entry(row.kind).or_insert(0) += 1;
-            self.accounts.extend(row.account.clone());
+            accounts.extend(&row.account);
             if let (Some(kind), Some(account)) = (row.repeat, &row.account) {
-                self.must_repeat.push(MustRepeat {
+                // Who did it ten thousand times left one thing to repeat.
+                let item = MustRepeat {
                     sequence: row.sequence,
                     account: account.clone(),
                     kind,
+                    method: row.method,
                     at: row.at,
                     by: row.by.clone(),
-                });
+                };
+                items.insert((account, kind, row.method), item);
             }
         }
+        self.accounts = accounts.len() as u64;
+        self.must_repeat = items.into_values().collect();
+        self.must_repeat.sort_by_key(|item| item.sequence);
     }
 }
 

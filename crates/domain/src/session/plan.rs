@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Act, Approvals, Boundary, Command, Evidence, Hold, MUST_REPEAT_MAX, MustRepeat, PLANS_MAX,
+    APPROVAL_LIFE_MS, Act, Approvals, Boundary, Command, Evidence, Hold, MustRepeat, PLANS_MAX,
     Phase, Plan, REASON_BYTES_MAX, Reply, Sealing,
 };
 use crate::apply::{Context, Effect};
@@ -11,7 +11,8 @@ use crate::audit::{Event, Repeat};
 use crate::calendar;
 use crate::digest::Digest;
 use crate::envelope::Actor;
-use crate::id::{AccountId, CentreName, NodeId, SessionId};
+use crate::factor::{Method, Password};
+use crate::id::{AccountId, CentreName, NodeId, OperatorId, SessionId};
 use crate::line::{self, LineId};
 use crate::outcome::{Answer, Rejection};
 use crate::state::State;
@@ -33,7 +34,7 @@ pub(crate) fn apply(
             verified,
         } => confirm_open(state, context, session, *digest, verified),
         Command::BranchStart { session, genesis } => {
-            branch_start(state, context, session, *genesis)
+            branch_start(state, line, context, session, *genesis)
         }
         Command::Start { session } => start(state, context, session),
         Command::Close { session } => close(state, context, session),
@@ -57,10 +58,35 @@ pub(crate) fn apply(
         } => abandon(state, context, session, refused, reason),
         Command::AnswerHolds { session, replies } => answer_holds(state, context, session, replies),
     });
-    let event = event.detail(command.session().to_string());
+    let event = event.detail(detail(command));
     match result {
         Ok(answer) => Effect::done(answer, event),
         Err(rejection) => Effect::rejected(rejection, event),
+    }
+}
+
+/// What the audit says: of a rollover, the seal itself, so that it outlives the plan.
+fn detail(command: &Command) -> String {
+    let session = command.session();
+    match command {
+        Command::RollOver { evidence, .. } => format!(
+            "{session}: branch from {} closed at {}; audit {} records, head {}; digests account {}, \
+             full {}",
+            evidence.genesis,
+            evidence.closed,
+            evidence.audit.sequence,
+            evidence.audit.hash,
+            evidence.account,
+            evidence.full,
+        ),
+        Command::Abandon { reason, .. } => format!("{session}: {reason}"),
+        Command::Approve { .. }
+        | Command::Open { .. }
+        | Command::ConfirmOpen { .. }
+        | Command::BranchStart { .. }
+        | Command::Start { .. }
+        | Command::Close { .. }
+        | Command::AnswerHolds { .. } => session.to_string(),
     }
 }
 
@@ -129,7 +155,7 @@ fn moved(session: &SessionId, phase: Phase) -> Moved {
     })
 }
 
-fn operator<'a>(context: &Context<'a>) -> Result<&'a crate::id::OperatorId, Rejection> {
+fn operator<'a>(context: &Context<'a>) -> Result<&'a OperatorId, Rejection> {
     match context.actor {
         Actor::Operator(id) => Ok(id),
         Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
@@ -146,24 +172,19 @@ fn operator_or_node(context: &Context<'_>) -> Result<(), Rejection> {
 fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) -> Moved {
     let operator = operator(context)?;
     let session = match act {
-        Act::Open(session) => planned(state, session)?,
+        Act::Open(session) => may_open(state, context, session)?,
         Act::Abandon(session) => plan_of(state, session)?.session.clone(),
     };
     if Plan::digest_of(&session) != digest {
         return Err(Rejection::PlanDiffers);
     }
-    // Approvals of a plan that has changed since count no longer.
-    let mut approvals = state
-        .approvals
-        .get(act)
-        .filter(|approvals| approvals.plan == digest)
-        .cloned()
-        .unwrap_or_else(|| Approvals {
-            act: act.clone(),
-            plan: digest,
-            by: BTreeMap::new(),
-        });
-    approvals.by.entry(operator.clone()).or_insert(context.now);
+    // Approvals of a plan that has changed since, and old ones, count no longer.
+    let mut approvals = Approvals {
+        act: act.clone(),
+        plan: digest,
+        by: approved_lately(state, context, act, digest),
+    };
+    approvals.by.insert(operator.clone(), context.now);
     let have = u32::try_from(approvals.by.len()).unwrap_or(u32::MAX);
     state.approvals.set(approvals);
     Ok(Answer::Approved {
@@ -172,29 +193,47 @@ fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) 
     })
 }
 
-/// Uses up the approvals of the act on this very plan.
-fn approved(
+/// Who has approved the act on this plan, and not too long ago.
+fn approved_lately(
     state: &State,
+    context: &Context<'_>,
     act: &Act,
-    session: &calendar::Session,
-) -> Result<Vec<crate::id::OperatorId>, Rejection> {
-    let by: Vec<_> = state
+    plan: Digest,
+) -> BTreeMap<OperatorId, UnixMs> {
+    state
         .approvals
         .get(act)
-        .filter(|approvals| approvals.plan == Plan::digest_of(session))
-        .map(|approvals| approvals.by.keys().cloned().collect())
-        .unwrap_or_default();
+        .filter(|approvals| approvals.plan == plan)
+        .map(|approvals| {
+            let counts = |at: UnixMs| context.now.since(at) < APPROVAL_LIFE_MS;
+            let by = approvals.by.iter().filter(|(_, at)| counts(**at));
+            by.map(|(id, at)| (id.clone(), *at)).collect()
+        })
+        .unwrap_or_default()
+}
+
+/// The operators who approved the act on this very plan: enough of them.
+fn approved(
+    state: &State,
+    context: &Context<'_>,
+    act: &Act,
+    session: &calendar::Session,
+) -> Result<Vec<OperatorId>, Rejection> {
+    let by = approved_lately(state, context, act, Plan::digest_of(session));
     let have = u32::try_from(by.len()).unwrap_or(u32::MAX);
     let need = state.policy.approvals;
     if have < need {
         return Err(Rejection::NotApproved { have, need });
     }
-    Ok(by)
+    Ok(by.into_keys().collect())
 }
 
-/// Opens a session at the secondary: this entry is the boundary.
-fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
-    operator(context)?;
+/// The session as the calendar has it, if it is one that can be opened or approved.
+fn may_open(
+    state: &State,
+    context: &Context<'_>,
+    id: &SessionId,
+) -> Result<calendar::Session, Rejection> {
     if let Some(plan) = state.plan(id) {
         return Err(match plan.phase {
             Phase::Opening | Phase::Open => Rejection::AlreadySo,
@@ -204,10 +243,23 @@ fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
         });
     }
     let session = planned(state, id)?;
-    let primary = primary(state)?.clone();
-    if session.centre == primary {
+    if session.centre == *primary(state)? {
         return Err(Rejection::NotAtSecondary);
     }
+    if session.closes <= context.now {
+        return Err(Rejection::OutsideSession {
+            opens: session.opens,
+            closes: session.closes,
+        });
+    }
+    Ok(session)
+}
+
+/// Opens a session at the secondary: this entry is the boundary.
+fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
+    operator(context)?;
+    let session = may_open(state, context, id)?;
+    let primary = primary(state)?.clone();
     if let Some(pending) = &state.header.fence {
         return Err(Rejection::RolloverPending {
             session: pending.clone(),
@@ -225,14 +277,8 @@ fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
             session: earlier.id,
         });
     }
-    if session.closes <= context.now {
-        return Err(Rejection::OutsideSession {
-            opens: session.opens,
-            closes: session.closes,
-        });
-    }
     let act = Act::Open(id.clone());
-    let approved_by = approved(state, &act, &session)?;
+    let approved_by = approved(state, context, &act, &session)?;
     state.approvals.remove(&act);
     make_room(state);
     state.plans.set(Plan {
@@ -290,19 +336,24 @@ fn confirm_open(
 ) -> Moved {
     operator_or_node(context)?;
     let mut plan = plan_of(state, id)?.clone();
-    if plan.phase == Phase::Open {
+    let known = plan.boundary.and_then(|boundary| boundary.digest);
+    if known.is_some() {
         return Err(Rejection::AlreadySo);
     }
-    need(&plan, &[Phase::Opening])?;
+    // A branch may be confirmed late, when its plan has closed already.
+    need(&plan, &[Phase::Opening, Phase::Closed])?;
     if !is_majority(state, &plan.session.centre, verified) {
         return Err(Rejection::EvidenceDiffers);
     }
-    plan.phase = Phase::Open;
+    if plan.phase == Phase::Opening {
+        plan.phase = Phase::Open;
+    }
     if let Some(boundary) = &mut plan.boundary {
         boundary.digest = Some(digest);
     }
+    let phase = plan.phase;
     state.plans.set(plan);
-    moved(id, Phase::Open)
+    moved(id, phase)
 }
 
 /// Whether these are at least a majority of the centre's nodes.
@@ -320,6 +371,7 @@ fn is_majority(state: &State, centre: &CentreName, nodes: &[NodeId]) -> bool {
 
 fn branch_start(
     state: &mut State,
+    line: &LineId,
     context: &Context<'_>,
     id: &SessionId,
     genesis: Digest,
@@ -327,6 +379,14 @@ fn branch_start(
     operator_or_node(context)?;
     if state.header.line != LineId::Main || state.header.fence.as_ref() != Some(id) {
         return Err(Rejection::AlreadySo);
+    }
+    // I1: the branch is what its name says, and starts from what its name says.
+    let own = LineId::Branch {
+        session: id.clone(),
+        genesis,
+    };
+    if *line != own || context.genesis != Some(genesis) {
+        return Err(Rejection::EvidenceDiffers);
     }
     line::start_branch(state, id.clone(), genesis);
     state.header.line_since = context.now;
@@ -369,7 +429,7 @@ fn start(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     plan.phase = Phase::Open;
     plan.started_at = Some(now);
     if !on_branch {
-        state.header.business_day = Some(plan.session.day);
+        state.header.business_day = state.header.business_day.max(Some(plan.session.day));
         make_room(state);
     }
     state.plans.set(plan);
@@ -429,18 +489,28 @@ fn roll_over(
 ) -> Moved {
     operator_or_node(context)?;
     let plan = plan_of(state, id)?.clone();
-    if plan.phase == Phase::RolledOver {
+    let sealed = plan
+        .sealed
+        .as_ref()
+        .map(|sealing| sealing.evidence.is_some());
+    if plan.phase == Phase::RolledOver || sealed == Some(true) {
         return Err(Rejection::AlreadySo);
     }
-    need(&plan, &[Phase::Closed])?;
-    let fits = plan.boundary.as_ref().is_some_and(|boundary| {
-        boundary.at == evidence.boundary
-            && boundary
-                .digest
-                .is_none_or(|known| known == evidence.genesis)
-    });
-    if !fits || evidence.session != *id || evidence.must_repeat.len() > MUST_REPEAT_MAX {
-        return Err(Rejection::EvidenceDiffers);
+    // Evidence of a session that was given up may be found later, and is attached.
+    need(&plan, &[Phase::Closed, Phase::Abandoned])?;
+    check_evidence(state, context, &plan, evidence)?;
+    let items: BTreeSet<u64> = evidence
+        .must_repeat
+        .iter()
+        .map(|item| item.sequence)
+        .collect();
+    if let Some(strange) = replies.keys().find(|item| !items.contains(item)) {
+        let problem = format!("there is no item {strange} to answer");
+        return Err(Rejection::BadValues(vec![problem]));
+    }
+    if gap_accepted.is_some_and(|gap| gap.is_empty() || gap.len() > REASON_BYTES_MAX) {
+        let problem = format!("a gap is accepted in 1 to {REASON_BYTES_MAX} bytes");
+        return Err(Rejection::BadValues(vec![problem]));
     }
     let held = check_replies(
         state,
@@ -456,7 +526,6 @@ fn roll_over(
     {
         hold(state, id, &item.account, item.sequence);
     }
-    let latest = evidence.closed_at;
     let sealing = Sealing {
         evidence: Some(evidence.clone()),
         replies: replies.clone(),
@@ -465,8 +534,34 @@ fn roll_over(
         log: context.at,
         gap_accepted: gap_accepted.cloned(),
     };
-    end_plan(state, context, plan, Phase::RolledOver, sealing, latest);
+    if plan.phase == Phase::Abandoned {
+        state.plans.set(Plan {
+            sealed: Some(sealing),
+            ..plan
+        });
+        return moved(id, Phase::Abandoned);
+    }
+    let closed_at = evidence.closed_at;
+    end_plan(state, context, plan, Phase::RolledOver, sealing, closed_at);
     moved(id, Phase::RolledOver)
+}
+
+/// Whether the evidence is of the plan's own branch.
+fn check_evidence(
+    state: &State,
+    context: &Context<'_>,
+    plan: &Plan,
+    evidence: &Evidence,
+) -> Result<(), Rejection> {
+    let fits = plan.boundary.as_ref().is_some_and(|boundary| {
+        boundary.at == evidence.boundary && boundary.digest == Some(evidence.genesis)
+    });
+    // Its time raises the floor under codes: one far ahead would shut everybody out.
+    let latest = context.now.plus(state.policy.clock_jump_ms);
+    if !fits || evidence.session != plan.session.id || evidence.closed_at > latest {
+        return Err(Rejection::EvidenceDiffers);
+    }
+    Ok(())
 }
 
 /// The items that nobody answered: an operator must answer all, a rollover that runs by itself
@@ -515,29 +610,27 @@ fn stands(state: &State, since: UnixMs, item: &MustRepeat) -> bool {
     let Some(account) = state.account(&item.account) else {
         return true;
     };
+    if !account.active() {
+        return true;
+    }
+    let method = item.method.unwrap_or(Method::Otp);
+    let set_since = |password: &Password| password.set_at > since;
     match item.kind {
-        Repeat::Suspension => !account.active(),
+        Repeat::Suspension => false,
         Repeat::OtpRevocation | Repeat::ChannelCompromised => account
             .otp
             .as_ref()
             .is_none_or(|otp| otp.initiated_at > since),
-        Repeat::PasswordCompromised => {
-            !account.active()
-                || account
-                    .otp
-                    .as_ref()
-                    .is_none_or(|otp| otp.initiated_at > since)
-        }
+        Repeat::PasswordCompromised => account.password(method).is_none_or(set_since),
     }
 }
 
 fn hold(state: &mut State, session: &SessionId, account: &AccountId, item: u64) {
     let mut hold = state.holds.get(account).cloned().unwrap_or_else(|| Hold {
         account: account.clone(),
-        session: session.clone(),
         items: BTreeSet::new(),
     });
-    hold.items.insert(item);
+    hold.items.insert((session.clone(), item));
     state.holds.set(hold);
 }
 
@@ -551,13 +644,16 @@ fn end_plan(
     latest: UnixMs,
 ) {
     let day = state.calendar.next_business_day(plan.session.day);
+    let id = plan.session.id.clone();
+    state.approvals.remove(&Act::Open(id.clone()));
+    state.approvals.remove(&Act::Abandon(id));
     plan.phase = phase;
     plan.closed_at = plan.closed_at.or(Some(context.now));
     plan.sealed = Some(sealing);
     state.plans.set(plan);
     state.header.fence = None;
     state.header.current = None;
-    state.header.business_day = day.or(state.header.business_day);
+    state.header.business_day = state.header.business_day.max(day);
     state.header.line_since = context.now;
     line::end_short_lived(state, latest);
 }
@@ -590,8 +686,7 @@ fn abandon(
         });
     }
     let act = Act::Abandon(id.clone());
-    approved(state, &act, &plan.session)?;
-    state.approvals.remove(&act);
+    approved(state, context, &act, &plan.session)?;
     let sealing = Sealing {
         evidence: None,
         replies: BTreeMap::new(),
@@ -600,7 +695,7 @@ fn abandon(
         log: context.at,
         gap_accepted: Some(reason.to_owned()),
     };
-    end_plan(state, context, plan, Phase::Abandoned, sealing, ended);
+    end_plan(state, context, plan, Phase::Abandoned, sealing, context.now);
     moved(id, Phase::Abandoned)
 }
 
@@ -613,11 +708,7 @@ fn answer_holds(
     operator(context)?;
     let mut plan = plan_of(state, id)?.clone();
     let since = plan.opened_at;
-    let Some(sealing) = plan
-        .sealed
-        .as_mut()
-        .filter(|_| plan.phase == Phase::RolledOver)
-    else {
+    let Some(sealing) = plan.sealed.as_mut() else {
         return Err(Rejection::WrongPhase { phase: plan.phase });
     };
     let items: Vec<MustRepeat> = sealing
@@ -639,7 +730,7 @@ fn answer_holds(
         }
         let mut left = false;
         state.holds.change(&item.account, |hold| {
-            hold.items.remove(&item.sequence);
+            hold.items.remove(&(id.clone(), item.sequence));
             left = !hold.items.is_empty();
         });
         if !left {

@@ -19,7 +19,7 @@ use domain::calendar::{Calendar, Timetable};
 use domain::change::{self, Act, Reason, StepUpProof};
 use domain::cluster::{self, Centre, FrontEnd, KeyPin, Node, Operator};
 use domain::factor::{Channel, CodeProof, Method, NewChannel, Verdict};
-use domain::login::{self, Proof, Subject, password_of};
+use domain::login::{self, Proof, Subject};
 use domain::outcome::Result as Came;
 use domain::portal::{LandingOption, Portal};
 use domain::session::{self, Evidence, Reply};
@@ -118,7 +118,7 @@ pub fn founding() -> cluster::Founding {
     };
     let operator = |name: &str| Operator {
         id: domain::OperatorId::parse(name).unwrap(),
-        key: KeyPin([1; 32]),
+        key: KeyPin([name.as_bytes()[0]; 32]),
     };
     cluster::Founding {
         cluster: domain::ClusterId([9; 16]),
@@ -331,8 +331,29 @@ impl World {
         );
     }
 
-    /// The branch of session 2, started and serving.
-    pub fn branch(&self) -> Self {
+    /// Says that nodes of the secondary have verified the genesis with this digest.
+    pub fn confirm(&mut self, digest: Digest) {
+        self.done(
+            &node(),
+            Command::Session(session::Command::ConfirmOpen {
+                session: session("S2"),
+                digest,
+                verified: vec![NodeId(4), NodeId(5)],
+            }),
+        );
+    }
+
+    /// The branch of session 2, confirmed, started and serving.
+    pub fn branch(&mut self) -> Self {
+        let branch = self.branch_at(self.now);
+        if let LineId::Branch { genesis, .. } = &branch.line {
+            self.confirm(*genesis);
+        }
+        branch
+    }
+
+    /// The branch of session 2, whose first entry comes at `began`.
+    pub fn branch_at(&self, began: UnixMs) -> Self {
         let genesis = line::fork(&self.state);
         let digest = genesis.digests().full;
         let mut branch = Self {
@@ -341,7 +362,7 @@ impl World {
                 session: session("S2"),
                 genesis: digest,
             },
-            now: self.now,
+            now: began,
             log: Vec::new(),
             rows: Vec::new(),
             tokens: Vec::new(),
@@ -375,7 +396,7 @@ impl World {
             account: digests.account,
             full: digests.full,
             forgotten: BTreeMap::new(),
-            accounts: std::collections::BTreeSet::new(),
+            accounts: 0,
             must_repeat: Vec::new(),
         };
         evidence.count(self.rows.iter());
@@ -402,7 +423,7 @@ impl World {
     pub fn verdict(&self, who: &str, method: Method, password: &str) -> Verdict {
         self.state
             .account(&id(who))
-            .and_then(|account| password_of(account, method))
+            .and_then(|account| account.password(method))
             .filter(|known| known.verifier == sealed(password))
             .map_or(Verdict::Wrong, |known| Verdict::Right {
                 version: known.version,
@@ -436,6 +457,7 @@ impl World {
             Command::Login(login::Command::Verify {
                 login: domain::LoginId(login),
                 proof,
+                codes: 1,
                 token,
             }),
         );
@@ -515,7 +537,9 @@ impl World {
             &front(),
             Command::Initiation(initiation::Command::Begin {
                 procedure,
+                serial: self.serial(who),
                 subject,
+                address: None,
                 code_matched: true,
                 second,
                 channel,
@@ -537,6 +561,12 @@ impl World {
                 password: sealed(password),
             }),
         )
+    }
+
+    /// The serial of the account's activation codes, as an edge sees it.
+    pub fn serial(&self, who: &str) -> u32 {
+        let activation = self.state.activation(&id(who), self.now);
+        activation.map_or(0, |activation| activation.serial)
     }
 
     pub fn change_password(
