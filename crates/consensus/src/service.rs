@@ -242,7 +242,8 @@ impl PeerService for Service {
         let rows = self
             .node
             .audit_rows(&line, request.from_sequence, rows_max)
-            .await?;
+            .await
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
         let parts: Vec<_> = rows
             .chunks(ROWS_EACH)
             .map(|rows| {

@@ -3,8 +3,9 @@
 //! A trail is one chain a line, so that rows that came from a peer prove themselves against the
 //! head in the state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use domain::audit::{Head, Kind, Row, Verdict};
@@ -17,7 +18,7 @@ use tonic::Status;
 use crate::audit::Trail;
 use crate::line::Line;
 use crate::node::{Error, Node, blocking};
-use crate::{place, wire};
+use crate::{export, place, wire};
 
 /// Rows that are read or fetched at once.
 const PAGE: u32 = 4096;
@@ -174,33 +175,45 @@ impl Node {
         blocking(move || Trail::open(&data, &line).map_err(foreign)).await
     }
 
-    /// Rows that a peer asks for.
-    pub(crate) async fn audit_rows(
+    /// Audit rows of a line as this node has them, of one that no longer runs too.
+    ///
+    /// # Errors
+    /// `Branch` when this node has no trail of the line, or it is damaged.
+    pub async fn audit_rows(
         &self,
         line: &LineRef,
         from_sequence: u64,
         rows_max: usize,
-    ) -> Result<Vec<Row>, Status> {
+    ) -> Result<Vec<Row>, Error> {
         if line.cluster != self.cluster()
             || (self.line(line).is_err() && !place::audit(self.data(), line).is_dir())
         {
-            return Err(Status::failed_precondition(format!(
-                "this node has no audit trail of {}",
-                line.line
+            let what = &line.line;
+            return Err(Error::Branch(format!(
+                "this node has no audit trail of {what}"
             )));
         }
-        let found = async {
-            let trail = self.trail(line).await?;
-            blocking(move || {
-                trail
-                    .rows(from_sequence..u64::MAX, rows_max)
-                    .map_err(foreign)
-            })
-            .await
-        };
-        found
-            .await
-            .map_err(|error: Error| Status::internal(error.to_string()))
+        let trail = self.trail(line).await?;
+        blocking(move || {
+            trail
+                .rows(from_sequence..u64::MAX, rows_max)
+                .map_err(foreign)
+        })
+        .await
+    }
+
+    /// Writes the log of a line that runs here to a file, up to the last entry applied here.
+    ///
+    /// # Errors
+    /// `Branch` when the log no longer holds what is asked for, or the file cannot be written.
+    pub async fn export_log(&self, line: &Line, path: &Path) -> Result<export::Header, Error> {
+        let last = line.applied().borrow().unwrap_or_default();
+        let log = line.inner.shared.log().clone();
+        let path = path.to_owned();
+        blocking(move || {
+            export::write_log(&log, last, &path).map_err(|error| Error::Branch(error.to_string()))
+        })
+        .await
     }
 
     /// What a closed branch leaves behind, from its state and its audit trail here.
@@ -248,7 +261,7 @@ impl Node {
             account: digests.account,
             full: digests.full,
             forgotten: BTreeMap::new(),
-            accounts: BTreeSet::new(),
+            accounts: 0,
             must_repeat: Vec::new(),
         };
         evidence.count(

@@ -302,6 +302,10 @@ impl Edge {
                 | line::Error::TooLarge { .. } => Refusal::Line(error),
             })?;
         match result {
+            outcome::Result::FailedAttempt(Answer::Refused(rejection)) => Err(Refusal::Rejected {
+                rejection: *rejection,
+                clock,
+            }),
             outcome::Result::Done(answer) | outcome::Result::FailedAttempt(answer) => {
                 Ok(Settled { answer, at, clock })
             }

@@ -12,7 +12,7 @@ use credential::totp::{self, LOOKBACK_STEPS, Parameters};
 use domain::account::Account;
 use domain::factor::{Channel, ChannelKind, CodeProof, Method, NewChannel, Sealed, Verdict};
 use domain::id::{AccountId, CardNumber, ProcedureId};
-use domain::login::{self, Subject};
+use domain::login::Subject;
 use domain::{State, UnixMs};
 use proto::auth::v1 as auth;
 use zeroize::Zeroizing;
@@ -103,8 +103,7 @@ pub async fn judge(
     account: Option<&Account>,
     method: Method,
 ) -> Result<Verdict, Refusal> {
-    let stored =
-        account.and_then(|account| Some((&account.id, login::password_of(account, method)?)));
+    let stored = account.and_then(|account| Some((&account.id, account.password(method)?)));
     let verifier = match stored {
         None => None,
         Some((id, stored)) => {

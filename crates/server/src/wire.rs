@@ -325,10 +325,8 @@ pub fn read_parent(text: &str) -> Result<Option<ParticipantId>, Refusal> {
 #[must_use]
 pub fn account(of: &Account) -> account::Account {
     let locked = of.otp.as_ref().is_some_and(domain::factor::Otp::locked)
-        || of
-            .card
-            .as_ref()
-            .is_some_and(|card| card.password.attempts.locked());
+        || of.locked(Method::Smartcard)
+        || of.locked(Method::Otp);
     let status = match &of.status {
         Status::Suspended { .. } => account::AccountStatus::Suspended,
         Status::Active if locked => account::AccountStatus::Locked,

@@ -83,7 +83,8 @@ pub(super) async fn rows(
 /// At most `rows_max` rows from a sequence number on.
 async fn page(edge: &Edge, line: &LineRef, from: u64, rows_max: u32) -> Result<Vec<Row>, Refusal> {
     let node = edge.node();
-    node.fetch_audit(line, from, rows_max, node.id())
+    let rows_max = usize::try_from(rows_max).unwrap_or(PAGE_MAX);
+    node.audit_rows(line, from, rows_max)
         .await
         .map_err(|error| Refusal::NoEvidence {
             why: error.to_string(),

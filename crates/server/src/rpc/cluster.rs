@@ -47,10 +47,10 @@ impl ClusterService for Cluster {
 
     async fn export_log(
         &self,
-        _request: Request<operator::ExportLogRequest>,
+        request: Request<operator::ExportLogRequest>,
     ) -> Result<Response<Self::ExportLogStream>, Status> {
-        // The lines do not give their log out yet.
-        Err(Status::unimplemented("this node cannot export its log yet"))
+        let line = request.into_inner().line;
+        self.0.tell(super::export::log(&self.0, &line).await)
     }
 }
 
@@ -113,8 +113,9 @@ fn reasons(edge: &Edge, state: &State) -> Vec<(operator::Verdict, String)> {
     };
     for hold in state.holds() {
         let text = format!(
-            "account {} is held since session {}: answer its items",
-            hold.account, hold.session
+            "account {} is held since a rollover that ran by itself: answer its {} items",
+            hold.account,
+            hold.items.len()
         );
         reasons.push((operator::Verdict::Warning, text));
     }

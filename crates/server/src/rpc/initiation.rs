@@ -89,7 +89,7 @@ pub(super) async fn begin(
     let body = &ask.body;
     let key = ask.key(&body.request_id, edge.keyring())?;
     let portal = wire::required_portal(body.portal)?;
-    edge::address(&body.client_address)?;
+    let address = edge::address(&body.client_address)?;
     let kind = wire::read_channel(body.channel)?;
     let (line, state) = edge.fresh(&ask).await?;
     let claimed = Claimed::look_up(edge, &state, &body.user_id)?;
@@ -128,6 +128,8 @@ pub(super) async fn begin(
     let command = Command::Begin {
         procedure,
         subject: claimed.subject.clone(),
+        address,
+        serial: activation.map_or(0, |activation| activation.serial),
         code_matched,
         second,
         channel: enrolment.channel.clone(),
@@ -193,7 +195,7 @@ pub(super) async fn confirm(
     let now = edge.now(&state);
     let found = state.procedure(&id, now);
     let channel = found.and_then(|procedure| match &procedure.kind {
-        Kind::Initiation { channel } => Some(channel),
+        Kind::Initiation { channel, .. } => Some(channel),
         Kind::StepUp { .. } | Kind::Replacement { .. } => None,
     });
     let account = found.and_then(|procedure| state.account(&procedure.account));

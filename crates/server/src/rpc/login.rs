@@ -169,9 +169,11 @@ pub(super) async fn verify(
         None => Proof::None,
     };
     let token = Token::random(edge.entropy());
+    let codes = login.map_or(0, |login| login.codes);
     let command = Command::Verify {
         login: id,
         proof,
+        codes,
         token: token.digest(),
     };
     let settled = edge

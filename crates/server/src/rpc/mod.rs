@@ -30,6 +30,7 @@ mod auth;
 mod calendar;
 mod change;
 mod cluster;
+mod export;
 mod import;
 mod initiation;
 mod login;

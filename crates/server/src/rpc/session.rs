@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::node;
 use domain::account;
 use domain::audit::{Repeat, Row};
+use domain::factor::Method;
 use domain::id::SessionId;
 use domain::session::{Act, Command, Evidence, MustRepeat, Phase, Plan, Reply};
 use domain::{Answer, LineId, LogId, Rejection, State};
@@ -376,15 +377,19 @@ async fn repeat<B>(
         }
         let reason = format!("repeated after the branch: {}", repeat_reason(item.kind));
         let account = item.account.clone();
-        let command = match item.kind {
-            Repeat::Suspension => account::Command::Suspend {
-                account,
-                token: None,
-                reason,
-            },
-            Repeat::OtpRevocation | Repeat::PasswordCompromised | Repeat::ChannelCompromised => {
-                account::Command::RevokeOtp { account, reason }
+        let command = match (item.kind, item.method) {
+            // A card's password cannot be taken away alone.
+            (Repeat::Suspension, _) | (Repeat::PasswordCompromised, Some(Method::Smartcard)) => {
+                account::Command::Suspend {
+                    account,
+                    token: None,
+                    reason,
+                }
             }
+            (
+                Repeat::OtpRevocation | Repeat::PasswordCompromised | Repeat::ChannelCompromised,
+                _,
+            ) => account::Command::RevokeOtp { account, reason },
         };
         let command = domain::Command::Account(command);
         match edge.propose(ask, &main, None, command).await {
