@@ -1,0 +1,43 @@
+//! Flags of `account`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Change, Connection};
+
+/// Acts on accounts.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Account {
+    /// Import participants and accounts from CSV files, all rows or none.
+    Import(Import),
+    /// Show who is ready for 2FA, and which accounts cannot initiate.
+    Readiness(Readiness),
+}
+
+/// Flags of `account import`.
+#[derive(Debug, Clone, Args)]
+pub struct Import {
+    /// The accounts: participant,id,class,name,email,card,card_password_phc.
+    pub accounts: PathBuf,
+    /// The participants: participant,name.
+    #[arg(long, value_name = "FILE")]
+    pub participants: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+}
+
+/// Flags of `account readiness`.
+#[derive(Debug, Clone, Args)]
+pub struct Readiness {
+    /// This participant alone.
+    #[arg(long, value_name = "ID")]
+    pub participant: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+}

@@ -1,0 +1,75 @@
+//! Flags of `calendar`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Change, Connection};
+
+/// Acts on the calendar.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Calendar {
+    /// Say what is wrong with the calendar in force, or with a timetable file.
+    Lint(Lint),
+    /// Show the days and sessions to come.
+    Show(Show),
+    /// Set the timetable from a file.
+    Set(Set),
+}
+
+/// Flags of `calendar lint`.
+#[derive(Debug, Clone, Args)]
+pub struct Lint {
+    /// A timetable file to check in place of the one in force.
+    #[arg(long, value_name = "FILE")]
+    pub timetable: Option<PathBuf>,
+    /// Check the file here, without asking a node; needs no profile.
+    #[arg(long, requires = "timetable")]
+    pub offline: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: OptionalConnection,
+}
+
+/// A connection that an offline check does without.
+#[derive(Debug, Clone, Args)]
+pub struct OptionalConnection {
+    /// The profile file that `tidemark init` wrote.
+    #[arg(
+        long,
+        env = "TIDEMARK_PROFILE",
+        value_name = "FILE",
+        required_unless_present = "offline"
+    )]
+    pub profile: Option<PathBuf>,
+    /// The operator to act as; the profile's first one if not said.
+    #[arg(long = "as", value_name = "OPERATOR")]
+    pub operator: Option<String>,
+    /// Ask this node and no other.
+    #[arg(long, value_name = "NUMBER")]
+    pub node: Option<u64>,
+    /// How long to wait for an answer.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = super::duration)]
+    pub timeout: std::time::Duration,
+}
+
+/// Flags of `calendar show`.
+#[derive(Debug, Clone, Args)]
+pub struct Show {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+}
+
+/// Flags of `calendar set`.
+#[derive(Debug, Clone, Args)]
+pub struct Set {
+    /// The timetable file.
+    pub timetable: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+}

@@ -1,0 +1,92 @@
+//! Flags of `init`, `serve`, `demo` and `status`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Connection;
+
+/// Flags of `init`.
+#[derive(Debug, Clone, Args)]
+pub struct Init {
+    /// The folder to write; it must not exist, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The cluster's name, for people.
+    #[arg(long, default_value = "tidemark")]
+    pub title: String,
+    /// The centre that is primary at first.
+    #[arg(long, default_value = "east")]
+    pub primary: String,
+    /// The other centre.
+    #[arg(long, default_value = "west")]
+    pub secondary: String,
+    /// Nodes in each centre.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
+    pub nodes: u16,
+    /// The address that all nodes listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// The first node's first port; each node takes four, and the next node begins ten later.
+    #[arg(long, default_value_t = 7010)]
+    pub port: u16,
+    /// The name that clients call both centres by.
+    #[arg(long, default_value = "www.ccass.com")]
+    pub server_name: String,
+    /// The first operators.
+    #[arg(long, value_delimiter = ',', default_value = "alice,bob")]
+    pub operators: Vec<String>,
+    /// The first front ends.
+    #[arg(long, value_delimiter = ',', default_value = "web-1")]
+    pub front_ends: Vec<String>,
+    /// The first back ends.
+    #[arg(long, value_delimiter = ',', default_value = "ccms-1")]
+    pub back_ends: Vec<String>,
+    /// The timetable file to begin with.
+    #[arg(long, value_name = "FILE")]
+    pub timetable: Option<PathBuf>,
+    /// The holidays file to begin with.
+    #[arg(long, value_name = "FILE")]
+    pub holidays: Option<PathBuf>,
+    /// Found a cluster for drills, whose clock operators set: it begins at this local time, such
+    /// as 2023-06-10T17:55. Such a cluster can never serve in earnest.
+    #[arg(long, value_name = "TIME")]
+    pub simulated_clock: Option<jiff::civil::DateTime>,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// The node's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// Where the nodes keep their data; a temporary folder if not said.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the evidence report goes.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// The drill to play.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "deploy/drills/annex-1.toml"
+    )]
+    pub drill: PathBuf,
+    /// Leave the cluster up afterwards, and print how to go on with it.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+}

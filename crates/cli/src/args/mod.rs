@@ -1,0 +1,143 @@
+//! The raw flags, as clap reads them, one file a noun. What they resolve to is another type, in
+//! the verbs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+
+pub mod account;
+pub mod audit;
+pub mod calendar;
+pub mod cluster;
+pub mod drill;
+pub mod log;
+pub mod session;
+
+/// Two-centre identity service for clearing terminals.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version, propagate_version = true)]
+pub struct Tidemark {
+    /// The form of the data on stdout; talk goes to stderr.
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub output: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The first word.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Found a cluster: authorities, certificates, keys and configuration for each node.
+    Init(cluster::Init),
+    /// Run one node.
+    Serve(cluster::Serve),
+    /// Play the circular's Saturday and Monday on six nodes in this process.
+    Demo(cluster::Demo),
+    /// Show the cluster: one verdict first.
+    Status(cluster::Status),
+    /// Play a drill from a file, or check its report.
+    #[command(subcommand)]
+    Drill(drill::Drill),
+    /// Open, close, roll over or give up an online session.
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Check, show or set the calendar.
+    #[command(subcommand)]
+    Calendar(calendar::Calendar),
+    /// Import accounts, or see who is ready for 2FA.
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Check or export the audit trail.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Export a line's log, or replay an exported one.
+    #[command(subcommand)]
+    Log(log::Log),
+}
+
+/// Which cluster to talk to, as whom.
+#[derive(Debug, Clone, Args)]
+pub struct Connection {
+    /// The profile file that `tidemark init` wrote.
+    #[arg(long, env = "TIDEMARK_PROFILE", value_name = "FILE")]
+    pub profile: PathBuf,
+    /// The operator to act as; the profile's first one if not said.
+    #[arg(long = "as", value_name = "OPERATOR")]
+    pub operator: Option<String>,
+    /// Ask this node and no other.
+    #[arg(long, value_name = "NUMBER")]
+    pub node: Option<u64>,
+    /// How long to wait for an answer.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// What every change takes.
+#[derive(Debug, Clone, Args)]
+pub struct Change {
+    /// Check everything, say what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Repeat an earlier request whose outcome was unknown.
+    #[arg(long, value_name = "UUIDv7")]
+    pub request_id: Option<uuid::Uuid>,
+    /// Why, for the audit.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// End with 0, not 8, when it is so already.
+    #[arg(long)]
+    pub ok_if_done: bool,
+}
+
+impl Change {
+    /// The request's id: the one given, or a new one that carries this moment.
+    #[must_use]
+    pub fn request(&self) -> uuid::Uuid {
+        self.request_id.unwrap_or_else(uuid::Uuid::now_v7)
+    }
+}
+
+/// Confirmation of acts that cannot be taken back.
+#[derive(Debug, Clone, Args)]
+pub struct Confirm {
+    /// The session's id again, in place of typing it when asked.
+    #[arg(long, value_name = "SESSION")]
+    pub confirm: Option<String>,
+}
+
+/// Reads `30s`, `500ms` or `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let signed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("\"{text}\" is no time: write it as 30s, 500ms or 2m"))?;
+    Duration::try_from(signed)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "the time must be greater than 0".to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Tidemark::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("30s").unwrap(), Duration::from_secs(30));
+        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
+        for bad in ["", "30", "-1s", "0s", "soon"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

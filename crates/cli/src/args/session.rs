@@ -1,0 +1,143 @@
+//! Flags of `session`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Change, Confirm, Connection};
+
+/// Acts on online sessions.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Session {
+    /// Approve that a session be opened or given up; it takes two operators.
+    Approve(Approve),
+    /// Open a session: at the secondary, take the boundary and start the branch.
+    Open(Open),
+    /// Close a session and end its tokens.
+    Close(Close),
+    /// Throw the branch away, seal its evidence, and go to the next business day.
+    Rollover(Rollover),
+    /// Give up a session whose branch is lost, so that the next day opens.
+    Abandon(Abandon),
+    /// Show the evidence of a session.
+    Report(Report),
+    /// List the sessions of the timetable.
+    List(List),
+}
+
+/// Flags of `session approve`.
+#[derive(Debug, Clone, Args)]
+pub struct Approve {
+    /// The session.
+    pub session: String,
+    /// What is approved.
+    #[arg(long, value_enum, default_value_t)]
+    pub act: Act,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+}
+
+/// What is approved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Act {
+    /// Opening it.
+    #[default]
+    Open,
+    /// Giving it up.
+    Abandon,
+}
+
+/// Flags of `session open`.
+#[derive(Debug, Clone, Args)]
+pub struct Open {
+    /// The session.
+    pub session: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub confirm: Confirm,
+}
+
+/// Flags of `session close`.
+#[derive(Debug, Clone, Args)]
+pub struct Close {
+    /// The session.
+    pub session: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub confirm: Confirm,
+}
+
+/// Flags of `session rollover`.
+#[derive(Debug, Clone, Args)]
+pub struct Rollover {
+    /// The session.
+    pub session: String,
+    /// An item of the must-repeat list to do again on the main line; can be given more than once.
+    #[arg(long, value_name = "ITEM")]
+    pub repeat: Vec<String>,
+    /// An item of the must-repeat list to leave forgotten; can be given more than once.
+    #[arg(long, value_name = "ITEM")]
+    pub waive: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub confirm: Confirm,
+}
+
+/// Flags of `session abandon`.
+#[derive(Debug, Clone, Args)]
+pub struct Abandon {
+    /// The session.
+    pub session: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub confirm: Confirm,
+}
+
+/// Flags of `session report`.
+#[derive(Debug, Clone, Args)]
+pub struct Report {
+    /// The session.
+    pub session: String,
+    /// Also write report.json and report.md into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+}
+
+/// Flags of `session list`.
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+}

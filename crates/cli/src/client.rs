@@ -1,0 +1,185 @@
+//! Connections to nodes over mutual TLS. Any node takes an operator's call: it forwards to the
+//! leader by itself, so all there is to find is a node that answers.
+
+use std::time::Duration;
+
+use proto::admin::v1::import_service_client::ImportServiceClient;
+use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
+use proto::audit::v1::audit_service_client::AuditServiceClient;
+use proto::operator::v1::calendar_service_client::CalendarServiceClient;
+use proto::operator::v1::cluster_service_client::ClusterServiceClient;
+use proto::operator::v1::session_service_client::SessionServiceClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
+
+use crate::args::Connection;
+use crate::exit::{Exit, Failure};
+use crate::profile::{Identity, Profile};
+use crate::refusal::{self, Asked};
+
+/// How long a node may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Largest message that is taken from a node.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A channel to `address` that connects when it is first used.
+///
+/// # Errors
+/// If a PEM file cannot be read, or the address is none.
+pub fn dial(profile: &Profile, identity: &Identity, address: &str) -> Result<Channel, Failure> {
+    let file = profile.file();
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(profile.text(&file.ca)?))
+        .identity(tonic::transport::Identity::from_pem(
+            profile.text(&identity.cert)?,
+            profile.text(&identity.key)?,
+        ))
+        .domain_name(&file.server_name);
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))
+        .and_then(|endpoint| endpoint.tls_config(tls))
+        .map_err(|error| Failure::pre_check(format!("cannot dial {address}: {error}")))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .connect_lazy())
+}
+
+/// An operator's connection to one node.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    channel: Channel,
+    node: u64,
+    timeout: Duration,
+}
+
+impl Operator {
+    /// Connects as the flags say: to the node that they name, or to the first that answers.
+    ///
+    /// # Errors
+    /// If the profile lacks the operator or the node, or no node answers.
+    pub async fn connect(flags: &Connection) -> Result<Self, Failure> {
+        let profile = Profile::read(&flags.profile)?;
+        let mut failures = Vec::new();
+        for node in Self::each(flags, &profile)? {
+            match node.answers().await {
+                Ok(()) => return Ok(node),
+                Err(status) => failures.push(format!("node {}: {}", node.node, status.message())),
+            }
+        }
+        Err(Failure::new(
+            Exit::PreCheck,
+            format!("no node answers:\n  {}", failures.join("\n  ")),
+        )
+        .next("start the nodes, or check the addresses in the profile"))
+    }
+
+    /// A connection to each node that the flags allow, connected or not.
+    ///
+    /// # Errors
+    /// If the profile lacks the operator or the node.
+    pub fn each(flags: &Connection, profile: &Profile) -> Result<Vec<Self>, Failure> {
+        let (_, identity) = profile.operator(flags.operator.as_deref())?;
+        let wanted = |id: u64| flags.node.is_none_or(|only| only == id);
+        let nodes = profile
+            .nodes()
+            .iter()
+            .filter(|node| wanted(node.id))
+            .map(|node| {
+                Ok(Self {
+                    channel: dial(profile, identity, &node.operator)?,
+                    node: node.id,
+                    timeout: flags.timeout,
+                })
+            })
+            .collect::<Result<Vec<Self>, Failure>>()?;
+        match (nodes.is_empty(), flags.node) {
+            (true, Some(only)) => Err(Failure::usage(format!("the profile has no node {only}"))),
+            (true, None) | (false, _) => Ok(nodes),
+        }
+    }
+
+    async fn answers(&self) -> Result<(), Status> {
+        let mut request = Request::new(proto::operator::v1::GetStatusRequest {});
+        request.set_timeout(CONNECT_TIMEOUT);
+        self.cluster().get_status(request).await.map(drop)
+    }
+
+    /// The node's number.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// A request that waits as long as the flags say, with the reason for the audit.
+    pub fn request<T>(&self, message: T, reason: Option<&str>) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        // Texts of other scripts cannot stand in metadata as they are.
+        if let Some(reason) = reason {
+            request.metadata_mut().insert_bin(
+                "tidemark-reason-bin",
+                tonic::metadata::MetadataValue::from_bytes(reason.as_bytes()),
+            );
+        }
+        request
+    }
+
+    /// The nodes and their lines.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterServiceClient<Channel> {
+        ClusterServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Sessions.
+    #[must_use]
+    pub fn session(&self) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The calendar.
+    #[must_use]
+    pub fn calendar(&self) -> CalendarServiceClient<Channel> {
+        CalendarServiceClient::new(self.channel.clone())
+    }
+
+    /// Imports.
+    #[must_use]
+    pub fn import(&self) -> ImportServiceClient<Channel> {
+        ImportServiceClient::new(self.channel.clone())
+    }
+
+    /// Readiness.
+    #[must_use]
+    pub fn readiness(&self) -> ReadinessServiceClient<Channel> {
+        ReadinessServiceClient::new(self.channel.clone())
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+/// The answer of a read, or the failure that a person reads.
+///
+/// # Errors
+/// The node's refusal.
+pub fn told<T>(answer: Result<tonic::Response<T>, Status>) -> Result<T, Failure> {
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| refusal::failure(&status, Asked::Read))
+}
+
+/// The answer of a change, or the failure that a person reads.
+///
+/// # Errors
+/// The node's refusal.
+pub fn changed<T>(
+    answer: Result<tonic::Response<T>, Status>,
+    request: uuid::Uuid,
+) -> Result<T, Failure> {
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| refusal::failure(&status, Asked::Change(request)))
+}

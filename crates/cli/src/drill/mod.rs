@@ -1,0 +1,25 @@
+//! Drills: a file says who does what and when and what must come of it; the player does it as
+//! registered front ends, back ends and operators, through the gRPC API and nothing else, and
+//! leaves an evidence report. Mail is read from the folder where nodes leave it, as its people
+//! would read it.
+
+pub mod action;
+mod change;
+mod clock;
+mod dead;
+pub(crate) mod evidence;
+pub mod file;
+pub mod markdown;
+mod operator;
+mod people;
+mod person;
+mod play;
+mod proof;
+pub mod report;
+mod stage;
+pub(crate) mod words;
+
+pub use file::Drill;
+pub use play::{Setting, failure, play};
+pub use proof::Replayed;
+pub use report::Report;

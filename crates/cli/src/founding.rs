@@ -1,0 +1,507 @@
+//! Founding a cluster: authorities, certificates, keys, and a folder for each node that holds
+//! everything that this node needs and nothing of another's. There are no default accounts
+//! (S27): the first operators are named here, by their keys.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use credential::authority::{Authorities, Authority, Issued, Validity};
+use credential::certificate::{Holder, Identity};
+use credential::{SystemEntropy, key_file};
+use domain::calendar::Calendar;
+use domain::cluster::{BackEnd, Centre, Founding, FrontEnd, Node, Operator};
+use domain::policy::Policy;
+use domain::portal::Portal;
+use domain::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId, UnixMs};
+
+use crate::exit::{Failure, file_failure};
+use crate::profile;
+
+/// How long certificates of a new cluster are valid, in milliseconds: two years.
+const VALID_MS: u64 = 2 * 365 * 86_400_000;
+/// By how much clocks of machines may differ at the start of that.
+const LEEWAY_MS: u64 = 3_600_000;
+/// A year, for the authority of software cards, which a simulated clock judges.
+const YEAR_MS: u64 = 365 * 86_400_000;
+
+/// A node to be.
+#[derive(Debug, Clone)]
+pub struct PlannedNode {
+    /// Its number.
+    pub id: NodeId,
+    /// Its centre.
+    pub centre: CentreName,
+    /// Its listeners: front, back, operator, peer.
+    pub listen: [SocketAddr; 4],
+}
+
+/// A cluster to be.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its name, for people.
+    pub title: String,
+    /// The centre that is primary at first.
+    pub primary: CentreName,
+    /// The other one.
+    pub secondary: CentreName,
+    /// The nodes of both.
+    pub nodes: Vec<PlannedNode>,
+    /// The name that clients call every node by (R19).
+    pub server_name: String,
+    /// The first operators.
+    pub operators: Vec<OperatorId>,
+    /// The first front ends.
+    pub front_ends: Vec<FrontEndId>,
+    /// The first back ends.
+    pub back_ends: Vec<BackEndId>,
+    /// The calendar to begin with.
+    pub calendar: Calendar,
+    /// The time that it is now.
+    pub now: UnixMs,
+    /// The time that a simulated clock begins with; none for the machines' own.
+    pub simulated: Option<UnixMs>,
+}
+
+/// Somebody registered, with the certificate.
+struct Registered<I> {
+    id: I,
+    issued: Issued,
+}
+
+/// Writes a cluster folder.
+///
+/// # Errors
+/// If the folder is not empty, or something cannot be made or written.
+pub fn found(plan: &Plan, folder: &Path) -> Result<ClusterId, Failure> {
+    let problems = plan.calendar.problems();
+    if !problems.is_empty() {
+        let listed: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        return Err(Failure::pre_check(format!(
+            "the calendar cannot be:\n  {}",
+            listed.join("\n  ")
+        )));
+    }
+    empty(folder)?;
+    let cluster = ClusterId(*uuid::Uuid::new_v4().as_bytes());
+    let validity = Validity {
+        not_before: plan.now.minus(LEEWAY_MS),
+        not_after: plan.now.plus(VALID_MS),
+    };
+    let mut authorities =
+        Authorities::create(&plan.title, validity).map_err(|error| not_made(&error))?;
+    if let Some(begins) = plan.simulated {
+        // Cards are judged by the cluster's clock, which may be years from the machine's.
+        let validity = Validity {
+            not_before: begins.min(plan.now).minus(YEAR_MS),
+            not_after: begins.max(plan.now).plus(10 * YEAR_MS),
+        };
+        let name = format!("{} card CA", plan.title);
+        authorities.card = Authority::create(&name, validity).map_err(|error| not_made(&error))?;
+    }
+    let client = |authority: &Authority, holder: Holder| {
+        let identity = Identity { cluster, holder };
+        authority
+            .issue_client(&identity, validity)
+            .map_err(|error| not_made(&error))
+    };
+    let operators = plan.operators.iter().map(|id| {
+        let issued = client(&authorities.operator, Holder::Operator(id.clone()))?;
+        Ok(Registered {
+            id: id.clone(),
+            issued,
+        })
+    });
+    let operators = operators.collect::<Result<Vec<_>, Failure>>()?;
+    let front_ends = plan.front_ends.iter().map(|id| {
+        let issued = client(&authorities.front, Holder::FrontEnd(id.clone()))?;
+        Ok(Registered {
+            id: id.clone(),
+            issued,
+        })
+    });
+    let front_ends = front_ends.collect::<Result<Vec<_>, Failure>>()?;
+    let back_ends = plan.back_ends.iter().map(|id| {
+        let issued = client(&authorities.back, Holder::BackEnd(id.clone()))?;
+        Ok(Registered {
+            id: id.clone(),
+            issued,
+        })
+    });
+    let back_ends = back_ends.collect::<Result<Vec<_>, Failure>>()?;
+
+    let founding = record(plan, cluster, &operators, &front_ends, &back_ends)?;
+    let writer = Writer { folder, plan };
+    writer.authorities(&authorities)?;
+    let keys = key_file::found(plan.now, &SystemEntropy::new());
+    for node in &plan.nodes {
+        writer.node(node, cluster, &founding, &authorities, &keys, validity)?;
+    }
+    for operator in &operators {
+        writer.identity("operators", operator.id.as_str(), &operator.issued)?;
+    }
+    for front_end in &front_ends {
+        writer.identity("front-ends", front_end.id.as_str(), &front_end.issued)?;
+    }
+    for back_end in &back_ends {
+        writer.identity("back-ends", back_end.id.as_str(), &back_end.issued)?;
+    }
+    writer.profile(cluster)?;
+    Ok(cluster)
+}
+
+fn not_made(error: &dyn std::fmt::Display) -> Failure {
+    Failure::internal(format!("a certificate was not made: {error}"))
+}
+
+/// Makes the folder; one with something in it is left alone.
+fn empty(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| file_failure("make", folder, &error))?;
+    let mut there = fs::read_dir(folder).map_err(|error| file_failure("read", folder, &error))?;
+    if there.next().is_some() {
+        return Err(
+            Failure::pre_check(format!("{} is not empty", folder.display()))
+                .next("name a new folder: the keys of a cluster are never written over"),
+        );
+    }
+    Ok(())
+}
+
+fn record(
+    plan: &Plan,
+    cluster: ClusterId,
+    operators: &[Registered<OperatorId>],
+    front_ends: &[Registered<FrontEndId>],
+    back_ends: &[Registered<BackEndId>],
+) -> Result<Founding, Failure> {
+    let centre = |name: &CentreName| Centre {
+        name: name.clone(),
+        nodes: plan
+            .nodes
+            .iter()
+            .filter(|node| node.centre == *name)
+            .map(|node| Node {
+                id: node.id,
+                address: node.listen[3].to_string(),
+            })
+            .collect(),
+    };
+    let offset = plan.simulated.map(|begins| {
+        let ahead = i64::try_from(begins.since(plan.now));
+        let behind = i64::try_from(plan.now.since(begins));
+        ahead
+            .ok()
+            .zip(behind.ok())
+            .map(|(ahead, behind)| ahead - behind)
+    });
+    let clock_offset_ms = match offset {
+        None => 0,
+        Some(Some(offset)) => offset,
+        Some(None) => return Err(Failure::usage("the simulated clock is too far from now")),
+    };
+    Ok(Founding {
+        cluster,
+        title: plan.title.clone(),
+        primary: centre(&plan.primary),
+        secondary: Some(centre(&plan.secondary)),
+        operators: operators
+            .iter()
+            .map(|one| Operator {
+                id: one.id.clone(),
+                key: one.issued.key,
+            })
+            .collect(),
+        front_ends: front_ends
+            .iter()
+            .map(|one| FrontEnd {
+                id: one.id.clone(),
+                key: one.issued.key,
+                portals: vec![Portal::Ccms, Portal::Dms],
+            })
+            .collect(),
+        back_ends: back_ends
+            .iter()
+            .map(|one| BackEnd {
+                id: one.id.clone(),
+                key: one.issued.key,
+            })
+            .collect(),
+        policy: Policy::default(),
+        calendar: plan.calendar.clone(),
+        simulated_clock: plan.simulated.is_some(),
+        clock_offset_ms,
+    })
+}
+
+/// Writes the files of a cluster folder.
+struct Writer<'p> {
+    folder: &'p Path,
+    plan: &'p Plan,
+}
+
+impl Writer<'_> {
+    fn file(&self, path: impl AsRef<Path>, text: &str) -> Result<(), Failure> {
+        self.write(path.as_ref(), text, 0o644)
+    }
+
+    /// A file that nobody but its owner reads.
+    fn secret(&self, path: impl AsRef<Path>, text: &str) -> Result<(), Failure> {
+        self.write(path.as_ref(), text, 0o600)
+    }
+
+    fn write(&self, path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let path = self.folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| file_failure("make", parent, &error))?;
+        }
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| file_failure("write", &path, &error))
+    }
+
+    /// The authorities stay off the nodes: their keys belong in a safe.
+    fn authorities(&self, all: &Authorities) -> Result<(), Failure> {
+        for (name, authority) in [
+            ("peer", &all.peer),
+            ("front", &all.front),
+            ("back", &all.back),
+            ("operator", &all.operator),
+            ("card", &all.card),
+        ] {
+            self.file(format!("ca/{name}.pem"), authority.certificate_pem())?;
+            self.secret(format!("ca/{name}.key"), authority.key_pem())?;
+        }
+        Ok(())
+    }
+
+    fn node(
+        &self,
+        node: &PlannedNode,
+        cluster: ClusterId,
+        founding: &Founding,
+        all: &Authorities,
+        keys: &str,
+        validity: Validity,
+    ) -> Result<(), Failure> {
+        let peer_name = server::node::peer_name(node.id);
+        let mut addresses: Vec<IpAddr> = node.listen.iter().map(SocketAddr::ip).collect();
+        addresses.dedup();
+        let issued = all
+            .peer
+            .issue_node(
+                cluster,
+                node.id,
+                &[&self.plan.server_name, &peer_name],
+                &addresses,
+                validity,
+            )
+            .map_err(|error| not_made(&error))?;
+        let folder = format!("nodes/{}", node.id);
+        let json = serde_json::to_string_pretty(founding)
+            .map_err(|error| Failure::internal(format!("cannot write JSON: {error}")))?;
+        self.file(format!("{folder}/founding.json"), &json)?;
+        self.secret(format!("{folder}/keys.toml"), keys)?;
+        self.file(format!("{folder}/node.pem"), &issued.certificate_pem)?;
+        self.secret(format!("{folder}/node.key"), &issued.key_pem)?;
+        for (name, authority) in [
+            ("front", &all.front),
+            ("back", &all.back),
+            ("operator", &all.operator),
+            ("peer", &all.peer),
+            ("cards", &all.card),
+        ] {
+            let path = format!("{folder}/anchors/{name}.pem");
+            self.file(path, authority.certificate_pem())?;
+        }
+        self.file(format!("{folder}/node.toml"), &configuration(node))
+    }
+
+    fn identity(&self, kind: &str, id: &str, issued: &Issued) -> Result<(), Failure> {
+        self.file(format!("{kind}/{id}.pem"), &issued.certificate_pem)?;
+        self.secret(format!("{kind}/{id}.key"), &issued.key_pem)
+    }
+
+    fn profile(&self, cluster: ClusterId) -> Result<(), Failure> {
+        let identity = |kind: &str, id: &str| profile::Identity {
+            cert: PathBuf::from(format!("{kind}/{id}.pem")),
+            key: PathBuf::from(format!("{kind}/{id}.key")),
+        };
+        let plan = self.plan;
+        let file = profile::File {
+            cluster: cluster.to_string(),
+            server_name: plan.server_name.clone(),
+            ca: PathBuf::from("ca/peer.pem"),
+            operators: plan
+                .operators
+                .iter()
+                .map(|id| (id.clone(), identity("operators", id.as_str())))
+                .collect(),
+            front_ends: plan
+                .front_ends
+                .iter()
+                .map(|id| (id.clone(), identity("front-ends", id.as_str())))
+                .collect(),
+            back_ends: plan
+                .back_ends
+                .iter()
+                .map(|id| (id.clone(), identity("back-ends", id.as_str())))
+                .collect(),
+            // Software cards are for drills: a cluster that may serve in earnest gets none.
+            cards: plan.simulated.map(|_| identity("ca", "card")),
+            mailboxes: plan
+                .nodes
+                .iter()
+                .map(|node| PathBuf::from(format!("nodes/{}/data/outbox", node.id)))
+                .collect(),
+            node: plan
+                .nodes
+                .iter()
+                .map(|node| profile::Node {
+                    id: node.id.0,
+                    centre: node.centre.clone(),
+                    front: node.listen[0].to_string(),
+                    back: node.listen[1].to_string(),
+                    operator: node.listen[2].to_string(),
+                })
+                .collect(),
+        };
+        let text = toml::to_string_pretty(&file)
+            .map_err(|error| Failure::internal(format!("cannot write TOML: {error}")))?;
+        self.file(
+            "profile.toml",
+            &format!("# How to reach the cluster, and as whom. Paths are relative to this file.\n\n{text}"),
+        )
+    }
+}
+
+/// A node's configuration; its relative paths begin at its own folder.
+fn configuration(node: &PlannedNode) -> String {
+    let [front, back, operator, peer] = node.listen;
+    format!(
+        "# Node {id}, centre {centre}. Relative paths begin at this file's folder.\n\
+         node = {id}\n\
+         data = \"data\"\n\
+         founding = \"founding.json\"\n\
+         keys = \"keys.toml\"\n\
+         certificate = \"node.pem\"\n\
+         private_key = \"node.key\"\n\n\
+         [listen]\n\
+         front = \"{front}\"\n\
+         back = \"{back}\"\n\
+         operator = \"{operator}\"\n\
+         peer = \"{peer}\"\n\n\
+         # Whom each listener trusts.\n\
+         [anchors]\n\
+         front = \"anchors/front.pem\"\n\
+         back = \"anchors/back.pem\"\n\
+         operator = \"anchors/operator.pem\"\n\
+         peer = \"anchors/peer.pem\"\n\
+         cards = \"anchors/cards.pem\"\n",
+        id = node.id,
+        centre = node.centre,
+    )
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn plan() -> Plan {
+        let node = |id: u64, centre: &str| {
+            let port = |offset| {
+                let port = u16::try_from(7000 + 10 * id).unwrap() + offset;
+                SocketAddr::from(([127, 0, 0, 1], port))
+            };
+            PlannedNode {
+                id: NodeId(id),
+                centre: centre.parse().unwrap(),
+                listen: [port(0), port(1), port(2), port(3)],
+            }
+        };
+        Plan {
+            title: "test".to_owned(),
+            primary: "east".parse().unwrap(),
+            secondary: "west".parse().unwrap(),
+            nodes: vec![node(1, "east"), node(2, "west")],
+            server_name: "www.ccass.com".to_owned(),
+            operators: vec!["alice".parse().unwrap(), "bob".parse().unwrap()],
+            front_ends: vec!["web-1".parse().unwrap()],
+            back_ends: vec!["ccms-1".parse().unwrap()],
+            calendar: Calendar::default(),
+            now: UnixMs(1_795_000_000_000),
+            simulated: Some(UnixMs(1_686_390_900_000)),
+        }
+    }
+
+    #[test]
+    fn a_founded_folder_starts_nodes_and_serves_as_profile() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = found(&plan(), folder.path()).unwrap();
+        let profile = profile::Profile::read(&folder.path().join("profile.toml")).unwrap();
+        assert_eq!(profile.cluster(), cluster);
+        assert_eq!(profile.nodes().len(), 2);
+        for node in ["1", "2"] {
+            let path = folder.path().join("nodes").join(node);
+            let config = server::Config::read(&path.join("node.toml")).unwrap();
+            assert!(config.anchors.cards.exists());
+            let text = fs::read_to_string(config.founding).unwrap();
+            let founding: Founding = serde_json::from_str(&text).unwrap();
+            assert_eq!(founding.cluster, cluster);
+            assert!(founding.simulated_clock);
+            assert_eq!(
+                founding.clock_offset_ms,
+                1_686_390_900_000 - 1_795_000_000_000
+            );
+            let keys = fs::read_to_string(&config.keys).unwrap();
+            assert!(credential::keyring::Keyring::parse(&keys).is_ok());
+        }
+    }
+
+    #[test]
+    fn private_keys_are_for_their_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        found(&plan(), folder.path()).unwrap();
+        for secret in [
+            "ca/operator.key",
+            "nodes/1/keys.toml",
+            "nodes/1/node.key",
+            "operators/alice.key",
+        ] {
+            let facts = fs::metadata(folder.path().join(secret)).unwrap();
+            assert_eq!(facts.permissions().mode() & 0o777, 0o600, "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_folder_with_something_in_it_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("keys.toml"), "mine").unwrap();
+        assert!(found(&plan(), folder.path()).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_cluster_in_earnest_has_no_software_cards() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = Plan {
+            simulated: None,
+            ..plan()
+        };
+        found(&plan, folder.path()).unwrap();
+        let profile = profile::Profile::read(&folder.path().join("profile.toml")).unwrap();
+        assert!(profile.file().cards.is_none());
+    }
+}

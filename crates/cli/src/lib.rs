@@ -1,0 +1,45 @@
+//! The `tidemark` command: it founds clusters, runs nodes, and is what operators work with.
+//! Nothing here decides anything about accounts or sessions; that is the nodes'. Data goes to
+//! stdout, talk to stderr, and the exit codes are an interface.
+
+pub mod accounts;
+pub mod args;
+pub mod client;
+pub mod drill;
+pub mod exit;
+pub mod founding;
+pub mod output;
+pub mod profile;
+pub mod refusal;
+pub mod verb;
+
+use args::{Tidemark, Verb};
+use exit::{Exit, Failure};
+use output::Output;
+
+/// Does what the flags say, and says how it ended.
+pub async fn run(flags: Tidemark) -> Exit {
+    let output = Output::new(flags.output);
+    match act(flags.verb, output).await {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
+    match verb {
+        Verb::Init(flags) => verb::init::run(&flags, output),
+        Verb::Serve(flags) => Box::pin(verb::serve::run(&flags, output)).await,
+        Verb::Demo(flags) => Box::pin(verb::demo::run(&flags, output)).await,
+        Verb::Status(flags) => verb::status::run(&flags, output).await,
+        Verb::Drill(flags) => Box::pin(verb::drill::run(&flags, output)).await,
+        Verb::Session(flags) => Box::pin(verb::session::run(&flags, output)).await,
+        Verb::Calendar(flags) => verb::calendar::run(&flags, output).await,
+        Verb::Account(flags) => verb::account::run(&flags, output).await,
+        Verb::Audit(flags) => verb::audit::run(&flags, output).await,
+        Verb::Log(flags) => verb::log::run(&flags, output).await,
+    }
+}

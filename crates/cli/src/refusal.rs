@@ -1,0 +1,247 @@
+//! A node's refusal as a sentence with what to do next, and as an exit code. The reasons are
+//! those of the API; a reason that is not known here is told as the node put it.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::exit::{Exit, Failure};
+
+/// What was being asked: whether a lost answer leaves an unknown outcome behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To tell something.
+    Read,
+    /// To change something, under this request id.
+    Change(uuid::Uuid),
+}
+
+/// The stable reason of a status, if it has one.
+#[must_use]
+pub fn reason(status: &Status) -> Option<String> {
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .filter(|reason| !reason.is_empty())
+}
+
+/// A fact that the node told with its refusal, such as the centre that serves.
+#[must_use]
+pub fn fact(status: &Status, name: &str) -> Option<String> {
+    status
+        .get_details_error_info()
+        .and_then(|info| info.metadata.get(name).cloned())
+}
+
+/// How long the node asks to wait before another try.
+#[must_use]
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status
+        .get_details_retry_info()
+        .and_then(|info| info.retry_delay)
+}
+
+/// Whether repeating the call, with the same request id, is what the status asks for.
+#[must_use]
+pub fn passing(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss
+        | Code::Unauthenticated => false,
+    }
+}
+
+/// The failure that a person reads.
+#[must_use]
+pub fn failure(status: &Status, asked: Asked) -> Failure {
+    let reason = reason(status);
+    let (exit, advice) = match reason.as_deref().and_then(known) {
+        Some((exit, advice)) => (exit, (!advice.is_empty()).then(|| advice.to_owned())),
+        None => by_code(status, asked),
+    };
+    let next = fact(status, "next").or(advice);
+    let next = match (exit, asked) {
+        (Exit::Unknown, Asked::Change(id)) => Some(format!(
+            "repeat the command with --request-id {id}: it is carried out once at most"
+        )),
+        _ => next,
+    };
+    let mut what = status.message().to_owned();
+    if what.is_empty() {
+        what = format!("the node answered {:?}", status.code());
+    }
+    for violation in status
+        .get_details_bad_request()
+        .map(|details| details.field_violations)
+        .unwrap_or_default()
+    {
+        what.push_str(&format!(
+            "\n  {}: {}",
+            violation.field, violation.description
+        ));
+    }
+    for violation in status
+        .get_details_precondition_failure()
+        .map(|details| details.violations)
+        .unwrap_or_default()
+    {
+        what.push_str(&format!(
+            "\n  {}: {}",
+            violation.subject, violation.description
+        ));
+    }
+    Failure {
+        exit,
+        what,
+        next,
+        reason,
+    }
+}
+
+/// The exit code and the advice for a known reason.
+fn known(reason: &str) -> Option<(Exit, &'static str)> {
+    Some(match reason {
+        "UNANSWERED" => (
+            Exit::PreCheck,
+            "answer each item: --repeat ITEM or --waive ITEM",
+        ),
+        "NOT_REPEATED" => (
+            Exit::PreCheck,
+            "repeat the change on the main line first, or --waive the item",
+        ),
+        "BAD_VALUES" | "IMPORT_CONFLICTS" => (Exit::PreCheck, "correct them all and try again"),
+        "WRONG_PHASE" => (
+            Exit::Refused,
+            "see where the session stands: tidemark session list",
+        ),
+        "ALREADY_SO" | "ALREADY_DONE" | "ALREADY_FOUNDED" => (Exit::Already, ""),
+        "NOT_APPROVED" => (
+            Exit::Refused,
+            "two operators approve first: tidemark session approve SESSION --as OPERATOR",
+        ),
+        "PLAN_DIFFERS" => (
+            Exit::Refused,
+            "the plan changed since it was approved: tidemark session list, then approve it again",
+        ),
+        "EARLIER_SESSION_OPEN" => (Exit::Refused, "close the earlier session first"),
+        "ROLLOVER_PENDING" => (
+            Exit::Refused,
+            "roll the earlier session over first: tidemark session rollover",
+        ),
+        "BRANCH_OPEN" => (
+            Exit::Refused,
+            "a branch takes no operator change: wait for its rollover",
+        ),
+        "SESSION_CLOSED" | "OUTSIDE_SESSION" => (
+            Exit::Refused,
+            "see when a session opens: tidemark calendar show",
+        ),
+        "CENTRE_NOT_SERVING" => (Exit::Refused, "ask the centre that serves: tidemark status"),
+        "NO_LEADER" | "CENTRE_CHANGING" | "CLOCK_OFF" | "NODE_STOPPING" => (
+            Exit::PreCheck,
+            "try again shortly; if it stays so: tidemark status",
+        ),
+        "OUTCOME_UNKNOWN" => (Exit::Unknown, ""),
+        "LINE_CHANGED" => (
+            Exit::Refused,
+            "the line changed under the request and nothing was done: look at tidemark status, \
+             then ask anew with a new request id",
+        ),
+        "REQUEST_TOO_OLD" => (
+            Exit::Refused,
+            "its outcome is not remembered any more: look at tidemark status, then ask anew",
+        ),
+        "DIGEST_MISMATCH" | "LOG_DAMAGED" => (
+            Exit::Mismatch,
+            "stop, keep the data folders as they are, and call whoever is responsible",
+        ),
+        _ => return None,
+    })
+}
+
+/// The exit code and the advice where there is only a status code.
+fn by_code(status: &Status, asked: Asked) -> (Exit, Option<String>) {
+    match status.code() {
+        Code::InvalidArgument | Code::OutOfRange | Code::NotFound => (Exit::PreCheck, None),
+        Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::ResourceExhausted => (Exit::Refused, None),
+        Code::AlreadyExists => (Exit::Already, None),
+        Code::DataLoss => (Exit::Mismatch, None),
+        // The call may have arrived before the connection or the time was gone.
+        Code::DeadlineExceeded | Code::Cancelled | Code::Unavailable | Code::Unknown => match asked
+        {
+            Asked::Change(_) => (Exit::Unknown, None),
+            Asked::Read => (
+                Exit::PreCheck,
+                Some("check that the node runs, or ask another: --node NUMBER".to_owned()),
+            ),
+        },
+        Code::Ok | Code::Unimplemented | Code::Internal => (Exit::Internal, None),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn refused(code: Code, reason: &str) -> Status {
+        let details = ErrorDetails::with_error_info(reason, "tidemark", HashMap::new());
+        Status::with_error_details(code, "no", details)
+    }
+
+    fn change() -> Asked {
+        Asked::Change(uuid::Uuid::nil())
+    }
+
+    #[test]
+    fn an_unanswered_must_repeat_item_is_exit_3() {
+        let failure = failure(&refused(Code::FailedPrecondition, "UNANSWERED"), change());
+        assert_eq!(failure.exit, Exit::PreCheck);
+        assert!(failure.next.unwrap().contains("--waive"));
+    }
+
+    #[test]
+    fn a_change_whose_answer_was_lost_is_exit_5_and_names_its_request() {
+        let lost = Status::deadline_exceeded("too late");
+        let told = failure(&lost, change());
+        assert_eq!(told.exit, Exit::Unknown);
+        assert!(told.next.unwrap().contains(&uuid::Uuid::nil().to_string()));
+        assert_eq!(failure(&lost, Asked::Read).exit, Exit::PreCheck);
+    }
+
+    #[test]
+    fn an_unknown_reason_falls_back_to_its_code() {
+        let told = failure(&refused(Code::FailedPrecondition, "NEW_REASON"), change());
+        assert_eq!(told.exit, Exit::Refused);
+        assert_eq!(told.reason.as_deref(), Some("NEW_REASON"));
+    }
+
+    #[test]
+    fn what_is_so_already_is_exit_8() {
+        let told = failure(&refused(Code::FailedPrecondition, "ALREADY_SO"), change());
+        assert_eq!(told.exit, Exit::Already);
+    }
+}

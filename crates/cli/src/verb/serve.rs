@@ -1,0 +1,51 @@
+//! `serve`: one node as a process, until it is told to stop.
+
+use std::path::Path;
+
+use server::Config;
+use server::node::Node;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::cluster::Serve;
+use crate::exit::Failure;
+use crate::output::Output;
+
+/// Runs a node.
+///
+/// # Errors
+/// If it cannot start: the file or address that is at fault.
+pub async fn run(flags: &Serve, output: Output) -> Result<(), Failure> {
+    let node = start(&flags.config).await?;
+    let addresses = node.addresses();
+    output.talk(&format!(
+        "serving: front {}, back {}, operator {}, peer {}",
+        addresses.front, addresses.back, addresses.operator, addresses.peer
+    ));
+    stopped().await?;
+    output.talk("stopping");
+    node.stop().await;
+    Ok(())
+}
+
+/// Starts the node of a configuration file.
+pub(crate) async fn start(path: &Path) -> Result<Node, Failure> {
+    let config = Config::read(path).map_err(|error| Failure::pre_check(error.to_string()))?;
+    Box::pin(Node::start(config))
+        .await
+        .map_err(|error| Failure::pre_check(format!("the node does not start: {error}")))
+}
+
+/// Returns when the process is asked to stop.
+pub(crate) async fn stopped() -> Result<(), Failure> {
+    let watch =
+        |kind| signal(kind).map_err(|error| Failure::internal(format!("no signals: {error}")));
+    let (mut terminate, mut interrupt) = (
+        watch(SignalKind::terminate())?,
+        watch(SignalKind::interrupt())?,
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

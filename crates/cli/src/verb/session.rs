@@ -1,0 +1,326 @@
+//! `session`: the plan of an online session, from approval to rollover. What it will do is shown
+//! before it is asked for; the acts that cannot be taken back want the session's id again.
+
+use proto::operator::v1::{
+    AbandonSessionRequest, ApprovePlanRequest, CloseSessionRequest, ListSessionsRequest,
+    OpenSessionRequest, PlanAct, SessionEntry,
+};
+
+use crate::args::session::{Abandon, Act, Approve, Close, List, Open, Session};
+use crate::args::{Change, Confirm, Connection};
+use crate::client::{Operator, changed, told};
+use crate::drill::evidence::session_row;
+use crate::drill::words;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, Table};
+
+mod rollover;
+
+/// Approves, opens, closes, rolls over, gives up, reports or lists.
+///
+/// # Errors
+/// What went wrong, with its exit code.
+pub async fn run(flags: &Session, output: Output) -> Result<(), Failure> {
+    match flags {
+        Session::Approve(flags) => already(&flags.change, approve(flags, output).await, output),
+        Session::Open(flags) => already(&flags.change, open(flags, output).await, output),
+        Session::Close(flags) => already(&flags.change, close(flags, output).await, output),
+        Session::Rollover(flags) => {
+            already(&flags.change, rollover::run(flags, output).await, output)
+        }
+        Session::Abandon(flags) => already(&flags.change, abandon(flags, output).await, output),
+        Session::Report(flags) => rollover::report(flags, output).await,
+        Session::List(flags) => list(flags, output).await,
+    }
+}
+
+/// What is so already is well for those who said so.
+fn already(change: &Change, done: Result<(), Failure>, output: Output) -> Result<(), Failure> {
+    match done {
+        Err(failure) if failure.exit == Exit::Already && change.ok_if_done => {
+            output.talk(&failure.what);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Every session that the node lists.
+async fn entries(node: &Operator) -> Result<Vec<SessionEntry>, Failure> {
+    let mut entries = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let message = ListSessionsRequest {
+            page_size: 500,
+            page_token,
+        };
+        let request = node.request(message, None);
+        let answer = told(node.session().list_sessions(request).await)?;
+        entries.extend(answer.sessions);
+        if answer.next_page_token.is_empty() {
+            return Ok(entries);
+        }
+        page_token = answer.next_page_token;
+    }
+}
+
+async fn entry(node: &Operator, session: &str) -> Result<SessionEntry, Failure> {
+    let found = entries(node).await?.into_iter().find(|entry| {
+        let listed = entry.session.as_ref();
+        listed.is_some_and(|listed| listed.session == session)
+    });
+    found.ok_or_else(|| {
+        Failure::pre_check(format!("the calendar has no session {session}"))
+            .next("see them all: tidemark session list")
+    })
+}
+
+/// Shows the session as it stands, on stderr.
+fn show(entry: &SessionEntry, output: Output) {
+    if let Some(row) = session_row(entry) {
+        output.talk(&format!(
+            "{} at {} ({}), {} to {}, {}; approved by {}",
+            row.session,
+            row.centre,
+            row.role,
+            row.opens,
+            row.closes,
+            row.stage,
+            if entry.approvers.is_empty() {
+                "nobody".to_owned()
+            } else {
+                entry.approvers.join(", ")
+            }
+        ));
+    }
+}
+
+/// Has the session's id typed again, or takes it from the flag. A script is never asked.
+pub(super) fn confirmed(
+    confirm: &Confirm,
+    session: &str,
+    question: &str,
+    output: Output,
+) -> Result<(), Failure> {
+    let given = confirm
+        .confirm
+        .clone()
+        .or_else(|| output.ask(&format!("{question} Type {session} to go on:")));
+    match given {
+        Some(given) if given == session => Ok(()),
+        Some(given) => Err(Failure::usage(format!(
+            "\"{given}\" is not {session}; nothing was changed"
+        ))),
+        None => Err(
+            Failure::usage("this act wants a confirmation; nothing was changed")
+                .next(format!("add --confirm {session}")),
+        ),
+    }
+}
+
+/// A connection to a node of the centre that holds the session.
+async fn holder(connection: &Connection, centre: &str) -> Result<Operator, Failure> {
+    let profile = crate::profile::Profile::read(&connection.profile)?;
+    let there = profile
+        .nodes()
+        .iter()
+        .filter(|node| node.centre.as_str() == centre);
+    let mut last = Failure::usage(format!("the profile has no node in {centre}"));
+    for node in there {
+        let mut only = connection.clone();
+        only.node = connection.node.or(Some(node.id));
+        match Operator::connect(&only).await {
+            Ok(node) => return Ok(node),
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
+}
+
+async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
+    let node = Operator::connect(&flags.connection).await?;
+    let entry = entry(&node, &flags.session).await?;
+    show(&entry, output);
+    if flags.change.dry_run {
+        output.talk("dry run: nothing was approved");
+        return Ok(());
+    }
+    let id = flags.change.request();
+    let act = match flags.act {
+        Act::Open => PlanAct::Open,
+        Act::Abandon => PlanAct::Abandon,
+    };
+    let message = ApprovePlanRequest {
+        request_id: id.to_string(),
+        session: flags.session.clone(),
+        act: act.into(),
+        plan_digest: entry.plan_digest.clone(),
+    };
+    let request = node.request(message, flags.change.reason.as_deref());
+    let answer = changed(node.session().approve_plan(request).await, id)?;
+    let document = serde_json::json!({
+        "session": flags.session,
+        "plan_digest": entry.plan_digest,
+        "approvals": answer.approval_count,
+        "needed": answer.needed_count,
+    });
+    output.data(&document, || {
+        format!(
+            "{} of {} approvals",
+            answer.approval_count, answer.needed_count
+        )
+    })
+}
+
+async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
+    let node = Operator::connect(&flags.connection).await?;
+    let entry = entry(&node, &flags.session).await?;
+    show(&entry, output);
+    if flags.change.dry_run {
+        output.talk("dry run: the boundary would be taken, and the primary fenced");
+        return Ok(());
+    }
+    confirmed(
+        &flags.confirm,
+        &flags.session,
+        "Opening takes the boundary, ends every token and fences the primary.",
+        output,
+    )?;
+    let id = flags.change.request();
+    let message = OpenSessionRequest {
+        request_id: id.to_string(),
+        session: flags.session.clone(),
+    };
+    let request = node.request(message, flags.change.reason.as_deref());
+    let answer = changed(node.session().open_session(request).await, id)?;
+    let boundary = answer.boundary.unwrap_or_default();
+    let place = boundary
+        .log_id
+        .as_ref()
+        .map(words::log_id)
+        .unwrap_or_default();
+    let epoch = boundary.line.as_ref().map_or(0, |line| line.epoch);
+    let digests = boundary.digests.unwrap_or_default();
+    let document = serde_json::json!({
+        "session": flags.session,
+        "boundary": {
+            "log_id": place, "epoch": epoch,
+            "account_digest": digests.account, "full_digest": digests.full,
+        },
+    });
+    output.data(&document, || {
+        format!(
+            "{} is open\nboundary  {place}, epoch {epoch}\ndigest    {}",
+            flags.session, digests.full
+        )
+    })
+}
+
+async fn close(flags: &Close, output: Output) -> Result<(), Failure> {
+    let node = Operator::connect(&flags.connection).await?;
+    let entry = entry(&node, &flags.session).await?;
+    show(&entry, output);
+    if flags.change.dry_run {
+        output.talk("dry run: the session would close, and its tokens end");
+        return Ok(());
+    }
+    confirmed(
+        &flags.confirm,
+        &flags.session,
+        "Closing ends every token of the session.",
+        output,
+    )?;
+    let centre = entry
+        .session
+        .map(|session| session.centre)
+        .unwrap_or_default();
+    let node = holder(&flags.connection, &centre).await?;
+    let id = flags.change.request();
+    let message = CloseSessionRequest {
+        request_id: id.to_string(),
+        session: flags.session.clone(),
+    };
+    let request = node.request(message, flags.change.reason.as_deref());
+    let answer = changed(node.session().close_session(request).await, id)?;
+    let place = answer.closed_log_id.as_ref().map(words::log_id);
+    let document = serde_json::json!({ "session": flags.session, "closed_log_id": place });
+    output.data(&document, || {
+        format!(
+            "{} is closed at entry {}",
+            flags.session,
+            place.unwrap_or_default()
+        )
+    })
+}
+
+async fn abandon(flags: &Abandon, output: Output) -> Result<(), Failure> {
+    let Some(reason) = flags.change.reason.clone() else {
+        return Err(Failure::usage(
+            "giving a session up wants --reason, for the evidence",
+        ));
+    };
+    let node = Operator::connect(&flags.connection).await?;
+    show(&entry(&node, &flags.session).await?, output);
+    if flags.change.dry_run {
+        output.talk("dry run: the session would be given up");
+        return Ok(());
+    }
+    confirmed(
+        &flags.confirm,
+        &flags.session,
+        "Giving up loses the branch for good, its evidence too if nobody finds it later.",
+        output,
+    )?;
+    let id = flags.change.request();
+    let message = AbandonSessionRequest {
+        request_id: id.to_string(),
+        session: flags.session.clone(),
+        reason,
+    };
+    let request = node.request(message, None);
+    changed(node.session().abandon_session(request).await, id)?;
+    let document = serde_json::json!({ "session": flags.session, "stage": "abandoned" });
+    output.data(&document, || format!("{} is given up", flags.session))
+}
+
+async fn list(flags: &List, output: Output) -> Result<(), Failure> {
+    let node = Operator::connect(&flags.connection).await?;
+    let entries = entries(&node).await?;
+    let rows: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| Some((session_row(entry)?, entry)))
+        .collect();
+    let document: Vec<serde_json::Value> = rows
+        .iter()
+        .map(|(row, entry)| {
+            serde_json::json!({
+                "session": row, "plan_digest": entry.plan_digest, "approvers": entry.approvers,
+            })
+        })
+        .collect();
+    output.data(&document, || {
+        let mut table = Table::new(&[
+            "SESSION",
+            "CENTRE",
+            "ROLE",
+            "OPENS",
+            "CLOSES",
+            "STAGE",
+            "APPROVED BY",
+            "SOURCE",
+        ]);
+        for (row, entry) in &rows {
+            table.row([
+                row.session.clone(),
+                row.centre.clone(),
+                row.role.clone(),
+                row.opens.clone(),
+                row.closes.clone(),
+                row.stage.clone(),
+                entry.approvers.join(", "),
+                row.source.clone(),
+            ]);
+        }
+        table.text()
+    })
+}
