@@ -58,6 +58,9 @@ pub enum Error {
     /// The founding record does not list this node.
     #[error("node {0} is not in the founding record: check the node's configuration")]
     NotAMember(NodeId),
+    /// No cluster can be founded from the founding record.
+    #[error("the founding record cannot be used: {0}")]
+    Founding(String),
     /// The data folder is another node's or cluster's.
     #[error(transparent)]
     Identity(#[from] identity::Error),
@@ -157,6 +160,10 @@ impl Node {
         let founding = config.founding;
         if founding.centre_of(config.node).is_none() {
             return Err(Error::NotAMember(config.node));
+        }
+        let problems = founding.problems();
+        if !problems.is_empty() {
+            return Err(Error::Founding(problems.join("; ")));
         }
         let peers = Peers::new(
             founding.cluster,

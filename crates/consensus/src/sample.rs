@@ -89,10 +89,18 @@ pub(crate) fn found(index: u64) -> Entry {
         title: "sample".to_owned(),
         primary: Centre {
             name: CentreName::parse("east").unwrap(),
-            nodes: Vec::new(),
+            nodes: vec![cluster::Node {
+                id: domain::NodeId(1),
+                address: "127.0.0.1:1".to_owned(),
+            }],
         },
         secondary: None,
-        operators: Vec::new(),
+        operators: ["ann", "ben"]
+            .map(|name| cluster::Operator {
+                id: domain::OperatorId::parse(name).unwrap(),
+                key: cluster::KeyPin([name.as_bytes()[0]; 32]),
+            })
+            .to_vec(),
         front_ends: Vec::new(),
         back_ends: Vec::new(),
         policy: Policy::default(),

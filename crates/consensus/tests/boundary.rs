@@ -15,7 +15,6 @@ use std::fs;
 
 use consensus::Proposal;
 use domain::calendar::{Calendar, Day, Initiation, Purpose, Session};
-use domain::cluster::{KeyPin, Operator};
 use domain::session::{Act, Command, Plan};
 use domain::{Actor, CentreName, LogId, NodeId, OperatorId, SessionId, UnixMs, outcome};
 use harness::{Cluster, marking, until};
@@ -51,10 +50,6 @@ async fn saturday() -> Cluster {
         timetable: vec![evening()],
         ..Calendar::default()
     };
-    cluster.founding.operators.push(Operator {
-        id: OperatorId::parse("op2").unwrap(),
-        key: KeyPin([2; 32]),
-    });
     cluster
 }
 

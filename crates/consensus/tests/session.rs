@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::Proposal;
 use domain::account::{self, Class, Imported, Participant};
 use domain::calendar::{Calendar, Timetable};
-use domain::cluster::{KeyPin, Operator};
 use domain::session::{Act, Command, Phase, Plan, Reply};
 use domain::{
     AccountId, Actor, CentreName, Digest, LineId, OperatorId, Outcome, ParticipantId, SessionId,
@@ -76,10 +75,6 @@ impl Drill {
         let mut cluster = Cluster::six().await;
         cluster.founding.calendar =
             Calendar::new(Timetable::parse(TIMETABLE).unwrap(), BTreeSet::new());
-        cluster.founding.operators.push(Operator {
-            id: OperatorId::parse("op2").unwrap(),
-            key: KeyPin([2; 32]),
-        });
         let drill = Self { cluster };
         drill.set_clocks(EIGHTEEN.minus(5 * 60_000));
         drill

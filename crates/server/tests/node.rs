@@ -99,10 +99,15 @@ async fn world() -> World {
             }],
         },
         secondary: None,
-        operators: vec![Operator {
-            id: OperatorId::parse("kay").unwrap(),
-            key: operator.key,
-        }],
+        operators: [
+            ("kay", operator.key),
+            ("lee", domain::cluster::KeyPin([1; 32])),
+        ]
+        .map(|(name, key)| Operator {
+            id: OperatorId::parse(name).unwrap(),
+            key,
+        })
+        .to_vec(),
         front_ends: vec![FrontEnd {
             id: FrontEndId::parse("www").unwrap(),
             key: front.key,

@@ -134,10 +134,12 @@ impl Cluster {
             title: "test".to_owned(),
             primary: centre("east", 1..=3).await,
             secondary: Some(centre("west", 4..=6).await),
-            operators: vec![Operator {
-                id: OperatorId::parse("op1").unwrap(),
-                key: KeyPin([1; 32]),
-            }],
+            operators: [("op1", 1), ("op2", 2)]
+                .map(|(name, key)| Operator {
+                    id: OperatorId::parse(name).unwrap(),
+                    key: KeyPin([key; 32]),
+                })
+                .to_vec(),
             front_ends: Vec::new(),
             back_ends: Vec::new(),
             policy: Policy::default(),
