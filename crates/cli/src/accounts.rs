@@ -166,12 +166,15 @@ fn parsed<T: for<'de> Deserialize<'de>>(
 
 /// What is wrong with a row, without the place, which is told already.
 fn said(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => format!("{len} columns, not {expected_len}"),
-        _ => error.to_string(),
+    if let csv::ErrorKind::Deserialize { err, .. } = error.kind() {
+        err.to_string()
+    } else if let csv::ErrorKind::UnequalLengths {
+        expected_len, len, ..
+    } = error.kind()
+    {
+        format!("{len} columns, not {expected_len}")
+    } else {
+        error.to_string()
     }
 }
 

@@ -12,7 +12,9 @@ use proto::operator::v1::session_service_client::SessionServiceClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
-use crate::args::Connection;
+use crate::args::{Change, Connection};
+use crate::drill::clock::{ahead, mint, time};
+use crate::drill::words;
 use crate::exit::{Exit, Failure};
 use crate::profile::{Identity, Profile};
 use crate::refusal::{self, Asked};
@@ -50,6 +52,8 @@ pub struct Operator {
     channel: Channel,
     node: u64,
     timeout: Duration,
+    /// How far the cluster's clock is ahead of this machine's; 0 unless it is simulated.
+    ahead_ms: i64,
 }
 
 impl Operator {
@@ -60,7 +64,7 @@ impl Operator {
     pub async fn connect(flags: &Connection) -> Result<Self, Failure> {
         let profile = Profile::read(&flags.profile)?;
         let mut failures = Vec::new();
-        for node in Self::each(flags, &profile)? {
+        for mut node in Self::each(flags, &profile)? {
             match node.answers().await {
                 Ok(()) => return Ok(node),
                 Err(status) => failures.push(format!("node {}: {}", node.node, status.message())),
@@ -89,6 +93,7 @@ impl Operator {
                     channel: dial(profile, identity, &node.operator)?,
                     node: node.id,
                     timeout: flags.timeout,
+                    ahead_ms: 0,
                 })
             })
             .collect::<Result<Vec<Self>, Failure>>()?;
@@ -98,10 +103,26 @@ impl Operator {
         }
     }
 
-    async fn answers(&self) -> Result<(), Status> {
+    async fn answers(&mut self) -> Result<(), Status> {
         let mut request = Request::new(proto::operator::v1::GetStatusRequest {});
         request.set_timeout(CONNECT_TIMEOUT);
-        self.cluster().get_status(request).await.map(drop)
+        let status = self.cluster().get_status(request).await?.into_inner();
+        if status.simulated_clock {
+            self.ahead_ms = ahead(words::unix_ms(status.clock_time.as_ref()));
+        }
+        Ok(())
+    }
+
+    /// The id of a change: the one that is repeated, or a new one that carries the time.
+    #[must_use]
+    pub fn request_id(&self, change: &Change) -> uuid::Uuid {
+        change.request_id.unwrap_or_else(|| mint(self.ahead_ms))
+    }
+
+    /// The cluster's time, as this machine knows it.
+    #[must_use]
+    pub fn now(&self) -> domain::UnixMs {
+        time(self.ahead_ms)
     }
 
     /// The node's number.

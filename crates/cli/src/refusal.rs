@@ -85,10 +85,13 @@ pub fn failure(status: &Status, asked: Asked) -> Failure {
     if what.is_empty() {
         what = format!("the node answered {:?}", status.code());
     }
+    let said = what.clone();
     for violation in status
         .get_details_bad_request()
         .map(|details| details.field_violations)
         .unwrap_or_default()
+        .into_iter()
+        .filter(|violation| violation.description != said)
     {
         what.push_str(&format!(
             "\n  {}: {}",
@@ -99,6 +102,8 @@ pub fn failure(status: &Status, asked: Asked) -> Failure {
         .get_details_precondition_failure()
         .map(|details| details.violations)
         .unwrap_or_default()
+        .into_iter()
+        .filter(|violation| violation.description != said)
     {
         what.push_str(&format!(
             "\n  {}: {}",
@@ -116,7 +121,7 @@ pub fn failure(status: &Status, asked: Asked) -> Failure {
 /// The exit code and the advice for a known reason.
 fn known(reason: &str) -> Option<(Exit, &'static str)> {
     Some(match reason {
-        "UNANSWERED" => (
+        "UNANSWERED" | "MUST_REPEAT_UNANSWERED" => (
             Exit::PreCheck,
             "answer each item: --repeat ITEM or --waive ITEM",
         ),
@@ -124,12 +129,24 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::PreCheck,
             "repeat the change on the main line first, or --waive the item",
         ),
-        "BAD_VALUES" | "IMPORT_CONFLICTS" => (Exit::PreCheck, "correct them all and try again"),
+        "BAD_VALUES" | "BAD_TIMETABLE" | "IMPORT_CONFLICTS" => {
+            (Exit::PreCheck, "correct them all and try again")
+        }
+        "SESSION_NOT_CLOSED" => (
+            Exit::Refused,
+            "close the session first: tidemark session close",
+        ),
+        "NO_EVIDENCE" => (
+            Exit::PreCheck,
+            "the branch's records are still on their way between the centres: try again shortly",
+        ),
         "WRONG_PHASE" => (
             Exit::Refused,
             "see where the session stands: tidemark session list",
         ),
-        "ALREADY_SO" | "ALREADY_DONE" | "ALREADY_FOUNDED" => (Exit::Already, ""),
+        "ALREADY_SO" | "ALREADY_OPEN" | "ALREADY_CLOSED" | "ALREADY_DONE" | "ALREADY_FOUNDED" => {
+            (Exit::Already, "")
+        }
         "NOT_APPROVED" => (
             Exit::Refused,
             "two operators approve first: tidemark session approve SESSION --as OPERATOR",

@@ -93,14 +93,6 @@ pub struct Change {
     pub ok_if_done: bool,
 }
 
-impl Change {
-    /// The request's id: the one given, or a new one that carries this moment.
-    #[must_use]
-    pub fn request(&self) -> uuid::Uuid {
-        self.request_id.unwrap_or_else(uuid::Uuid::now_v7)
-    }
-}
-
 /// Confirmation of acts that cannot be taken back.
 #[derive(Debug, Clone, Args)]
 pub struct Confirm {

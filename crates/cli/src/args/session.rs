@@ -21,7 +21,7 @@ pub enum Session {
     Abandon(Abandon),
     /// Show the evidence of a session.
     Report(Report),
-    /// List the sessions of the timetable.
+    /// List the sessions that were opened, and the next ones.
     List(List),
 }
 
@@ -137,6 +137,9 @@ pub struct Report {
 /// Flags of `session list`.
 #[derive(Debug, Clone, Args)]
 pub struct List {
+    /// Also those that are long past or far ahead.
+    #[arg(long)]
+    pub all: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

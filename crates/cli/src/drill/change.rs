@@ -13,10 +13,11 @@ use proto::auth::v1::{
 
 use super::action::{ChangePassword, IssueHalf, OtpChannel, ReplaceChannel, Suspend, Why};
 use super::file::Carry;
+use super::initiation::wire_channel;
 use super::people::{Held, resource};
-use super::person::{ADDRESS, wire_channel};
+use super::person::ADDRESS;
 use super::play::{Done, Player, Told, Trouble};
-use super::stage::{call, request_as, request_id};
+use super::stage::{call, request_as};
 use super::words;
 
 fn reason(why: Why) -> i32 {
@@ -39,7 +40,7 @@ impl Player {
         let held = self.people.token(&act.token)?;
         let person = self.drill.person(&held.person)?.clone();
         let message = ChangePasswordRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             current_password: Self::password(&person, &act.current)?,
             new_password: Self::password(&person, &act.new)?,
             reason: reason(act.why),
@@ -63,7 +64,7 @@ impl Player {
     async fn step_up(&mut self, held: &Held, key: &str) -> Result<String, Trouble> {
         let doors = self.stage.front(&held.centre);
         let begin = BeginStepUpRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             act: StepUpAct::ReplaceChannel.into(),
             client_address: ADDRESS.to_owned(),
         };
@@ -78,7 +79,7 @@ impl Player {
         .await?;
         let code = self.app_code(&held.person, key).await?;
         let verify = VerifyStepUpRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             step_up_id: begun.step_up_id.clone(),
             factor: Some(WireFactor::Code(code)),
             client_address: ADDRESS.to_owned(),
@@ -103,7 +104,7 @@ impl Player {
             .step_up(&held, act.key.as_deref().unwrap_or("app"))
             .await?;
         let begin = BeginReplaceChannelRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             step_up_id: step_up,
             channel: i32::from(wire_channel(OtpChannel::App)),
             reason: reason(act.why),
@@ -124,7 +125,7 @@ impl Player {
             .channel_code(&person, OtpChannel::App, &act.new_key, enrolment)
             .await?;
         let confirm = ConfirmReplaceChannelRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             replacement_id: begun.replacement_id,
             code,
             client_address: ADDRESS.to_owned(),
@@ -147,7 +148,7 @@ impl Player {
         let held = self.people.token(&act.token)?;
         let person = self.drill.person(&act.person)?.clone();
         let message = IssueActivationCodeRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             name: resource(&person),
             client_address: ADDRESS.to_owned(),
         };
@@ -169,7 +170,7 @@ impl Player {
         let held = self.people.token(&act.token)?;
         let person = self.drill.person(&act.person)?.clone();
         let message = SuspendAccountRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             name: resource(&person),
             reason: act.reason.clone(),
             client_address: ADDRESS.to_owned(),

@@ -1,4 +1,5 @@
-//! Tries every token of the branch at every rpc that takes one (I6). None may be accepted.
+//! Tries every token of the branch at every rpc that takes one (I6). Each must be refused because
+//! the token is dead: a refusal for another reason, or no answer, shows nothing.
 
 use std::future::Future;
 
@@ -20,17 +21,21 @@ use tonic::{Response, Status};
 use super::people::{Held, resource};
 use super::person::ADDRESS;
 use super::play::{Player, Trouble};
-use super::stage::{Door, call, request, request_as, request_id};
+use super::stage::{Door, call, request, request_as};
 use crate::exit::Failure;
+use crate::refusal;
 
 /// What was tried, and what was accepted.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
     /// How many calls were made.
     pub(super) count: usize,
-    /// The calls that went through.
+    /// The calls that went through, or were not refused for the token's sake.
     pub(super) accepted: Vec<String>,
 }
+
+/// The reason with which a dead token is refused.
+const DEAD: &str = "TOKEN_EXPIRED";
 
 impl Tried {
     async fn note<T, F>(&mut self, rpc: &str, name: &str, answer: F)
@@ -38,8 +43,13 @@ impl Tried {
         F: Future<Output = Result<T, Status>>,
     {
         self.count += 1;
-        if answer.await.is_ok() {
-            self.accepted.push(format!("{rpc} with {name}"));
+        match answer.await {
+            Ok(_) => self.accepted.push(format!("{rpc} with {name}")),
+            Err(status) if refusal::reason(&status).as_deref() == Some(DEAD) => {}
+            Err(status) => self.accepted.push(format!(
+                "{rpc} with {name} (refused for another reason: {})",
+                status.message()
+            )),
         }
     }
 }
@@ -59,9 +69,9 @@ pub(super) async fn try_all(player: &Player) -> Result<Tried, Trouble> {
     }
     for (name, held) in tokens {
         introspection(player, &mut tried, name, held).await;
-        own(&mut tried, &front, name, held).await;
+        own(player, &mut tried, &front, name, held).await;
         let person = player.drill.person(&held.person)?;
-        administration(&mut tried, &front, name, held, resource(person)).await;
+        administration(player, &mut tried, &front, name, held, resource(person)).await;
     }
     Ok(tried)
 }
@@ -80,14 +90,26 @@ async fn introspection(player: &Player, tried: &mut Tried, name: &str, held: &He
                 .introspect_token(request(message))
                 .await
                 .map(Response::into_inner);
-            let active = answer
-                .ok()
-                .and_then(|answer| answer.introspection)
-                .is_some_and(|found| found.active);
-            if active {
-                let at = format!("IntrospectToken with {name} at node {}", door.node);
-                tried.accepted.push(at);
-            }
+            let told = match answer {
+                Ok(answer)
+                    if answer
+                        .introspection
+                        .as_ref()
+                        .is_some_and(|found| !found.active) =>
+                {
+                    continue;
+                }
+                Ok(_) => "it is active".to_owned(),
+                // The centre that does not serve says nothing of tokens.
+                Err(status)
+                    if refusal::reason(&status).as_deref() == Some("CENTRE_NOT_SERVING") =>
+                {
+                    continue;
+                }
+                Err(status) => status.message().to_owned(),
+            };
+            let at = format!("IntrospectToken with {name} at node {}: {told}", door.node);
+            tried.accepted.push(at);
         }
     }
 }
@@ -113,9 +135,9 @@ macro_rules! attempt {
     };
 }
 
-async fn own(tried: &mut Tried, front: &[Door], name: &str, held: &Held) {
+async fn own(player: &Player, tried: &mut Tried, front: &[Door], name: &str, held: &Held) {
     let address = || ADDRESS.to_owned();
-    let id = request_id;
+    let id = || player.clock.request_id();
     attempt!(
         tried,
         front,
@@ -225,6 +247,7 @@ async fn own(tried: &mut Tried, front: &[Door], name: &str, held: &Held) {
 }
 
 async fn administration(
+    player: &Player,
     tried: &mut Tried,
     front: &[Door],
     name: &str,
@@ -265,7 +288,7 @@ async fn administration(
         AccountServiceClient,
         issue_activation_code,
         IssueActivationCodeRequest {
-            request_id: request_id(),
+            request_id: player.clock.request_id(),
             name: account.clone(),
             client_address: address(),
         }
@@ -278,7 +301,7 @@ async fn administration(
         AccountServiceClient,
         end_account_tokens,
         EndAccountTokensRequest {
-            request_id: request_id(),
+            request_id: player.clock.request_id(),
             name: account.clone(),
             reason: "must not pass".to_owned(),
             client_address: address(),
@@ -292,7 +315,7 @@ async fn administration(
         AccountServiceClient,
         suspend_account,
         SuspendAccountRequest {
-            request_id: request_id(),
+            request_id: player.clock.request_id(),
             name: account.clone(),
             reason: "must not pass".to_owned(),
             client_address: address(),

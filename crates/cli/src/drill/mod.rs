@@ -5,21 +5,23 @@
 
 pub mod action;
 mod change;
-mod clock;
+pub(crate) mod clock;
 mod dead;
 pub(crate) mod evidence;
 pub mod file;
+mod initiation;
 pub mod markdown;
 mod operator;
 mod people;
 mod person;
 mod play;
 mod proof;
+mod replay;
 pub mod report;
 mod stage;
 pub(crate) mod words;
 
 pub use file::Drill;
 pub use play::{Setting, failure, play};
-pub use proof::Replayed;
+pub use replay::Replayed;
 pub use report::Report;

@@ -20,7 +20,7 @@ use super::action::{
 };
 use super::people::resource;
 use super::play::{Done, Player, Told, Trouble, full_digest, millis};
-use super::stage::{at, call, request, request_id};
+use super::stage::{at, call, request};
 use super::words;
 use crate::accounts;
 use crate::exit::{Failure, file_failure};
@@ -37,7 +37,7 @@ impl Player {
             Some(&folder.join(&self.drill.data.participants)),
         )?;
         let message = ImportAccountsRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             participants: rows.participants,
             accounts: rows.accounts,
             dry_run: false,
@@ -65,7 +65,7 @@ impl Player {
             text = text.replace(right.as_str(), wrong);
         }
         let message = SetTimetableRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             timetable_toml: text,
             dry_run: false,
         };
@@ -115,7 +115,7 @@ impl Player {
         let (carry, notice) = match act.on {
             Where::Main => {
                 let message = SuspendOnMainLineRequest {
-                    request_id: request_id(),
+                    request_id: self.clock.request_id(),
                     name: resource(&person),
                     reason: act.reason.clone(),
                 };
@@ -132,7 +132,7 @@ impl Player {
             }
             Where::Serving => {
                 let message = SuspendAccountRequest {
-                    request_id: request_id(),
+                    request_id: self.clock.request_id(),
                     name: resource(&person),
                     reason: act.reason.clone(),
                     client_address: String::new(),
@@ -174,7 +174,7 @@ impl Player {
             })
             .ok_or_else(|| Failure::pre_check(format!("{} is not listed", act.session)))?;
         let message = ApprovePlanRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             session: act.session.to_string(),
             act: PlanAct::Open.into(),
             plan_digest: plan.plan_digest,
@@ -197,7 +197,7 @@ impl Player {
     pub(super) async fn open(&mut self, act: &Open) -> Done {
         let began = Instant::now();
         let message = OpenSessionRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             session: act.session.to_string(),
         };
         let answer = call(self.stage.operator(None)?, |channel| {
@@ -233,7 +233,7 @@ impl Player {
         let began = Instant::now();
         let doors = at(self.stage.operator(None)?, &self.centre_of(&act.session)?);
         let message = CloseSessionRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             session: act.session.to_string(),
         };
         let answer = call(&doors, |channel| {
@@ -251,7 +251,10 @@ impl Player {
                 format!("closed at entry {}", place.unwrap_or_default())
             }
             // The timetable was faster than the operator.
-            Err(status) if refusal::reason(&status).as_deref() == Some("ALREADY_SO") => {
+            Err(status)
+                if refusal::reason(&status)
+                    .is_some_and(|reason| reason.starts_with("ALREADY_")) =>
+            {
                 "closed by the timetable".to_owned()
             }
             Err(status) => return Err(status.into()),
@@ -265,7 +268,7 @@ impl Player {
         let answers = self.answers(act).await?;
         let began = Instant::now();
         let message = RollOverRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             session: act.session.to_string(),
             answers,
             ..RollOverRequest::default()

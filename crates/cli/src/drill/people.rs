@@ -17,7 +17,7 @@ use crate::exit::Failure;
 use crate::profile::Profile;
 
 /// How long a mail may take.
-const MAIL_DEADLINE: Duration = Duration::from_secs(10);
+const MAIL_DEADLINE: Duration = Duration::from_secs(4);
 /// How often the mailbox is looked into meanwhile.
 const MAIL_LOOK: Duration = Duration::from_millis(20);
 /// Largest mail that is read.

@@ -1,24 +1,20 @@
 //! What people do at a front end: log in, set up 2FA, and change what is theirs.
 
 use credential::card::Challenge;
-use credential::secret::Seed;
 use domain::{CentreName, LineRef, UnixMs};
-use proto::account::v1::{Channel as OtpKind, Portal};
+use proto::account::v1::Portal;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
-use proto::auth::v1::begin_initiation_request::Proof as WireProof;
 use proto::auth::v1::verify_factor_request::Factor as WireFactor;
 use proto::auth::v1::{
-    AuthenticatorEnrolment, BeginInitiationRequest, BeginLoginRequest, BeginLoginResponse,
-    CardChallenge, CardProof, ConfirmInitiationRequest, LogoutRequest, RequestActivationRequest,
-    VerifyFactorRequest, VerifyFactorResponse,
+    BeginLoginRequest, BeginLoginResponse, CardChallenge, CardProof, LogoutRequest,
+    ResendCodeRequest, VerifyFactorRequest, VerifyFactorResponse,
 };
 
-use super::action::{AskActivation, Factor, Initiate, Login, Logout, OtpChannel, Proof};
+use super::action::{Factor, Login, Logout};
 use super::file::{Carry, Person};
 use super::people::{Held, portal, resource, step_at};
 use super::play::{Done, Passed, Player, Told, Trouble};
-use super::report::Carried;
-use super::stage::{Door, call, request, request_as, request_id};
+use super::stage::{Door, call, request, request_as};
 use super::words;
 use crate::exit::Failure;
 use crate::refusal;
@@ -72,7 +68,7 @@ impl Player {
             Ok(begun) => (begun, centre),
             // A client whose name service is stale is told where to go (R19).
             Err(status) if act.centre.is_none() => {
-                let told = refusal::fact(&status, "serving_centre")
+                let told = refusal::fact(&status, "centre")
                     .and_then(|name| CentreName::parse(&name).ok())
                     .filter(|told| *told != centre);
                 let Some(told) = told else {
@@ -95,7 +91,7 @@ impl Player {
         centre: &CentreName,
     ) -> Result<BeginLoginResponse, tonic::Status> {
         let message = BeginLoginRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             user_id: person.account.to_string(),
             option: act.option.clone(),
             password: person
@@ -136,8 +132,38 @@ impl Player {
             }
             // No mail comes after a wrong password, so nobody waits for it.
             Factor::Email if refused => WireFactor::Code("000000".to_owned()),
-            Factor::Email => WireFactor::Code(self.mailed(person, "login-code").await?),
+            Factor::Email => WireFactor::Code(self.login_code(person, begun).await?),
         })
+    }
+
+    /// The mailed code of a login. One that was lost with a node is asked for again.
+    async fn login_code(
+        &mut self,
+        person: &Person,
+        begun: &BeginLoginResponse,
+    ) -> Result<String, Trouble> {
+        if let Ok(code) = self.mailed(person, "login-code").await {
+            return Ok(code);
+        }
+        let message = ResendCodeRequest {
+            request_id: self.clock.request_id(),
+            login_id: begun.login_id.clone(),
+            client_address: ADDRESS.to_owned(),
+        };
+        call(&self.front(), |channel| {
+            let message = message.clone();
+            async move {
+                AuthServiceClient::new(channel)
+                    .resend_code(request(message))
+                    .await
+            }
+        })
+        .await?;
+        self.anomalies.push(format!(
+            "a code for {} was lost and asked for again",
+            person.account
+        ));
+        Ok(self.mailed(person, "login-code").await?)
     }
 
     /// The card's signature over a challenge.
@@ -163,7 +189,7 @@ impl Player {
         centre: &CentreName,
     ) -> Result<VerifyFactorResponse, tonic::Status> {
         let message = VerifyFactorRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             login_id: begun.login_id.clone(),
             factor: Some(factor),
             client_address: ADDRESS.to_owned(),
@@ -240,7 +266,7 @@ impl Player {
     pub(super) async fn logout(&mut self, act: &Logout) -> Done {
         let held = self.people.token(&act.token)?;
         let message = LogoutRequest {
-            request_id: request_id(),
+            request_id: self.clock.request_id(),
             client_address: ADDRESS.to_owned(),
         };
         call(&self.stage.front(&held.centre), |channel| {
@@ -253,147 +279,6 @@ impl Player {
         })
         .await?;
         Ok(Told::new("logged out"))
-    }
-
-    async fn request_activation(&mut self, person: &Person) -> Result<(), Trouble> {
-        self.mailbox.forget();
-        let message = RequestActivationRequest {
-            request_id: request_id(),
-            user_id: person.account.to_string(),
-            portal: Portal::into(portal(person.class)),
-            client_address: ADDRESS.to_owned(),
-        };
-        let answer = call(&self.front(), |channel| {
-            let message = message.clone();
-            async move {
-                AuthServiceClient::new(channel)
-                    .request_activation(request(message))
-                    .await
-            }
-        })
-        .await?;
-        let said = answer.message.map(|text| text.en).unwrap_or_default();
-        let known = self.activation_answer.get_or_insert_with(|| said.clone());
-        if *known == said {
-            Ok(())
-        } else {
-            Err(Failure::mismatch(format!(
-                "not everybody is told the same: \"{known}\" and \"{said}\""
-            ))
-            .into())
-        }
-    }
-
-    pub(super) async fn ask_activation(&mut self, act: &AskActivation) -> Done {
-        let person = self.drill.person(&act.person)?.clone();
-        self.request_activation(&person).await?;
-        if act.mail {
-            self.mailed(&person, "activation-code").await?;
-        }
-        Ok(Told::new(
-            self.activation_answer.clone().unwrap_or_default(),
-        ))
-    }
-
-    pub(super) async fn initiate(&mut self, act: &Initiate) -> Done {
-        let person = self.drill.person(&act.person)?.clone();
-        self.request_activation(&person).await?;
-        let code = self.mailed(&person, "activation-code").await?;
-        let proof = match act.proof {
-            Proof::CardPassword => WireProof::CardPassword(Self::password(&person, "card")?),
-            Proof::SecondHalf => {
-                WireProof::SecondHalf(self.people.halves.remove(&person.id).ok_or_else(|| {
-                    Failure::pre_check(format!("nobody told {} a second half", person.id))
-                })?)
-            }
-        };
-        self.mailbox.forget();
-        let message = BeginInitiationRequest {
-            request_id: request_id(),
-            user_id: person.account.to_string(),
-            portal: Portal::into(portal(person.class)),
-            activation_code: code,
-            proof: Some(proof),
-            channel: i32::from(wire_channel(act.channel)),
-            client_address: ADDRESS.to_owned(),
-        };
-        let begun = call(&self.front(), |channel| {
-            let message = message.clone();
-            async move {
-                AuthServiceClient::new(channel)
-                    .begin_initiation(request(message))
-                    .await
-            }
-        })
-        .await?;
-        let key = act.key.as_deref().unwrap_or("app");
-        let code = self
-            .channel_code(&person, act.channel, key, begun.authenticator.as_ref())
-            .await?;
-        let message = ConfirmInitiationRequest {
-            request_id: request_id(),
-            initiation_id: begun.initiation_id,
-            code,
-            new_password: Self::password(&person, &act.password)?,
-            client_address: ADDRESS.to_owned(),
-        };
-        let answer = call(&self.front(), |channel| {
-            let message = message.clone();
-            async move {
-                AuthServiceClient::new(channel)
-                    .confirm_initiation(request(message))
-                    .await
-            }
-        })
-        .await?;
-        let carry = words::carry(answer.carry_forward);
-        self.initiated(&person, carry).await?;
-        Ok(Told::new(answer.notice).carried(carry))
-    }
-
-    async fn initiated(&mut self, person: &Person, carry: Option<Carry>) -> Result<(), Failure> {
-        match carry {
-            Some(Carry::Discarded) => self
-                .branch_changes
-                .push(("Initiated", person.account.to_string())),
-            Some(Carry::Carried) | None => {
-                let acknowledged = self.now().await?.to_string();
-                self.carried.push(Carried {
-                    account: resource(person),
-                    acknowledged,
-                    found_after: false,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// A code of a channel that is being set up.
-    pub(super) async fn channel_code(
-        &mut self,
-        person: &Person,
-        channel: OtpChannel,
-        key: &str,
-        enrolment: Option<&AuthenticatorEnrolment>,
-    ) -> Result<String, Failure> {
-        match channel {
-            OtpChannel::Email => self.mailed(person, "channel-code").await,
-            OtpChannel::App => {
-                let secret = enrolment.map(|enrolment| enrolment.secret_base32.as_str());
-                let seed = Seed::parse(secret.unwrap_or_default())
-                    .map_err(|error| Failure::internal(format!("no key for the app: {error}")))?;
-                self.people.keep_key(&person.id, key, seed);
-                self.app_code(&person.id, key).await
-            }
-        }
-    }
-}
-
-/// The API's name of a channel.
-pub(super) fn wire_channel(channel: OtpChannel) -> OtpKind {
-    match channel {
-        OtpChannel::App => OtpKind::Authenticator,
-        OtpChannel::Email => OtpKind::Email,
     }
 }
 

@@ -101,6 +101,8 @@ pub(super) struct Player {
     pub(super) mailbox: Mailbox,
     /// The centre that people are sent to.
     pub(super) centre: CentreName,
+    /// Whether a step waited in vain: those after it do not wait again before the next time.
+    pub(super) stuck: bool,
     /// What everybody is told who asks for an activation code.
     pub(super) activation_answer: Option<String>,
     pub(super) boundary: Option<proto::line::v1::Boundary>,
@@ -111,6 +113,8 @@ pub(super) struct Player {
     pub(super) carried: Vec<Carried>,
     pub(super) proofs: Vec<Proof>,
     pub(super) measured_ms: BTreeMap<String, u64>,
+    /// What was out of the ordinary and is no fault.
+    pub(super) anomalies: Vec<String>,
 }
 
 impl Player {
@@ -129,6 +133,7 @@ impl Player {
             people: People::with_cards(&drill, &setting.profile)?,
             mailbox: Mailbox::open(&setting.profile),
             clock: Clock::new(stage.operator(None)?.to_vec()),
+            stuck: false,
             activation_answer: None,
             boundary: None,
             rolled_over: false,
@@ -137,6 +142,7 @@ impl Player {
             carried: Vec::new(),
             proofs: Vec::new(),
             measured_ms: BTreeMap::new(),
+            anomalies: Vec::new(),
             drill,
             setting,
             timetable,
@@ -175,6 +181,7 @@ impl Player {
     async fn step(&mut self, part: usize, step: &Step) -> Result<StepRow, Failure> {
         if let Some(at) = step.at {
             self.clock.until(at.0).await?;
+            self.stuck = false;
         }
         let at = self.clock.now().await?;
         let began = Instant::now();
@@ -183,10 +190,13 @@ impl Player {
             match judge(step, &done) {
                 Ok(told) => break (Verdict::Pass, told),
                 // The cluster may still be on its way to where the step begins.
-                Err(_) if settles(&done) && began.elapsed() < SETTLE => {
+                Err(_) if settles(&done) && !self.stuck && began.elapsed() < SETTLE => {
                     tokio::time::sleep(LOOK).await;
                 }
-                Err(told) => break (Verdict::Fail, told),
+                Err(told) => {
+                    self.stuck |= settles(&done);
+                    break (Verdict::Fail, told);
+                }
             }
         };
         Ok(StepRow {
@@ -241,8 +251,10 @@ impl Player {
 
     async fn report(mut self, steps: Vec<StepRow>) -> Result<Report, Failure> {
         let seen = self.gather().await;
-        let mut anomalies = Vec::new();
+        let mut missing = false;
+        let mut anomalies = std::mem::take(&mut self.anomalies);
         let seen = seen.unwrap_or_else(|failure| {
+            missing = true;
             anomalies.push(format!("the report is not whole: {failure}"));
             super::evidence::Seen::default()
         });
@@ -257,7 +269,7 @@ impl Player {
                 .proofs
                 .iter()
                 .all(|proof| proof.result == Verdict::Pass)
-            && anomalies.is_empty();
+            && !missing;
         Ok(Report {
             schema: SCHEMA.to_owned(),
             drill: self.drill.id,
@@ -364,6 +376,10 @@ fn settles(done: &Done) -> bool {
                     | "CLOCK_JUMP"
                     | "EARLIER_SESSION_OPEN"
                     | "OUTSIDE_SESSION"
+                    // The branch's records are on their way between the centres.
+                    | "NO_EVIDENCE"
+                    // The answer was lost with its secret: the person starts again (LINES.md).
+                    | "ALREADY_DONE"
             )
         }),
         Ok(_) | Err(Trouble::Failed(_)) => false,
@@ -414,6 +430,12 @@ pub fn failure(report: &Report) -> Option<Failure> {
             unproved.len(),
             unproved.join(", ")
         ))),
-        exit => Some(Failure::new(exit, format!("{failed} steps failed"))),
+        exit @ (Exit::Internal
+        | Exit::Usage
+        | Exit::PreCheck
+        | Exit::Refused
+        | Exit::Unknown
+        | Exit::Loss
+        | Exit::Already) => Some(Failure::new(exit, format!("{failed} steps failed"))),
     }
 }

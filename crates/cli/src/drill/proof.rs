@@ -2,8 +2,6 @@
 //! what was done.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use proto::audit::v1::GetCompletionMatrixRequest;
@@ -12,26 +10,33 @@ use proto::line::v1::LogId;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
-    Evidence, ExportLogRequest, GetDigestsRequest, GetDigestsResponse, GetEvidenceRequest,
-    GetStatusRequest,
+    Evidence, GetDigestsRequest, GetDigestsResponse, GetEvidenceRequest, GetStatusRequest,
 };
 use proto::token::v1::IntrospectTokenRequest;
 use proto::token::v1::token_service_client::TokenServiceClient;
-use tokio::io::AsyncWriteExt as _;
 use tonic::Status;
 
 use super::action::{Introspect, OfSession};
 use super::people::Held;
 use super::play::{Done, Passed, Player, Told, Trouble, full_digest, millis};
 use super::report::{Proof, Verdict};
-use super::stage::{Door, call, request};
+use super::stage::{Door, again, call, request};
 use super::words;
-use crate::exit::{Failure, file_failure};
+use crate::exit::Failure;
+use crate::refusal;
 
 /// How soon a token that was ended is dead on every node (S32).
 const DEAD_WITHIN: Duration = Duration::from_secs(1);
+/// How long a node that is down may take to come back and say so.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
 /// How often a node is asked meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Whether a node refuses to say anything of tokens, since it does not serve.
+fn says_nothing(status: &Status) -> bool {
+    refusal::reason(status)
+        .is_some_and(|reason| matches!(reason.as_str(), "CENTRE_NOT_SERVING" | "SESSION_CLOSED"))
+}
 
 /// One node's word on a token: good, or not.
 async fn good(door: &Door, held: &Held, scope: &str) -> Result<bool, Status> {
@@ -76,28 +81,46 @@ impl Player {
             };
         }
         let began = Instant::now();
+        let (mut inactive, mut refused) = (0_usize, 0_usize);
         for door in &doors {
-            // A node that refuses to say does not accept the token either.
-            while let Ok(true) = good(door, &held, &act.scope).await {
-                if began.elapsed() > DEAD_WITHIN {
-                    return Err(Failure::mismatch(format!(
-                        "node {} still accepts the token after a second",
-                        door.node
-                    ))
-                    .into());
+            loop {
+                match good(door, &held, &act.scope).await {
+                    Ok(false) => {
+                        inactive += 1;
+                        break;
+                    }
+                    Err(status) if says_nothing(&status) => {
+                        refused += 1;
+                        break;
+                    }
+                    // A node that is down accepts nothing; one that comes back is asked.
+                    Err(status) if again(&status) && began.elapsed() < BACK_WITHIN => {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                    Err(status) if again(&status) => break,
+                    Err(status) => return Err(status.into()),
+                    Ok(true) if began.elapsed() > DEAD_WITHIN => {
+                        return Err(Failure::mismatch(format!(
+                            "node {} still accepts the token after a second",
+                            door.node
+                        ))
+                        .into());
+                    }
+                    Ok(true) => tokio::time::sleep(LOOK).await,
                 }
-                tokio::time::sleep(LOOK).await;
             }
         }
+        if inactive == 0 {
+            return Err(Failure::pre_check("no node said that the token is dead").into());
+        }
         Ok(Told::new(format!(
-            "dead on {} nodes after {} ms",
-            doors.len(),
+            "dead on {inactive} nodes after {} ms; {refused} nodes do not serve",
             millis(began.elapsed())
         )))
     }
 
     /// Keeps a proof, and says what it says.
-    fn prove(&mut self, proof: Proof) -> Done {
+    pub(super) fn prove(&mut self, proof: Proof) -> Done {
         let told = match proof.equal.values().next() {
             Some(value) if proof.result == Verdict::Pass => {
                 format!("{} values are {value}", proof.equal.len())
@@ -120,7 +143,7 @@ impl Player {
     }
 
     /// The digests of a line at one node.
-    async fn digests(
+    pub(super) async fn digests(
         door: &Door,
         line: &str,
         log_id: Option<LogId>,
@@ -217,59 +240,6 @@ impl Player {
         ))
     }
 
-    pub(super) async fn replay_agrees(&mut self) -> Done {
-        let folder = tempfile::tempdir()
-            .map_err(|error| Failure::internal(format!("no temporary folder: {error}")))?;
-        let doors = self.stage.operator(None)?.to_vec();
-        let mut equal = BTreeMap::new();
-        let mut seen = Vec::new();
-        for door in &doors {
-            if seen.contains(&door.centre) {
-                continue;
-            }
-            seen.push(door.centre.clone());
-            let file = folder.path().join(format!("{}.log", door.centre));
-            export(door, &file).await?;
-            let replayed = self.replay(&file).await?;
-            let name = format!("replay of {}'s log by a process of its own", door.centre);
-            let last = LogId {
-                term: replayed.term,
-                node: replayed.node,
-                index: replayed.index,
-            };
-            let place = words::log_id(&last);
-            equal.insert(format!("{name}, to {place}"), replayed.account);
-            for other in &doors {
-                let found = Self::digests(other, "main", Some(last)).await?;
-                let account = found.digests.map(|digests| digests.account);
-                let from = format!("node {} at {place}", other.node);
-                equal.insert(from, account.unwrap_or_default());
-            }
-        }
-        let what = "the exported log alone gives the account digest that every node has";
-        self.prove(Proof::of_equality("I4", what, equal))
-    }
-
-    /// Replays an exported log in a process of its own, which is given nothing else.
-    async fn replay(&self, file: &PathBuf) -> Result<Replayed, Failure> {
-        let run = tokio::process::Command::new(&self.setting.replayer)
-            .args(["--output", "json", "log", "replay"])
-            .arg(file)
-            .env_clear()
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .map_err(|error| file_failure("run", &self.setting.replayer, &error))?;
-        if !run.status.success() {
-            return Err(Failure::mismatch(format!(
-                "the replay failed: {}",
-                String::from_utf8_lossy(&run.stderr).trim()
-            )));
-        }
-        serde_json::from_slice(&run.stdout)
-            .map_err(|error| Failure::internal(format!("the replay's answer: {error}")))
-    }
-
     /// The sealed evidence of a session.
     pub(super) async fn evidence(&self, session: &str) -> Result<Evidence, Trouble> {
         let message = GetEvidenceRequest {
@@ -318,7 +288,7 @@ impl Player {
 
     pub(super) async fn matrix_agrees(&mut self) -> Done {
         let cells = self.matrix().await?;
-        let mut missing = Vec::new();
+        let (mut missing, mut surplus) = (Vec::new(), Vec::new());
         let mut expected: BTreeMap<&Passed, u32> = BTreeMap::new();
         for passed in &self.passed {
             *expected.entry(passed).or_default() += 1;
@@ -330,16 +300,19 @@ impl Player {
                     && cell.account == passed.account
                     && cell.method == passed.method
             });
-            if found.is_none_or(|cell| cell.passed != times || !cell.completed) {
-                missing.push(format!(
-                    "{} by {} in {}: {times} passed by the people's record, {} by the server's",
-                    passed.account,
-                    passed.method,
-                    passed.session,
-                    found.map_or(0, |cell| cell.passed)
-                ));
+            let server = found.map_or(0, |cell| cell.passed);
+            let line = format!(
+                "{} by {} in {}: {times} passed by the people's record, {server} by the server's",
+                passed.account, passed.method, passed.session,
+            );
+            if server < times || found.is_none_or(|cell| !cell.completed) {
+                missing.push(line);
+            } else if server > times {
+                // A login whose answer was lost: the person saw no token, and started again.
+                surplus.push(line);
             }
         }
+        self.anomalies.extend(surplus);
         let what = "the server's own records show each login of the test, as completed";
         let holds = missing.is_empty() && count > 0;
         self.proofs.push(Proof::of_finding("R51", what, holds));
@@ -378,42 +351,4 @@ impl Player {
             Err(Failure::mismatch(format!("accepted: {}", tried.accepted.join(", "))).into())
         }
     }
-}
-
-/// What the replaying process answers.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Replayed {
-    /// The term of the last entry applied.
-    pub term: u64,
-    /// The node that wrote it.
-    pub node: u64,
-    /// Its index.
-    pub index: u64,
-    /// How many entries there were.
-    pub entries: u64,
-    /// Where the replay began: `first entry`, or an entry of a snapshot.
-    pub from: String,
-    /// The account digest of the state.
-    pub account: String,
-    /// Its full digest.
-    pub full: String,
-}
-
-/// Writes a node's log of the main line to a file.
-async fn export(door: &Door, file: &PathBuf) -> Result<(), Trouble> {
-    let mut chunks = call(std::slice::from_ref(door), |channel| async move {
-        ClusterServiceClient::new(channel)
-            .export_log(request(ExportLogRequest {
-                line: "main".to_owned(),
-            }))
-            .await
-    })
-    .await?;
-    let failed = |error: std::io::Error| file_failure("write", file, &error);
-    let mut to = tokio::fs::File::create(file).await.map_err(failed)?;
-    while let Some(part) = chunks.message().await? {
-        to.write_all(&part.chunk).await.map_err(failed)?;
-    }
-    to.flush().await.map_err(failed)?;
-    Ok(())
 }

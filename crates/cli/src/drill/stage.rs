@@ -145,7 +145,7 @@ where
 }
 
 /// Whether another node, or the same one later, may answer what this one did not.
-fn again(status: &Status) -> bool {
+pub(super) fn again(status: &Status) -> bool {
     refusal::passing(status)
         || refusal::reason(status).as_deref() == Some("OUTCOME_UNKNOWN")
         || status.code() == tonic::Code::DeadlineExceeded
@@ -168,9 +168,4 @@ pub(super) fn request_as<T>(message: T, token: &str) -> Request<T> {
         request.metadata_mut().insert("authorization", bearer);
     }
     request
-}
-
-/// A new request id.
-pub(super) fn request_id() -> String {
-    uuid::Uuid::now_v7().to_string()
 }

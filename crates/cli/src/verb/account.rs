@@ -39,7 +39,7 @@ async fn import(flags: &Import, output: Output) -> Result<(), Failure> {
         .next("split the file"));
     }
     let node = Operator::connect(&flags.connection).await?;
-    let id = flags.change.request();
+    let id = node.request_id(&flags.change);
     let message = ImportAccountsRequest {
         request_id: id.to_string(),
         participants: rows.participants,

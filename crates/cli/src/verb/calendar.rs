@@ -206,7 +206,7 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
         )));
     }
     let node = Operator::connect(&flags.connection).await?;
-    let id = flags.change.request();
+    let id = node.request_id(&flags.change);
     let message = SetTimetableRequest {
         request_id: id.to_string(),
         timetable_toml,

@@ -38,7 +38,7 @@ pub async fn run(flags: &Demo, output: Output) -> Result<(), Failure> {
         (None, None) => return Err(Failure::internal("there is no folder")),
     };
     let drill = Drill::read(&flags.drill)?;
-    let plan = plan(&drill)?;
+    let plan = plan(&drill, &flags.drill)?;
     founding::found(&plan, &folder)?;
     output.talk(&format!("six nodes in {}", folder.display()));
     let mut nodes = Vec::new();
@@ -75,9 +75,10 @@ async fn play(flags: &Demo, folder: &Path, output: Output) -> Result<Report, Fai
     drill::play(&flags.drill, setting, output).await
 }
 
-fn plan(drill: &Drill) -> Result<Plan, Failure> {
+fn plan(drill: &Drill, file: &Path) -> Result<Plan, Failure> {
     let name =
         |text: &str| CentreName::parse(text).map_err(|error| Failure::internal(error.to_string()));
+    let beside = file.parent().unwrap_or_else(|| Path::new(""));
     let (primary, secondary) = (name("east")?, name("west")?);
     let mut nodes = Vec::new();
     // All are held until all are known: no two nodes get one address.
@@ -116,7 +117,8 @@ fn plan(drill: &Drill) -> Result<Plan, Failure> {
         ],
         front_ends: vec!["web-1".parse().map_err(parsed)?],
         back_ends: vec!["ccms-1".parse().map_err(parsed)?],
-        calendar: domain::calendar::Calendar::default(),
+        // The drill sets the timetable itself.
+        calendar: init::calendar(None, Some(&beside.join(&drill.data.holidays)))?,
         now: init::now()?,
         simulated: Some(drill.begins.0),
     })

@@ -3,7 +3,7 @@
 
 use proto::operator::v1::{
     AbandonSessionRequest, ApprovePlanRequest, CloseSessionRequest, ListSessionsRequest,
-    OpenSessionRequest, PlanAct, SessionEntry,
+    OpenSessionRequest, PlanAct, PlanStage, SessionEntry,
 };
 
 use crate::args::session::{Abandon, Act, Approve, Close, List, Open, Session};
@@ -15,6 +15,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, Table};
 
 mod rollover;
+
+/// Sessions to come that a list shows.
+const NEXT_SHOWN: usize = 5;
 
 /// Approves, opens, closes, rolls over, gives up, reports or lists.
 ///
@@ -145,7 +148,7 @@ async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
         output.talk("dry run: nothing was approved");
         return Ok(());
     }
-    let id = flags.change.request();
+    let id = node.request_id(&flags.change);
     let act = match flags.act {
         Act::Open => PlanAct::Open,
         Act::Abandon => PlanAct::Abandon,
@@ -186,7 +189,7 @@ async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
         "Opening takes the boundary, ends every token and fences the primary.",
         output,
     )?;
-    let id = flags.change.request();
+    let id = node.request_id(&flags.change);
     let message = OpenSessionRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
@@ -235,7 +238,7 @@ async fn close(flags: &Close, output: Output) -> Result<(), Failure> {
         .map(|session| session.centre)
         .unwrap_or_default();
     let node = holder(&flags.connection, &centre).await?;
-    let id = flags.change.request();
+    let id = node.request_id(&flags.change);
     let message = CloseSessionRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
@@ -271,7 +274,7 @@ async fn abandon(flags: &Abandon, output: Output) -> Result<(), Failure> {
         "Giving up loses the branch for good, its evidence too if nobody finds it later.",
         output,
     )?;
-    let id = flags.change.request();
+    let id = node.request_id(&flags.change);
     let message = AbandonSessionRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
@@ -283,9 +286,28 @@ async fn abandon(flags: &Abandon, output: Output) -> Result<(), Failure> {
     output.data(&document, || format!("{} is given up", flags.session))
 }
 
+/// Keeps the sessions that were opened, and the next ones that will be.
+fn shorten(entries: &mut Vec<SessionEntry>, now: domain::UnixMs) {
+    let mut ahead = 0;
+    entries.retain(|entry| {
+        let Some(session) = &entry.session else {
+            return false;
+        };
+        if session.stage() != PlanStage::Unspecified {
+            return true;
+        }
+        let coming = words::unix_ms(session.close_time.as_ref()) > now;
+        ahead += usize::from(coming);
+        coming && ahead <= NEXT_SHOWN
+    });
+}
+
 async fn list(flags: &List, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
-    let entries = entries(&node).await?;
+    let mut entries = entries(&node).await?;
+    if !flags.all {
+        shorten(&mut entries, node.now());
+    }
     let rows: Vec<_> = entries
         .iter()
         .filter_map(|entry| Some((session_row(entry)?, entry)))

@@ -91,7 +91,11 @@ fn rows(status: &GetStatusResponse) -> Vec<Row> {
                 serves: centre.is_some_and(|centre| centre.serving),
                 node: node.node_id,
                 line: name,
-                line_role: line.map_or("unreachable", |line| line_role(line.role())),
+                line_role: match (line, node.heard_ms) {
+                    (Some(line), _) => line_role(line.role()),
+                    (None, Some(_)) => "-",
+                    (None, None) => "unreachable",
+                },
                 applied,
                 trails: applied.and_then(|applied| Some(furthest?.saturating_sub(applied))),
                 heard_ms: if own { Some(0) } else { node.heard_ms },

@@ -47,7 +47,7 @@ pub(super) async fn run(flags: &Rollover, output: Output) -> Result<(), Failure>
         "Rolling over throws the branch away for good.",
         output,
     )?;
-    let id = flags.change.request();
+    let id = node.request_id(&flags.change);
     let message = RollOverRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
