@@ -155,3 +155,60 @@ async fn a_genesis_that_was_not_written_is_rebuilt_after_snapshot_and_purge() {
         cluster.node(4).branch_reference(&evening().id, full)
     );
 }
+
+/// No node could write its genesis, each has taken a snapshot after the boundary and purged its
+/// log, and then all lost their power.
+async fn geneses_come_back() {
+    let mut cluster = saturday().await;
+    for id in 1..=6 {
+        cluster.start(id).await;
+    }
+    cluster.founded().await;
+    let blocked = |cluster: &Cluster, id| cluster.node(id).data().join("genesis");
+    let folders: Vec<_> = (1..=6).map(|id| blocked(&cluster, id)).collect();
+    for folder in &folders {
+        fs::write(folder, b"").unwrap();
+    }
+    let boundary = open(&cluster).await;
+    let full = cluster.main(1).digests_at(boundary).unwrap().full;
+    for mark in 0..20 {
+        cluster.main(5).propose(marking(mark)).await.unwrap();
+    }
+    let after = cluster.agree().await;
+    for id in 1..=6 {
+        let main = cluster.main(id);
+        main.trigger_snapshot().await.unwrap();
+        until("the snapshot is built", async || {
+            main.snapshot_index() >= Some(after.index)
+        })
+        .await;
+        main.trigger_purge(after.index).await.unwrap();
+    }
+    for id in 1..=6 {
+        cluster.stop(id).await;
+    }
+    for folder in &folders {
+        fs::remove_file(folder).unwrap();
+    }
+    for id in 1..=6 {
+        cluster.start(id).await;
+    }
+    for id in 1..=6 {
+        until("the genesis was rebuilt", async || {
+            cluster.node(id).geneses() == [(evening().id, full)]
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn geneses_come_back_after_snapshots_purges_and_a_power_cut_i9() {
+    geneses_come_back().await;
+}
+
+#[cfg(feature = "planted-faults")]
+#[test]
+fn a_forgotten_genesis_pin_is_seen() {
+    let fault = domain::planted::Fault::SkipGenesisPin;
+    assert!(harness::is_seen(fault, geneses_come_back));
+}

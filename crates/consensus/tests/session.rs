@@ -372,3 +372,70 @@ async fn a_branch_closes_by_the_timetable_and_a_rollover_nobody_ordered_runs_in_
     drill.branch_is_gone().await;
     drill.monday().await;
 }
+
+/// A node of the secondary that was away at the boundary, and comes back when the main line has
+/// gone on.
+async fn late_node_starts_from_the_boundary() {
+    let mut drill = Drill::running().await;
+    drill.set_clocks(at(0));
+    drill.phase("S1", Phase::Open).await;
+    drill.set_clocks(at(2));
+    drill.phase("S1", Phase::Closed).await;
+    drill.cluster.stop(6).await;
+    let boundary = drill.approve_and_open().await.at;
+    drill
+        .operator(
+            "op1",
+            domain::Command::Account(account::Command::Suspend {
+                account: who(4),
+                token: None,
+                reason: "an emergency".into(),
+            }),
+        )
+        .await;
+    drill.cluster.start(6).await;
+    drill.phase("S2", Phase::Open).await;
+    drill.branch_runs().await;
+    let own = drill.cluster.main(1).digests_at(boundary).unwrap().full;
+    for node in 4..=6 {
+        let branch = drill.cluster.node(node).branch().unwrap().reference().line;
+        let expected = LineId::Branch {
+            session: id("S2"),
+            genesis: own,
+        };
+        assert_eq!(branch, expected, "I1 on node {node}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_node_starts_from_the_boundary_and_not_from_what_it_has_i1() {
+    late_node_starts_from_the_boundary().await;
+}
+
+#[cfg(feature = "planted-faults")]
+async fn discarded() {
+    let drill = Drill::running().await;
+    drill.open_session_2().await;
+    drill.serve_session_2().await;
+    drill.suspend_on_branch(1).await;
+    drill.roll_over().await;
+    drill.branch_is_gone().await;
+}
+
+#[cfg(feature = "planted-faults")]
+mod faults {
+    use domain::planted::Fault;
+
+    use super::*;
+
+    #[test]
+    fn a_forgotten_wait_for_the_boundary_is_seen() {
+        let fault = Fault::SkipBoundaryWait;
+        assert!(harness::is_seen(fault, late_node_starts_from_the_boundary));
+    }
+
+    #[test]
+    fn a_skipped_discard_is_seen() {
+        assert!(harness::is_seen(Fault::SkipDiscard, discarded));
+    }
+}

@@ -32,7 +32,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, Server, ServerTlsConfig};
 
 /// No step of these tests takes longer on any machine that can run them.
-const DEADLINE: Duration = Duration::from_secs(40);
+static WAIT_MS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(40_000);
 
 pub struct Cluster {
     pub founding: Founding,
@@ -97,9 +97,29 @@ pub struct Running {
     served: JoinHandle<()>,
 }
 
+/// Runs a scenario with a fault planted, and says whether the scenario failed. Waits are short:
+/// what the fault prevents does not come.
+#[cfg(feature = "planted-faults")]
+pub fn is_seen<F: Future<Output = ()>>(
+    fault: domain::planted::Fault,
+    scenario: impl FnOnce() -> F + std::panic::UnwindSafe,
+) -> bool {
+    domain::planted::plant(Some(fault));
+    WAIT_MS.store(8_000, std::sync::atomic::Ordering::SeqCst);
+    std::panic::catch_unwind(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(scenario());
+    })
+    .is_err()
+}
+
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Duration::from_millis(WAIT_MS.load(std::sync::atomic::Ordering::SeqCst));
     let mut look = tokio::time::interval(Duration::from_millis(20));
-    let waited = tokio::time::timeout(DEADLINE, async {
+    let waited = tokio::time::timeout(deadline, async {
         while !holds().await {
             look.tick().await;
         }
