@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 mod plan;
+mod rollover;
 
 pub(crate) use plan::apply;
 

@@ -1,18 +1,15 @@
-//! How plans move.
+//! How plans move up to the close. What comes after is in `rollover`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    APPROVAL_LIFE_MS, Act, Approvals, Boundary, Command, Evidence, Hold, MustRepeat, PLANS_MAX,
-    Phase, Plan, REASON_BYTES_MAX, Reply, Sealing,
-};
+use super::rollover::{abandon, answer_holds, roll_over};
+use super::{APPROVAL_LIFE_MS, Act, Approvals, Boundary, Command, PLANS_MAX, Phase, Plan};
 use crate::apply::{Context, Effect};
-use crate::audit::{Event, Repeat};
+use crate::audit::Event;
 use crate::calendar;
 use crate::digest::Digest;
 use crate::envelope::Actor;
-use crate::factor::{Method, Password};
-use crate::id::{AccountId, CentreName, NodeId, OperatorId, SessionId};
+use crate::id::{CentreName, NodeId, OperatorId, SessionId};
 use crate::line::{self, LineId};
 use crate::outcome::{Answer, Rejection};
 use crate::state::State;
@@ -109,7 +106,7 @@ impl Command {
     }
 }
 
-type Moved = Result<Answer, Rejection>;
+pub(super) type Moved = Result<Answer, Rejection>;
 
 /// A branch takes its own start, service and close, and nothing else of plans.
 fn on_its_line(line: &LineId, command: &Command) -> Result<(), Rejection> {
@@ -129,18 +126,18 @@ fn primary(state: &State) -> Result<&CentreName, Rejection> {
         .ok_or(Rejection::NotFounded)
 }
 
-fn planned(state: &State, session: &SessionId) -> Result<calendar::Session, Rejection> {
+pub(super) fn planned(state: &State, session: &SessionId) -> Result<calendar::Session, Rejection> {
     state
         .calendar
         .session(session, primary(state)?)
         .ok_or(Rejection::NoSuchSession)
 }
 
-fn plan_of<'a>(state: &'a State, session: &SessionId) -> Result<&'a Plan, Rejection> {
+pub(super) fn plan_of<'a>(state: &'a State, session: &SessionId) -> Result<&'a Plan, Rejection> {
     state.plan(session).ok_or(Rejection::NoSuchSession)
 }
 
-fn need(plan: &Plan, phases: &[Phase]) -> Result<(), Rejection> {
+pub(super) fn need(plan: &Plan, phases: &[Phase]) -> Result<(), Rejection> {
     if phases.contains(&plan.phase) {
         Ok(())
     } else {
@@ -148,21 +145,21 @@ fn need(plan: &Plan, phases: &[Phase]) -> Result<(), Rejection> {
     }
 }
 
-fn moved(session: &SessionId, phase: Phase) -> Moved {
+pub(super) fn moved(session: &SessionId, phase: Phase) -> Moved {
     Ok(Answer::Plan {
         session: session.clone(),
         phase,
     })
 }
 
-fn operator<'a>(context: &Context<'a>) -> Result<&'a OperatorId, Rejection> {
+pub(super) fn operator<'a>(context: &Context<'a>) -> Result<&'a OperatorId, Rejection> {
     match context.actor {
         Actor::Operator(id) => Ok(id),
         Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
     }
 }
 
-fn operator_or_node(context: &Context<'_>) -> Result<(), Rejection> {
+pub(super) fn operator_or_node(context: &Context<'_>) -> Result<(), Rejection> {
     match context.actor {
         Actor::Operator(_) | Actor::Node(_) => Ok(()),
         Actor::FrontEnd(_) | Actor::BackEnd(_) => Err(Rejection::NotAllowed),
@@ -213,7 +210,7 @@ fn approved_lately(
 }
 
 /// The operators who approved the act on this very plan: enough of them.
-fn approved(
+pub(super) fn approved(
     state: &State,
     context: &Context<'_>,
     act: &Act,
@@ -357,7 +354,7 @@ fn confirm_open(
 }
 
 /// Whether these are at least a majority of the centre's nodes.
-fn is_majority(state: &State, centre: &CentreName, nodes: &[NodeId]) -> bool {
+pub(super) fn is_majority(state: &State, centre: &CentreName, nodes: &[NodeId]) -> bool {
     let Some(centre) = state
         .founding()
         .and_then(|founding| founding.centre(centre))
@@ -477,267 +474,4 @@ fn close(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     // A branch's close is its last entry: the evidence is taken here.
     state.header.ended = matches!(state.header.line, LineId::Branch { .. });
     moved(id, Phase::Closed)
-}
-
-fn roll_over(
-    state: &mut State,
-    context: &Context<'_>,
-    id: &SessionId,
-    evidence: &Evidence,
-    replies: &BTreeMap<u64, Reply>,
-    gap_accepted: Option<&String>,
-) -> Moved {
-    operator_or_node(context)?;
-    let plan = plan_of(state, id)?.clone();
-    let sealed = plan
-        .sealed
-        .as_ref()
-        .map(|sealing| sealing.evidence.is_some());
-    if plan.phase == Phase::RolledOver || sealed == Some(true) {
-        return Err(Rejection::AlreadySo);
-    }
-    // Evidence of a session that was given up may be found later, and is attached.
-    need(&plan, &[Phase::Closed, Phase::Abandoned])?;
-    check_evidence(state, context, &plan, evidence)?;
-    let items: BTreeSet<u64> = evidence
-        .must_repeat
-        .iter()
-        .map(|item| item.sequence)
-        .collect();
-    if let Some(strange) = replies.keys().find(|item| !items.contains(item)) {
-        let problem = format!("there is no item {strange} to answer");
-        return Err(Rejection::BadValues(vec![problem]));
-    }
-    if gap_accepted.is_some_and(|gap| gap.is_empty() || gap.len() > REASON_BYTES_MAX) {
-        let problem = format!("a gap is accepted in 1 to {REASON_BYTES_MAX} bytes");
-        return Err(Rejection::BadValues(vec![problem]));
-    }
-    let held = check_replies(
-        state,
-        context,
-        plan.opened_at,
-        &evidence.must_repeat,
-        replies,
-    )?;
-    for item in evidence
-        .must_repeat
-        .iter()
-        .filter(|item| held.contains(&item.sequence))
-    {
-        hold(state, id, &item.account, item.sequence);
-    }
-    let sealing = Sealing {
-        evidence: Some(evidence.clone()),
-        replies: replies.clone(),
-        held,
-        at: context.now,
-        log: context.at,
-        gap_accepted: gap_accepted.cloned(),
-    };
-    if plan.phase == Phase::Abandoned {
-        state.plans.set(Plan {
-            sealed: Some(sealing),
-            ..plan
-        });
-        return moved(id, Phase::Abandoned);
-    }
-    let closed_at = evidence.closed_at;
-    end_plan(state, context, plan, Phase::RolledOver, sealing, closed_at);
-    moved(id, Phase::RolledOver)
-}
-
-/// Whether the evidence is of the plan's own branch.
-fn check_evidence(
-    state: &State,
-    context: &Context<'_>,
-    plan: &Plan,
-    evidence: &Evidence,
-) -> Result<(), Rejection> {
-    let fits = plan.boundary.as_ref().is_some_and(|boundary| {
-        boundary.at == evidence.boundary && boundary.digest == Some(evidence.genesis)
-    });
-    // Its time raises the floor under codes: one far ahead would shut everybody out.
-    let latest = context.now.plus(state.policy.clock_jump_ms);
-    if !fits || evidence.session != plan.session.id || evidence.closed_at > latest {
-        return Err(Rejection::EvidenceDiffers);
-    }
-    Ok(())
-}
-
-/// The items that nobody answered: an operator must answer all, a rollover that runs by itself
-/// holds them.
-fn check_replies(
-    state: &State,
-    context: &Context<'_>,
-    since: UnixMs,
-    items: &[MustRepeat],
-    replies: &BTreeMap<u64, Reply>,
-) -> Result<BTreeSet<u64>, Rejection> {
-    for item in items {
-        match replies.get(&item.sequence) {
-            Some(Reply::Repeated) if !stands(state, since, item) => {
-                return Err(Rejection::NotRepeated {
-                    item: item.sequence,
-                });
-            }
-            Some(Reply::Waived { reason })
-                if reason.is_empty() || reason.len() > REASON_BYTES_MAX =>
-            {
-                return Err(Rejection::Unanswered(vec![item.sequence]));
-            }
-            Some(Reply::Repeated | Reply::Waived { .. }) | None => {}
-        }
-    }
-    let unanswered: BTreeSet<u64> = items
-        .iter()
-        .map(|item| item.sequence)
-        .filter(|item| !replies.contains_key(item))
-        .collect();
-    match context.actor {
-        Actor::Node(_) => Ok(unanswered),
-        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) => {
-            if unanswered.is_empty() {
-                Ok(unanswered)
-            } else {
-                Err(Rejection::Unanswered(unanswered.into_iter().collect()))
-            }
-        }
-    }
-}
-
-/// Whether what the item took away on the branch is taken away on this line too.
-fn stands(state: &State, since: UnixMs, item: &MustRepeat) -> bool {
-    let Some(account) = state.account(&item.account) else {
-        return true;
-    };
-    if !account.active() {
-        return true;
-    }
-    let method = item.method.unwrap_or(Method::Otp);
-    let set_since = |password: &Password| password.set_at > since;
-    match item.kind {
-        Repeat::Suspension => false,
-        Repeat::OtpRevocation | Repeat::ChannelCompromised => account
-            .otp
-            .as_ref()
-            .is_none_or(|otp| otp.initiated_at > since),
-        Repeat::PasswordCompromised => account.password(method).is_none_or(set_since),
-    }
-}
-
-fn hold(state: &mut State, session: &SessionId, account: &AccountId, item: u64) {
-    let mut hold = state.holds.get(account).cloned().unwrap_or_else(|| Hold {
-        account: account.clone(),
-        items: BTreeSet::new(),
-    });
-    hold.items.insert((session.clone(), item));
-    state.holds.set(hold);
-}
-
-/// Ends the plan of a secondary session: its fence goes, and the next business day is set.
-fn end_plan(
-    state: &mut State,
-    context: &Context<'_>,
-    mut plan: Plan,
-    phase: Phase,
-    sealing: Sealing,
-    latest: UnixMs,
-) {
-    let day = state.calendar.next_business_day(plan.session.day);
-    let id = plan.session.id.clone();
-    state.approvals.remove(&Act::Open(id.clone()));
-    state.approvals.remove(&Act::Abandon(id));
-    plan.phase = phase;
-    plan.closed_at = plan.closed_at.or(Some(context.now));
-    plan.sealed = Some(sealing);
-    state.plans.set(plan);
-    state.header.fence = None;
-    state.header.current = None;
-    state.header.business_day = state.header.business_day.max(day);
-    state.header.line_since = context.now;
-    line::end_short_lived(state, latest);
-}
-
-fn abandon(
-    state: &mut State,
-    context: &Context<'_>,
-    id: &SessionId,
-    refused: &[NodeId],
-    reason: &str,
-) -> Moved {
-    operator(context)?;
-    let plan = plan_of(state, id)?.clone();
-    if plan.phase == Phase::Abandoned {
-        return Err(Rejection::AlreadySo);
-    }
-    if plan.boundary.is_none() {
-        return Err(Rejection::NotAtSecondary);
-    }
-    need(&plan, &[Phase::Opening, Phase::Open, Phase::Closed])?;
-    if reason.is_empty() || reason.len() > REASON_BYTES_MAX {
-        let problem = format!("a reason of 1 to {REASON_BYTES_MAX} bytes is needed");
-        return Err(Rejection::BadValues(vec![problem]));
-    }
-    let ended = plan.session.closes.plus(state.policy.clock_skew_ms);
-    if context.now < ended && !is_majority(state, &plan.session.centre, refused) {
-        return Err(Rejection::OutsideSession {
-            opens: ended,
-            closes: ended,
-        });
-    }
-    let act = Act::Abandon(id.clone());
-    approved(state, context, &act, &plan.session)?;
-    let sealing = Sealing {
-        evidence: None,
-        replies: BTreeMap::new(),
-        held: BTreeSet::new(),
-        at: context.now,
-        log: context.at,
-        gap_accepted: Some(reason.to_owned()),
-    };
-    end_plan(state, context, plan, Phase::Abandoned, sealing, context.now);
-    moved(id, Phase::Abandoned)
-}
-
-fn answer_holds(
-    state: &mut State,
-    context: &Context<'_>,
-    id: &SessionId,
-    replies: &BTreeMap<u64, Reply>,
-) -> Moved {
-    operator(context)?;
-    let mut plan = plan_of(state, id)?.clone();
-    let since = plan.opened_at;
-    let Some(sealing) = plan.sealed.as_mut() else {
-        return Err(Rejection::WrongPhase { phase: plan.phase });
-    };
-    let items: Vec<MustRepeat> = sealing
-        .evidence
-        .iter()
-        .flat_map(|evidence| &evidence.must_repeat)
-        .filter(|item| sealing.held.contains(&item.sequence))
-        .filter(|item| replies.contains_key(&item.sequence))
-        .cloned()
-        .collect();
-    if items.is_empty() {
-        return Err(Rejection::AlreadySo);
-    }
-    check_replies(state, context, since, &items, replies)?;
-    for item in &items {
-        sealing.held.remove(&item.sequence);
-        if let Some(reply) = replies.get(&item.sequence) {
-            sealing.replies.insert(item.sequence, reply.clone());
-        }
-        let mut left = false;
-        state.holds.change(&item.account, |hold| {
-            hold.items.remove(&(id.clone(), item.sequence));
-            left = !hold.items.is_empty();
-        });
-        if !left {
-            state.holds.remove(&item.account);
-        }
-    }
-    let phase = plan.phase;
-    state.plans.set(plan);
-    moved(id, phase)
 }
