@@ -18,7 +18,7 @@ const FOLLOW_DEADLINE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The clock, as an operator sees it.
-pub(super) struct Clock {
+pub struct Clock {
     doors: Vec<Door>,
     /// How far the cluster's clock is ahead of this machine's, as last seen.
     ahead_ms: AtomicI64,
@@ -27,7 +27,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new(doors: Vec<Door>) -> Self {
+    pub fn new(doors: Vec<Door>) -> Self {
         Self {
             doors,
             ahead_ms: AtomicI64::new(0),
@@ -36,18 +36,18 @@ impl Clock {
     }
 
     /// A new request id. It carries the cluster's time, by which its age is judged (LINES.md).
-    pub(super) fn request_id(&self) -> String {
+    pub fn request_id(&self) -> String {
         mint(self.ahead_ms.load(Ordering::Relaxed)).to_string()
     }
 
     /// The latest time that a node has shown, and what has passed since.
-    pub(super) async fn now(&self) -> Result<UnixMs, Failure> {
+    pub async fn now(&self) -> Result<UnixMs, Failure> {
         self.read(&self.doors).await?;
         Ok(time(self.ahead_ms.load(Ordering::Relaxed)))
     }
 
     /// Returns once every node's clock shows `at` or later.
-    pub(super) async fn until(&self, at: UnixMs) -> Result<(), Failure> {
+    pub async fn until(&self, at: UnixMs) -> Result<(), Failure> {
         let (_, simulated) = self.read(&self.doors).await?;
         let now = time(self.ahead_ms.load(Ordering::Relaxed));
         if now >= at {

@@ -21,7 +21,11 @@ pub mod report;
 mod stage;
 pub(crate) mod words;
 
+pub use clock::Clock;
 pub use file::Drill;
+pub use people::Mailbox;
+pub use person::read_challenge;
 pub use play::{Setting, failure, play};
 pub use replay::Replayed;
 pub use report::Report;
+pub use stage::{Door, Stage, again, at, call, request, request_as};

@@ -148,7 +148,7 @@ impl People {
 }
 
 /// The folders in which nodes leave their mail, read as the people would read it.
-pub(super) struct Mailbox {
+pub struct Mailbox {
     folders: Vec<PathBuf>,
     seen: BTreeSet<PathBuf>,
 }
@@ -163,7 +163,7 @@ pub(super) struct Mail {
 
 impl Mailbox {
     /// The mailbox of the profile; what lies there already is old.
-    pub(super) fn open(profile: &Profile) -> Self {
+    pub fn open(profile: &Profile) -> Self {
         let folders = profile.file().mailboxes.iter();
         let mut mailbox = Self {
             folders: folders.map(|folder| profile.path(folder)).collect(),
@@ -174,7 +174,7 @@ impl Mailbox {
     }
 
     /// The code of the next mail of this kind to this address.
-    pub(super) async fn code(&mut self, to: &str, kind: &str) -> Result<String, Failure> {
+    pub async fn code(&mut self, to: &str, kind: &str) -> Result<String, Failure> {
         let deadline = Instant::now() + MAIL_DEADLINE;
         loop {
             let found = self.fresh().into_iter().rev().find_map(|mail| {
@@ -196,7 +196,7 @@ impl Mailbox {
     }
 
     /// Marks everything that came so far as read.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         let _old = self.fresh();
     }
 

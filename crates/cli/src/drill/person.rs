@@ -283,7 +283,10 @@ impl Player {
 }
 
 /// What the card signs, from what the node sent.
-fn read_challenge(wire: &CardChallenge) -> Result<Challenge, Failure> {
+///
+/// # Errors
+/// If a part of it is missing.
+pub fn read_challenge(wire: &CardChallenge) -> Result<Challenge, Failure> {
     let broken = |what: &str| Failure::internal(format!("the card's challenge has no {what}"));
     let line = wire.line.as_ref().ok_or_else(|| broken("line"))?;
     let id = if line.line == "main" {

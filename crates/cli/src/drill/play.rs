@@ -232,7 +232,7 @@ impl Player {
             Action::Rollover(act) => self.roll_over(act).await,
             Action::BranchIsBoundary(act) => self.branch_is_boundary(act).await,
             Action::ForgottenIsDone(act) => self.forgotten_is_done(act).await,
-            Action::BranchSecretsDead(_) => self.branch_secrets_dead().await,
+            Action::BranchSecretsDead(act) => self.branch_secrets_dead(act).await,
             Action::NodesAgree(_) => self.nodes_agree().await,
             Action::ReplayAgrees(_) => self.replay_agrees().await,
             Action::MatrixAgrees(_) => self.matrix_agrees().await,

@@ -337,7 +337,42 @@ impl Player {
         Ok(answer.completions)
     }
 
-    pub(super) async fn branch_secrets_dead(&mut self) -> Done {
+    /// No node holds the branch any more. Cleaning up is done behind the rollover, so it is
+    /// waited for.
+    async fn branch_is_gone(&mut self, session: &str) -> Result<(), Trouble> {
+        let began = Instant::now();
+        let mut held = Vec::new();
+        for door in self.stage.operator(None)?.to_vec() {
+            loop {
+                let status = call(std::slice::from_ref(&door), |channel| async move {
+                    ClusterServiceClient::new(channel)
+                        .get_status(request(GetStatusRequest {}))
+                        .await
+                })
+                .await?;
+                let mut lines = status.lines.iter().filter_map(|line| line.line.as_ref());
+                if !lines.any(|line| words::genesis(line, session).is_some()) {
+                    break;
+                }
+                if began.elapsed() > BACK_WITHIN {
+                    held.push(door.node.to_string());
+                    break;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        let what = "no node holds the branch after the rollover";
+        self.proofs
+            .push(Proof::of_finding("branch gone", what, held.is_empty()));
+        if held.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::mismatch(format!("nodes {} hold the branch", held.join(", "))).into())
+        }
+    }
+
+    pub(super) async fn branch_secrets_dead(&mut self, act: &OfSession) -> Done {
+        self.branch_is_gone(act.session.as_str()).await?;
         let tried = super::dead::try_all(self).await?;
         let what = format!(
             "no rpc accepts a token of the branch; {} tries",

@@ -24,18 +24,18 @@ const ROUND_PAUSE: Duration = Duration::from_millis(100);
 
 /// One listener of one node.
 #[derive(Debug, Clone)]
-pub(super) struct Door {
+pub struct Door {
     /// The node.
-    pub(super) node: u64,
+    pub node: u64,
     /// Its centre.
-    pub(super) centre: CentreName,
+    pub centre: CentreName,
     /// The connection.
-    pub(super) channel: Channel,
+    pub channel: Channel,
 }
 
 /// Every door that the drill's identities have.
 #[derive(Debug, Clone)]
-pub(super) struct Stage {
+pub struct Stage {
     front: Vec<Door>,
     back: Vec<Door>,
     operators: Vec<(OperatorId, Vec<Door>)>,
@@ -43,7 +43,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Dials every node as every identity.
-    pub(super) fn dial(profile: &Profile) -> Result<Self, Failure> {
+    pub fn dial(profile: &Profile) -> Result<Self, Failure> {
         let doors = |identity: &crate::profile::Identity, address: fn(&Node) -> &str| {
             profile
                 .nodes()
@@ -82,17 +82,17 @@ impl Stage {
     }
 
     /// The front-end doors of a centre.
-    pub(super) fn front(&self, centre: &CentreName) -> Vec<Door> {
+    pub fn front(&self, centre: &CentreName) -> Vec<Door> {
         at(&self.front, centre)
     }
 
     /// The back-end doors of every node.
-    pub(super) fn back(&self) -> &[Door] {
+    pub fn back(&self) -> &[Door] {
         &self.back
     }
 
     /// The operator doors of every node, of this operator or the first.
-    pub(super) fn operator(&self, id: Option<&OperatorId>) -> Result<&[Door], Failure> {
+    pub fn operator(&self, id: Option<&OperatorId>) -> Result<&[Door], Failure> {
         let found = match id {
             Some(id) => self.operators.iter().find(|(known, _)| known == id),
             None => self.operators.first(),
@@ -103,7 +103,7 @@ impl Stage {
     }
 
     /// The operator of this number, from 1.
-    pub(super) fn operator_number(&self, number: usize) -> Result<&[Door], Failure> {
+    pub fn operator_number(&self, number: usize) -> Result<&[Door], Failure> {
         number
             .checked_sub(1)
             .and_then(|index| self.operators.get(index))
@@ -113,7 +113,7 @@ impl Stage {
 }
 
 /// The doors of one centre.
-pub(super) fn at(doors: &[Door], centre: &CentreName) -> Vec<Door> {
+pub fn at(doors: &[Door], centre: &CentreName) -> Vec<Door> {
     doors
         .iter()
         .filter(|door| door.centre == *centre)
@@ -122,7 +122,7 @@ pub(super) fn at(doors: &[Door], centre: &CentreName) -> Vec<Door> {
 }
 
 /// Calls one door after another until one answers or refuses for good.
-pub(super) async fn call<T, F, Fut>(doors: &[Door], make: F) -> Result<T, Status>
+pub async fn call<T, F, Fut>(doors: &[Door], make: F) -> Result<T, Status>
 where
     F: Fn(Channel) -> Fut,
     Fut: Future<Output = Result<Response<T>, Status>>,
@@ -145,7 +145,7 @@ where
 }
 
 /// Whether another node, or the same one later, may answer what this one did not.
-pub(super) fn again(status: &Status) -> bool {
+pub fn again(status: &Status) -> bool {
     refusal::passing(status)
         || refusal::reason(status).as_deref() == Some("OUTCOME_UNKNOWN")
         || status.code() == tonic::Code::DeadlineExceeded
@@ -155,14 +155,14 @@ pub(super) fn again(status: &Status) -> bool {
 }
 
 /// A request with a time limit.
-pub(super) fn request<T>(message: T) -> Request<T> {
+pub fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(TRY_TIMEOUT);
     request
 }
 
 /// A request on behalf of whoever holds the token.
-pub(super) fn request_as<T>(message: T, token: &str) -> Request<T> {
+pub fn request_as<T>(message: T, token: &str) -> Request<T> {
     let mut request = request(message);
     if let Ok(bearer) = format!("Bearer {token}").parse() {
         request.metadata_mut().insert("authorization", bearer);
