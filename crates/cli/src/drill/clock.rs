@@ -27,6 +27,7 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The clock behind these doors; nothing is asked yet.
     pub fn new(doors: Vec<Door>) -> Self {
         Self {
             doors,
