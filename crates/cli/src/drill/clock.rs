@@ -28,6 +28,8 @@ pub struct Clock {
 
 impl Clock {
     /// The clock behind these doors; nothing is asked yet.
+    /// The clock as these operator doors show it; nothing is asked yet.
+    #[must_use]
     pub fn new(doors: Vec<Door>) -> Self {
         Self {
             doors,
