@@ -5,6 +5,10 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
+mod rows;
+
+pub use rows::{Damaged, Row};
+
 use crate::account::{Account, Participant};
 use crate::audit;
 use crate::calendar::{Calendar, Day};
@@ -19,11 +23,11 @@ use crate::line::{LineId, LineRef, LogId};
 use crate::login::{Login, Mailed, Unknown, UnknownId};
 use crate::outcome::Rejection;
 use crate::policy::Policy;
-use crate::request::{Answered, Requests};
+use crate::request::Requests;
 use crate::session::{Approvals, Hold, Plan};
 use crate::table::{Expiring, Table};
 use crate::time::UnixMs;
-use crate::token::{Endings, Token, Tokens};
+use crate::token::Tokens;
 use crate::totp;
 
 /// The rules that this binary applies by; one entry will raise it once all nodes can.
@@ -134,59 +138,6 @@ pub struct State {
     pub(crate) unknown: Expiring<Unknown>,
     pub(crate) requests: Requests,
     pub(crate) short: Short,
-}
-
-/// A piece of a state, as snapshots and genesis files hold it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Row {
-    /// The small facts.
-    Header(Header),
-    /// How the cluster was founded.
-    Founding(Box<Founding>),
-    /// The policy.
-    Policy(Policy),
-    /// The calendar.
-    Calendar(Box<Calendar>),
-    /// A firm.
-    Participant(Participant),
-    /// A person.
-    Account(Box<Account>),
-    /// A session's plan.
-    Plan(Box<Plan>),
-    /// The approvals of an act.
-    Approvals(Approvals),
-    /// A held account.
-    Hold(Hold),
-    /// The failures of an unknown user id.
-    Unknown(Unknown),
-    /// A request that was answered.
-    Request(Box<Answered>),
-    /// A live token.
-    Token(Box<Token>),
-    /// The latest endings of tokens.
-    Endings(Endings),
-    /// A login under way.
-    Login(Box<Login>),
-    /// Activation codes.
-    Activation(Box<Activation>),
-    /// A procedure under way.
-    Procedure(Box<Procedure>),
-    /// The codes mailed to an account lately.
-    Mailed(Mailed),
-}
-
-/// The rows are no state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Damaged {
-    /// There is no header among them.
-    #[error("the rows hold no header")]
-    NoHeader,
-    /// The rules are newer than this binary.
-    #[error("the state follows rules {found}, this binary knows rules up to {RULES_VERSION}")]
-    NewerRules {
-        /// The rules' version.
-        found: u32,
-    },
 }
 
 impl Default for State {
@@ -466,71 +417,6 @@ impl State {
         Digests { account, full }
     }
 
-    /// The state piece by piece.
-    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        std::iter::once(Row::Header(self.header.clone()))
-            .chain(
-                self.founding()
-                    .map(|founding| Row::Founding(Box::new(founding.clone()))),
-            )
-            .chain([
-                Row::Policy(Policy::clone(&self.policy)),
-                Row::Calendar(Box::new(Calendar::clone(&self.calendar))),
-                Row::Endings(self.short.tokens.endings()),
-            ])
-            .chain(self.participants.iter().cloned().map(Row::Participant))
-            .chain(boxed(self.accounts.iter(), Row::Account))
-            .chain(boxed(self.plans.iter(), Row::Plan))
-            .chain(self.approvals.iter().cloned().map(Row::Approvals))
-            .chain(self.holds.iter().cloned().map(Row::Hold))
-            .chain(self.unknown.iter().cloned().map(Row::Unknown))
-            .chain(boxed(self.requests.records().iter(), Row::Request))
-            .chain(boxed(self.short.tokens.live().iter(), Row::Token))
-            .chain(boxed(self.short.logins.iter(), Row::Login))
-            .chain(boxed(self.short.activations.iter(), Row::Activation))
-            .chain(boxed(self.short.procedures.iter(), Row::Procedure))
-            .chain(self.short.mailed.iter().cloned().map(Row::Mailed))
-    }
-
-    /// The state of which these are the pieces, in any order.
-    ///
-    /// # Errors
-    /// `Damaged` when the header is missing or of rules that this binary does not know. Whether
-    /// the pieces are the right ones, the digests say.
-    pub fn from_rows(rows: impl IntoIterator<Item = Row>) -> Result<Self, Damaged> {
-        let mut state = Self::unfounded();
-        let mut header = None;
-        for row in rows {
-            match row {
-                Row::Header(found) => header = Some(found),
-                Row::Founding(founding) => state.founding = Some(Held::new(*founding)),
-                Row::Policy(policy) => state.policy = Held::new(policy),
-                Row::Calendar(calendar) => state.calendar = Held::new(*calendar),
-                Row::Participant(participant) => drop(state.participants.set(participant)),
-                Row::Account(account) => state.put_account(*account),
-                Row::Plan(plan) => drop(state.plans.set(*plan)),
-                Row::Approvals(approvals) => drop(state.approvals.set(approvals)),
-                Row::Hold(hold) => drop(state.holds.set(hold)),
-                Row::Unknown(unknown) => state.unknown.set(unknown),
-                Row::Request(answered) => state.requests.note(*answered),
-                Row::Token(token) => state.short.tokens.issue(*token),
-                Row::Endings(endings) => state.short.tokens.set_endings(endings),
-                Row::Login(login) => state.short.logins.set(*login),
-                Row::Activation(activation) => state.short.activations.set(*activation),
-                Row::Procedure(procedure) => state.short.procedures.set(*procedure),
-                Row::Mailed(mailed) => state.short.mailed.set(mailed),
-            }
-        }
-        let header = header.ok_or(Damaged::NoHeader)?;
-        if header.rules_version > RULES_VERSION {
-            return Err(Damaged::NewerRules {
-                found: header.rules_version,
-            });
-        }
-        state.header = header;
-        Ok(state)
-    }
-
     /// Puts a new or changed account, and keeps the look-ups by firm and card true.
     pub(crate) fn put_account(&mut self, account: Account) {
         self.by_participant
@@ -540,11 +426,4 @@ impl State {
         }
         self.accounts.set(account);
     }
-}
-
-fn boxed<'a, T: Clone + 'a>(
-    records: impl Iterator<Item = &'a T> + 'a,
-    row: impl Fn(Box<T>) -> Row + 'a,
-) -> impl Iterator<Item = Row> + 'a {
-    records.map(move |record| row(Box::new(record.clone())))
 }

@@ -1,0 +1,315 @@
+//! Accounts and participants: who may log in, and what administrators do to them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+mod administer;
+
+pub(crate) use administer::apply;
+
+use crate::attempts::Attempts;
+use crate::audit::Kind;
+use crate::factor::{Card, Method, Otp, Password, Sealed};
+use crate::id::{AccountId, CardNumber, OperatorId, ParticipantId};
+use crate::table::Record;
+use crate::time::UnixMs;
+use crate::token::TokenId;
+
+/// Longest e-mail address, in bytes (RFC 5321 §4.5.3.1).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Longest name of a person or firm, in bytes.
+pub const TITLE_BYTES_MAX: usize = 128;
+/// Most rows in one import entry; longer files become several.
+pub const IMPORT_ROWS_MAX: usize = 500;
+
+/// A firm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Participant {
+    /// Its id.
+    pub id: ParticipantId,
+    /// Its name.
+    pub title: String,
+}
+
+impl Record for Participant {
+    type Key = ParticipantId;
+    const TABLE: &'static str = "participant";
+    fn key(&self) -> ParticipantId {
+        self.id.clone()
+    }
+}
+
+/// The two classes of accounts, never interchangeable (R50).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Class {
+    /// Works in CCMS.
+    User,
+    /// Delegated administrator: works in DMS.
+    DelegatedAdmin,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::DelegatedAdmin => "DA",
+        })
+    }
+}
+
+/// Who took or gave access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum By {
+    /// A delegated administrator of the same participant.
+    Account(AccountId),
+    /// An operator.
+    Operator(OperatorId),
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(id) => write!(f, "{id}"),
+            Self::Operator(id) => write!(f, "operator {id}"),
+        }
+    }
+}
+
+/// Whether the account may log in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// It may.
+    Active,
+    /// It may not, until resumed.
+    Suspended {
+        /// Since when.
+        at: UnixMs,
+        /// By whom.
+        by: By,
+    },
+}
+
+/// A registered e-mail address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Email {
+    /// The address.
+    pub address: String,
+    /// When it was registered.
+    pub since: UnixMs,
+}
+
+/// A person's account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The user id.
+    pub id: AccountId,
+    /// The firm.
+    pub participant: ParticipantId,
+    /// User or delegated administrator.
+    pub class: Class,
+    /// The person's name.
+    pub title: String,
+    /// The registered address, if any (R8).
+    pub email: Option<Email>,
+    /// Whether it may log in.
+    pub status: Status,
+    /// The smartcard, if any.
+    pub card: Option<Card>,
+    /// Password and OTP, once initiated.
+    pub otp: Option<Otp>,
+    /// Failures by method, of a password that is not set too: so an account without one waits
+    /// like one that has it (S23).
+    pub attempts: BTreeMap<Method, Attempts>,
+    /// Counts the changes of passwords, for `factor::Password::version`, and revocations.
+    pub passwords_set: u64,
+    /// The last login, if any.
+    pub last_login: Option<UnixMs>,
+}
+
+impl Record for Account {
+    type Key = AccountId;
+    const TABLE: &'static str = "account";
+    fn key(&self) -> AccountId {
+        self.id.clone()
+    }
+}
+
+/// How far an account's migration is (R10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stage {
+    /// No e-mail registered: it cannot initiate.
+    NoEmail,
+    /// It can initiate, and has not.
+    EmailRegistered,
+    /// It has initiated, and has a card too.
+    Initiated,
+    /// It has initiated, and has no card.
+    TwoFactorOnly,
+}
+
+impl Account {
+    /// How far the migration is.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match (&self.otp, &self.card, &self.email) {
+            (Some(_), Some(_), _) => Stage::Initiated,
+            (Some(_), None, _) => Stage::TwoFactorOnly,
+            (None, _, Some(_)) => Stage::EmailRegistered,
+            (None, _, None) => Stage::NoEmail,
+        }
+    }
+
+    /// Whether it may log in.
+    #[must_use]
+    pub fn active(&self) -> bool {
+        match self.status {
+            Status::Active => true,
+            Status::Suspended { .. } => false,
+        }
+    }
+
+    /// The password of the method, if it is set.
+    #[must_use]
+    pub fn password(&self, method: Method) -> Option<&Password> {
+        match method {
+            Method::Smartcard => self.card.as_ref().map(|card| &card.password),
+            Method::Otp => self.otp.as_ref().map(|otp| &otp.password),
+        }
+    }
+
+    /// Whether the password of the method is disabled until it is unlocked (S12).
+    #[must_use]
+    pub fn locked(&self, method: Method) -> bool {
+        self.attempts.get(&method).is_some_and(Attempts::locked)
+    }
+
+    /// Until when this address must wait before the password of the method is looked at.
+    #[must_use]
+    pub fn wait_until(
+        &self,
+        method: Method,
+        address: Option<IpAddr>,
+        now: UnixMs,
+    ) -> Option<UnixMs> {
+        self.attempts.get(&method)?.wait_until(address, now)
+    }
+
+    /// The failures of the method, to count one or to end them.
+    pub(crate) fn attempts_mut(&mut self, method: Method) -> &mut Attempts {
+        self.attempts.entry(method).or_default()
+    }
+
+    /// A new password of this account, with its version.
+    pub(crate) fn next_password(&mut self, verifier: Sealed, now: UnixMs) -> Password {
+        self.passwords_set = self.passwords_set.saturating_add(1);
+        Password {
+            verifier,
+            version: self.passwords_set,
+            set_at: now,
+        }
+    }
+}
+
+/// An account as an import gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The user id.
+    pub id: AccountId,
+    /// The firm; it must exist or be in the same import.
+    pub participant: ParticipantId,
+    /// User or delegated administrator.
+    pub class: Class,
+    /// The person's name.
+    pub title: String,
+    /// The registered address, if any.
+    pub email: Option<String>,
+    /// The card's number and the sealed verifier of its password, if there is a card.
+    pub card: Option<(CardNumber, Sealed)>,
+}
+
+impl Imported {
+    pub(crate) fn into_account(self, now: UnixMs) -> Account {
+        let mut account = Account {
+            id: self.id,
+            participant: self.participant,
+            class: self.class,
+            title: self.title,
+            email: self.email.map(|address| Email {
+                address,
+                since: now,
+            }),
+            status: Status::Active,
+            card: None,
+            otp: None,
+            attempts: BTreeMap::new(),
+            passwords_set: 0,
+            last_login: None,
+        };
+        if let Some((number, verifier)) = self.card {
+            account.card = Some(Card {
+                number,
+                password: account.next_password(verifier, now),
+            });
+        }
+        account
+    }
+}
+
+/// What is asked about accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// New participants and accounts, all or none.
+    Import {
+        /// Firms; one that exists is left as it is.
+        participants: Vec<Participant>,
+        /// People; one that exists refuses the import.
+        accounts: Vec<Imported>,
+    },
+    /// Takes access away at once; all tokens end.
+    Suspend {
+        /// Whose.
+        account: AccountId,
+        /// The administrator's token; none when the actor is an operator.
+        token: Option<TokenId>,
+        /// Why, for the record.
+        reason: String,
+    },
+    /// Takes password and OTP channel away: the account must be initiated again.
+    RevokeOtp {
+        /// Whose.
+        account: AccountId,
+        /// Why, for the record.
+        reason: String,
+    },
+    /// Notes the second half of an activation code, which the administrator passes on by voice.
+    IssueActivationCode {
+        /// For whom.
+        account: AccountId,
+        /// The administrator's token; none when the actor is an operator.
+        token: Option<TokenId>,
+        /// The sealed half.
+        code: Sealed,
+    },
+    /// Ends the account's tokens (S33).
+    EndTokens {
+        /// Whose.
+        account: AccountId,
+        /// The administrator's token; none when the actor is an operator.
+        token: Option<TokenId>,
+    },
+}
+
+impl Command {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Import { .. } => Kind::AccountsImported,
+            Self::Suspend { .. } => Kind::AccountSuspended,
+            Self::RevokeOtp { .. } => Kind::OtpRevoked,
+            Self::IssueActivationCode { .. } => Kind::ActivationIssued,
+            Self::EndTokens { .. } => Kind::TokensEnded,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A state piece by piece, as snapshots and genesis files hold it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Header, Held, RULES_VERSION, State};
+use crate::account::{Account, Participant};
+use crate::calendar::Calendar;
+use crate::change::Procedure;
+use crate::cluster::Founding;
+use crate::initiation::Activation;
+use crate::login::{Login, Mailed, Unknown};
+use crate::policy::Policy;
+use crate::request::Answered;
+use crate::session::{Approvals, Hold, Plan};
+use crate::token::{Endings, Token};
+
+/// A piece of a state, as snapshots and genesis files hold it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Row {
+    /// The small facts.
+    Header(Header),
+    /// How the cluster was founded.
+    Founding(Box<Founding>),
+    /// The policy.
+    Policy(Policy),
+    /// The calendar.
+    Calendar(Box<Calendar>),
+    /// A firm.
+    Participant(Participant),
+    /// A person.
+    Account(Box<Account>),
+    /// A session's plan.
+    Plan(Box<Plan>),
+    /// The approvals of an act.
+    Approvals(Approvals),
+    /// A held account.
+    Hold(Hold),
+    /// The failures of an unknown user id.
+    Unknown(Unknown),
+    /// A request that was answered.
+    Request(Box<Answered>),
+    /// A live token.
+    Token(Box<Token>),
+    /// The latest endings of tokens.
+    Endings(Endings),
+    /// A login under way.
+    Login(Box<Login>),
+    /// Activation codes.
+    Activation(Box<Activation>),
+    /// A procedure under way.
+    Procedure(Box<Procedure>),
+    /// The codes mailed to an account lately.
+    Mailed(Mailed),
+}
+
+/// The rows are no state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damaged {
+    /// There is no header among them.
+    #[error("the rows hold no header")]
+    NoHeader,
+    /// The rules are newer than this binary.
+    #[error("the state follows rules {found}, this binary knows rules up to {RULES_VERSION}")]
+    NewerRules {
+        /// The rules' version.
+        found: u32,
+    },
+}
+
+impl State {
+    /// The state piece by piece.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        std::iter::once(Row::Header(self.header.clone()))
+            .chain(
+                self.founding()
+                    .map(|founding| Row::Founding(Box::new(founding.clone()))),
+            )
+            .chain([
+                Row::Policy(Policy::clone(&self.policy)),
+                Row::Calendar(Box::new(Calendar::clone(&self.calendar))),
+                Row::Endings(self.short.tokens.endings()),
+            ])
+            .chain(self.participants.iter().cloned().map(Row::Participant))
+            .chain(boxed(self.accounts.iter(), Row::Account))
+            .chain(boxed(self.plans.iter(), Row::Plan))
+            .chain(self.approvals.iter().cloned().map(Row::Approvals))
+            .chain(self.holds.iter().cloned().map(Row::Hold))
+            .chain(self.unknown.iter().cloned().map(Row::Unknown))
+            .chain(boxed(self.requests.records().iter(), Row::Request))
+            .chain(boxed(self.short.tokens.live().iter(), Row::Token))
+            .chain(boxed(self.short.logins.iter(), Row::Login))
+            .chain(boxed(self.short.activations.iter(), Row::Activation))
+            .chain(boxed(self.short.procedures.iter(), Row::Procedure))
+            .chain(self.short.mailed.iter().cloned().map(Row::Mailed))
+    }
+
+    /// The state of which these are the pieces, in any order.
+    ///
+    /// # Errors
+    /// `Damaged` when the header is missing or of rules that this binary does not know. Whether
+    /// the pieces are the right ones, the digests say.
+    pub fn from_rows(rows: impl IntoIterator<Item = Row>) -> Result<Self, Damaged> {
+        let mut state = Self::unfounded();
+        let mut header = None;
+        for row in rows {
+            match row {
+                Row::Header(found) => header = Some(found),
+                Row::Founding(founding) => state.founding = Some(Held::new(*founding)),
+                Row::Policy(policy) => state.policy = Held::new(policy),
+                Row::Calendar(calendar) => state.calendar = Held::new(*calendar),
+                Row::Participant(participant) => drop(state.participants.set(participant)),
+                Row::Account(account) => state.put_account(*account),
+                Row::Plan(plan) => drop(state.plans.set(*plan)),
+                Row::Approvals(approvals) => drop(state.approvals.set(approvals)),
+                Row::Hold(hold) => drop(state.holds.set(hold)),
+                Row::Unknown(unknown) => state.unknown.set(unknown),
+                Row::Request(answered) => state.requests.note(*answered),
+                Row::Token(token) => state.short.tokens.issue(*token),
+                Row::Endings(endings) => state.short.tokens.set_endings(endings),
+                Row::Login(login) => state.short.logins.set(*login),
+                Row::Activation(activation) => state.short.activations.set(*activation),
+                Row::Procedure(procedure) => state.short.procedures.set(*procedure),
+                Row::Mailed(mailed) => state.short.mailed.set(mailed),
+            }
+        }
+        let header = header.ok_or(Damaged::NoHeader)?;
+        if header.rules_version > RULES_VERSION {
+            return Err(Damaged::NewerRules {
+                found: header.rules_version,
+            });
+        }
+        state.header = header;
+        Ok(state)
+    }
+}
+
+fn boxed<'a, T: Clone + 'a>(
+    records: impl Iterator<Item = &'a T> + 'a,
+    row: impl Fn(Box<T>) -> Row + 'a,
+) -> impl Iterator<Item = Row> + 'a {
+    records.map(move |record| row(Box::new(record.clone())))
+}
