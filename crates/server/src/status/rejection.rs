@@ -1,0 +1,268 @@
+//! What each rejection of the line is as a status.
+
+use std::time::Duration;
+
+use domain::session::Phase;
+use domain::{Rejection, UnixMs};
+use tonic::Code;
+
+use super::shape::Shape;
+use super::{RETRY_LATER, RETRY_SOON};
+
+pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
+    use Rejection as R;
+    match rejection {
+        R::NotFounded => Shape::retry(
+            Code::Unavailable,
+            "NOT_FOUNDED",
+            RETRY_SOON,
+            "the cluster is being founded",
+        ),
+        R::AlreadyFounded => {
+            Shape::precondition("ALREADY_FOUNDED", "the cluster is founded already")
+        }
+        R::LineChanged => Shape::new(
+            Code::Aborted,
+            "LINE_CHANGED",
+            "the service moved to another line since; nothing was done, begin again",
+        ),
+        R::LineEnded => {
+            Shape::precondition("SESSION_CLOSED", "the session has closed").about("session")
+        }
+        R::RequestIdMalformed => Shape::invalid(
+            "MALFORMED_REQUEST_ID",
+            "request_id",
+            "request_id must be a UUIDv7, made for this call",
+        ),
+        R::RequestTooOld => Shape::new(
+            Code::Aborted,
+            "REQUEST_TOO_OLD",
+            "the request_id is too old to tell whether it was done: look, and begin again",
+        ),
+        R::RequestFromTheFuture => Shape::invalid(
+            "REQUEST_FROM_THE_FUTURE",
+            "request_id",
+            "the request_id is of a time to come: set the caller's clock",
+        ),
+        R::RequestBodyDiffers => Shape::invalid(
+            "REQUEST_BODY_DIFFERS",
+            "request_id",
+            "the request_id was used for another call: make a new one",
+        ),
+        R::AlreadyDone => Shape::new(
+            Code::Aborted,
+            "ALREADY_DONE",
+            "it was done, and its answer held a secret that is not kept: begin again",
+        ),
+        R::ClockJump => Shape::precondition(
+            "CLOCK_JUMP",
+            "the node's clock is further ahead than the line allows: check the nodes' clocks",
+        ),
+        R::ClockNotSimulated => Shape::precondition(
+            "CLOCK_NOT_SIMULATED",
+            "the clock of this cluster is the real one and cannot be set",
+        ),
+        R::SessionClosed { next } => session_closed(next),
+        R::CentreNotServing { serving } => Shape::precondition(
+            "CENTRE_NOT_SERVING",
+            format!("another data centre serves now: {serving}"),
+        )
+        .about("centre")
+        .with("centre", serving)
+        .with("next", "call a node of that centre"),
+        R::BranchOpen { session } => Shape::precondition(
+            "BRANCH_OPEN",
+            format!("session {session} is on a branch: this waits for its rollover"),
+        )
+        .about("session")
+        .with("session", session),
+        R::MainLineOnly => {
+            Shape::precondition("MAIN_LINE_ONLY", "this can be done on the main line alone")
+        }
+        R::BranchOnly => Shape::precondition("BRANCH_ONLY", "this can be done on a branch alone"),
+        R::TooMany => Shape::retry(
+            Code::ResourceExhausted,
+            "TOO_MANY",
+            RETRY_LATER,
+            "too many are under way; try again later",
+        ),
+        R::RateLimited { until } => Shape::retry(
+            Code::ResourceExhausted,
+            "RATE_LIMITED",
+            Duration::from_millis(until.since(clock)),
+            format!("too many tries; try again after {until}"),
+        ),
+        R::InitiationDenied => Shape::precondition(
+            "INITIATION_DENIED",
+            "password and one-time password cannot be set up in this session",
+        )
+        .about("session"),
+        R::WrongPortal => Shape::precondition("WRONG_PORTAL", "this account uses the other portal")
+            .about("account"),
+        R::NotEnrolled => Shape::precondition(
+            "NOT_ENROLLED",
+            "the participant is not enrolled for this session",
+        )
+        .about("participant"),
+        R::PortalNotRegistered => Shape::new(
+            Code::PermissionDenied,
+            "PORTAL_NOT_REGISTERED",
+            "this front end is not registered for the portal",
+        ),
+        R::TokenEnded => Shape::new(
+            Code::Unauthenticated,
+            "TOKEN_EXPIRED",
+            "the login has ended: log in again",
+        ),
+        R::ProcedureEnded => Shape::precondition(
+            "PROCEDURE_ENDED",
+            "this has ended or was never begun: begin again",
+        ),
+        R::StepUpRequired => Shape::new(
+            Code::PermissionDenied,
+            "STEP_UP_REQUIRED",
+            "prove the current channel or card first",
+        ),
+        R::InitiationRequired => Shape::precondition(
+            "INITIATION_REQUIRED",
+            "set up password and one-time password first",
+        )
+        .about("account"),
+        R::AlreadyInitiated => Shape::precondition(
+            "ALREADY_INITIATED",
+            "password and one-time password are set up already",
+        )
+        .about("account"),
+        R::NoEmail => {
+            Shape::precondition("NO_EMAIL", "the account has no registered e-mail address")
+                .about("account")
+        }
+        R::OtherParticipant => Shape::new(
+            Code::PermissionDenied,
+            "OTHER_PARTICIPANT",
+            "the account is not of your participant, or there is none",
+        ),
+        R::NoSuchAccount => Shape::new(
+            Code::NotFound,
+            "NO_SUCH_ACCOUNT",
+            "there is no such account",
+        ),
+        R::NotAllowed => Shape::new(
+            Code::PermissionDenied,
+            "NOT_ALLOWED",
+            "the caller may not do this",
+        ),
+        R::AlreadySo => Shape::precondition("ALREADY_SO", "it is so already; nothing was changed"),
+        R::ImportConflicts(rows) => Shape::problems("IMPORT_CONFLICTS", listed("rows", rows)),
+        R::BadValues(values) => Shape::problems("BAD_VALUES", listed("values", values)),
+        R::NoSuchSession => Shape::new(
+            Code::NotFound,
+            "NO_SUCH_SESSION",
+            "the calendar has no such session",
+        ),
+        R::NotAtSecondary => Shape::precondition(
+            "NOT_AT_SECONDARY",
+            "the session is held at the primary: it opens by the timetable",
+        )
+        .about("session"),
+        R::EarlierSessionOpen { session } => Shape::precondition(
+            "EARLIER_SESSION_OPEN",
+            format!("session {session} has not closed: close it first, or wait for its end"),
+        )
+        .about("session")
+        .with("session", session),
+        R::RolloverPending { session } => Shape::precondition(
+            "ROLLOVER_PENDING",
+            format!("session {session} has not been rolled over: do that first"),
+        )
+        .with("session", session),
+        R::OutsideSession { opens, closes } => Shape::precondition(
+            "OUTSIDE_SESSION",
+            format!("the time is outside the session, {opens} to {closes}"),
+        ),
+        R::NotApproved { have, need } => Shape::precondition(
+            "NOT_APPROVED",
+            format!("{have} of {need} operators have approved"),
+        )
+        .with("have", have)
+        .with("need", need),
+        R::PlanDiffers => Shape::precondition(
+            "PLAN_DIFFERS",
+            "the plan is not the one that was approved: look at it and approve it again",
+        ),
+        R::WrongPhase { phase } => wrong_phase(phase),
+        R::EvidenceDiffers => Shape::new(
+            Code::DataLoss,
+            "DIGEST_MISMATCH",
+            "the evidence is of another boundary than the session's",
+        ),
+        R::Unanswered(items) => Shape {
+            metadata: vec![
+                ("items", joined(&items)),
+                (
+                    "next",
+                    "answer each item with --repeat or --waive".to_owned(),
+                ),
+            ],
+            ..Shape::precondition(
+                "MUST_REPEAT_UNANSWERED",
+                format!(
+                    "items {} want an answer: repeat or waive each",
+                    joined(&items)
+                ),
+            )
+        },
+        R::NotRepeated { item } => Shape::precondition(
+            "NOT_REPEATED",
+            format!("item {item} is said to be repeated and is not so on the main line"),
+        )
+        .with("item", item),
+    }
+}
+
+/// The plan is not where the act needs it; what that means depends on where it is.
+fn wrong_phase(phase: Phase) -> Shape {
+    let (reason, message) = match phase {
+        Phase::Opening => (
+            "SESSION_OPENING",
+            "the session is being opened: wait for it",
+        ),
+        Phase::Open => ("SESSION_NOT_CLOSED", "the session is open: close it first"),
+        Phase::Closed => ("SESSION_CLOSED", "the session has closed"),
+        Phase::RolledOver => ("ROLLED_OVER", "the session was rolled over already"),
+        Phase::Abandoned => ("ABANDONED", "the session was given up already"),
+    };
+    Shape::precondition(reason, message)
+        .about("session")
+        .with("phase", format!("{phase:?}"))
+}
+
+fn session_closed(next: Option<(domain::SessionId, UnixMs)>) -> Shape {
+    match next {
+        Some((session, opens)) => Shape::precondition(
+            "SESSION_CLOSED",
+            format!("the service is closed; it opens at {opens}"),
+        )
+        .about("session")
+        .with("next_session", session)
+        .with("opens", opens)
+        .with("next", "try again when it opens"),
+        None => Shape::precondition(
+            "SESSION_CLOSED",
+            "the service is closed; no session is planned",
+        )
+        .about("session"),
+    }
+}
+
+fn listed(field: &str, texts: Vec<String>) -> Vec<(String, String)> {
+    texts
+        .into_iter()
+        .map(|text| (field.to_owned(), text))
+        .collect()
+}
+
+fn joined(items: &[u64]) -> String {
+    let texts: Vec<String> = items.iter().map(u64::to_string).collect();
+    texts.join(", ")
+}

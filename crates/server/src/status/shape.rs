@@ -1,0 +1,262 @@
+//! What a status says: code, reason, message, and what goes beside them.
+
+use std::time::Duration;
+
+use consensus::line;
+use domain::id::NodeId;
+use domain::{Rejection, UnixMs};
+use tonic::Code;
+
+use super::{RETRY_SOON, Refusal, rejection};
+use crate::{hashing, identity};
+
+/// What goes beside the reason.
+pub(super) enum Extra {
+    None,
+    Retry(Duration),
+    Precondition(String),
+    Fields(Vec<(String, String)>),
+    Repeat(String),
+}
+
+pub(super) struct Shape {
+    pub(super) code: Code,
+    pub(super) reason: String,
+    pub(super) message: String,
+    pub(super) extra: Extra,
+    pub(super) metadata: Vec<(&'static str, String)>,
+}
+
+impl Shape {
+    pub(super) fn new(code: Code, reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.to_owned(),
+            message: message.into(),
+            extra: Extra::None,
+            metadata: Vec::new(),
+        }
+    }
+
+    pub(super) fn invalid(reason: &str, field: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            extra: Extra::Fields(vec![(field.to_owned(), message.clone())]),
+            ..Self::new(Code::InvalidArgument, reason, message)
+        }
+    }
+
+    pub(super) fn problems(reason: &str, problems: Vec<(String, String)>) -> Self {
+        let message = problems
+            .iter()
+            .map(|(at, what)| {
+                if at.is_empty() {
+                    what.clone()
+                } else {
+                    format!("{at}: {what}")
+                }
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        Self {
+            extra: Extra::Fields(problems),
+            ..Self::new(Code::InvalidArgument, reason, message)
+        }
+    }
+
+    pub(super) fn precondition(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            extra: Extra::Precondition(String::new()),
+            ..Self::new(Code::FailedPrecondition, reason, message)
+        }
+    }
+
+    pub(super) fn retry(
+        code: Code,
+        reason: &str,
+        after: Duration,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            extra: Extra::Retry(after),
+            ..Self::new(code, reason, message)
+        }
+    }
+
+    pub(super) fn unknown_outcome(request_id: String) -> Self {
+        Self {
+            extra: Extra::Repeat(request_id),
+            ..Self::new(
+                Code::DeadlineExceeded,
+                "OUTCOME_UNKNOWN",
+                "the outcome is unknown: repeat the call with the same request_id",
+            )
+        }
+    }
+
+    pub(super) fn about(mut self, subject: &str) -> Self {
+        self.extra = Extra::Precondition(subject.to_owned());
+        self
+    }
+
+    pub(super) fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+}
+
+pub(super) fn of(refusal: Refusal) -> Shape {
+    match refusal {
+        Refusal::Rejected { rejection, clock } => rejection::of(rejection, clock),
+        Refusal::CredentialsRejected => Shape::new(
+            Code::Unauthenticated,
+            "CREDENTIALS_REJECTED",
+            "the user id, password or code is not right",
+        ),
+        Refusal::TokenExpired => rejection::of(Rejection::TokenEnded, UnixMs(0)),
+        Refusal::Caller(error) => of_caller(&error),
+        Refusal::Line(error) => of_line(error),
+        Refusal::OutcomeUnknown { request_id } => Shape::unknown_outcome(request_id),
+        Refusal::Hashing(error) => of_hashing(error),
+        Refusal::Malformed { field, should_be } => {
+            let name = field.name();
+            let reason = format!("MALFORMED_{}", name.replace('.', "_").to_ascii_uppercase());
+            Shape::invalid(&reason, name, format!("{name} must be {should_be}"))
+        }
+        Refusal::Problems { reason, problems } => Shape::problems(reason, problems),
+        Refusal::Password(refusal) => {
+            use credential::rules::Refusal as Rule;
+            let reason = match refusal {
+                Rule::TooShort { .. } => "PASSWORD_TOO_SHORT",
+                Rule::Common | Rule::UserId | Rule::ParticipantId | Rule::Email => {
+                    "PASSWORD_BLOCKED"
+                }
+            };
+            Shape::invalid(reason, "new_password", refusal.to_string())
+        }
+        Refusal::PasswordTooLong => Shape::invalid(
+            "PASSWORD_TOO_LONG",
+            "new_password",
+            format!(
+                "the password is too long: use at most {} characters",
+                credential::secret::PASSWORD_LENGTH_MAX
+            ),
+        ),
+        Refusal::AlreadyOpen { session } => Shape::precondition(
+            "ALREADY_OPEN",
+            format!("session {session} was opened already; nothing was changed"),
+        )
+        .about("session")
+        .with("session", session),
+        Refusal::NoEvidence { why } => Shape::precondition("NO_EVIDENCE", why).about("session"),
+        Refusal::BranchRuns { session, nodes } => Shape::precondition(
+            "BRANCH_RUNS",
+            format!(
+                "the branch of {session} runs at node {}: close the session, or wait for its end",
+                listed_nodes(&nodes)
+            ),
+        )
+        .about("session"),
+        Refusal::NotRefused {
+            session,
+            nodes,
+            until,
+        } => Shape::precondition(
+            "OUTSIDE_SESSION",
+            format!(
+                "{session} can be given up from {until} on, or before that once a majority of its \
+                 nodes refused to start its branch; refused by node {}",
+                listed_nodes(&nodes)
+            ),
+        )
+        .about("session"),
+        Refusal::EtagMismatch => Shape::new(
+            Code::Aborted,
+            "ETAG_MISMATCH",
+            "it was changed since it was read: read it again",
+        ),
+        Refusal::NotFound { what } => {
+            Shape::new(Code::NotFound, "NOT_FOUND", format!("there is no {what}"))
+        }
+        Refusal::NotAllowed { why } => Shape::new(Code::PermissionDenied, "NOT_ALLOWED", why),
+        Refusal::DataLoss { reason, what } => Shape::new(Code::DataLoss, reason, what),
+        Refusal::Internal(_) => Shape::new(
+            Code::Internal,
+            "INTERNAL",
+            "the service failed; the reference names the cause in its log",
+        ),
+    }
+}
+
+fn listed_nodes(nodes: &[NodeId]) -> String {
+    if nodes.is_empty() {
+        return "(none)".to_owned();
+    }
+    let texts: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+fn of_line(error: line::Error) -> Shape {
+    match error {
+        line::Error::NoLeader => Shape::retry(
+            Code::Unavailable,
+            "NO_LEADER",
+            RETRY_SOON,
+            "no node leads at the moment; nothing was done, try again",
+        ),
+        line::Error::OutcomeUnknown => Shape::unknown_outcome(String::new()),
+        line::Error::WrongLine { detail } => Shape::new(Code::Aborted, "LINE_CHANGED", detail),
+        line::Error::ClockOff => Shape::retry(
+            Code::Unavailable,
+            "CLOCK_OFF",
+            RETRY_SOON,
+            "this node's clock is off; another node answers",
+        ),
+        line::Error::Stopped => Shape::retry(
+            Code::Unavailable,
+            "CENTRE_CHANGING",
+            RETRY_SOON,
+            "the line has stopped at this node; try again",
+        ),
+        line::Error::Storage(detail) => Shape::new(Code::DataLoss, "LOG_DAMAGED", detail),
+        line::Error::TooLarge { .. } => {
+            Shape::invalid("TOO_LARGE", "", "the call is too large: split it")
+        }
+    }
+}
+
+fn of_hashing(error: hashing::Error) -> Shape {
+    match error {
+        hashing::Error::QueueFull => Shape::retry(
+            Code::ResourceExhausted,
+            "HASHING_QUEUE_FULL",
+            RETRY_SOON,
+            error.to_string(),
+        ),
+        hashing::Error::Stopped => Shape::retry(
+            Code::Unavailable,
+            "NODE_STOPPING",
+            RETRY_SOON,
+            "this node is stopping; another node answers",
+        ),
+        hashing::Error::Failed(fault) => {
+            tracing::error!(%fault, "a password was not hashed");
+            of(Refusal::Internal(fault.to_string()))
+        }
+    }
+}
+
+fn of_caller(error: &identity::Error) -> Shape {
+    use identity::Error as E;
+    match error {
+        E::NoCertificate | E::Certificate(_) | E::OtherCluster => {
+            Shape::new(Code::Unauthenticated, "CALLER_UNKNOWN", error.to_string())
+        }
+        E::WrongListener { .. } | E::NotRegistered { .. } | E::OtherKey { .. } => Shape::new(
+            Code::PermissionDenied,
+            "CALLER_NOT_REGISTERED",
+            error.to_string(),
+        ),
+        E::NotFounded => rejection::of(Rejection::NotFounded, UnixMs(0)),
+    }
+}

@@ -1,0 +1,90 @@
+//! What callers are told.
+
+use tonic::Code;
+
+use super::*;
+
+fn status(refusal: Refusal) -> Status {
+    of(refusal, "hotline 2211 6688")
+}
+
+fn rejected(rejection: Rejection) -> Status {
+    status(Refusal::Rejected {
+        rejection,
+        clock: UnixMs(1_000),
+    })
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().unwrap().reason
+}
+
+#[test]
+fn every_status_has_reason_support_and_reference_r11() {
+    for status in [
+        rejected(Rejection::AlreadySo),
+        status(Refusal::CredentialsRejected),
+        status(Refusal::Line(line::Error::NoLeader)),
+        status(Refusal::Internal("a secret path".to_owned())),
+    ] {
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.domain, DOMAIN);
+        assert!(!info.reason.is_empty());
+        assert_eq!(info.metadata["support"], "hotline 2211 6688");
+        assert!(Uuid::parse_str(&info.metadata["reference"]).is_ok());
+    }
+}
+
+#[test]
+fn the_serving_centre_is_named_r19() {
+    let serving = domain::CentreName::parse("west").unwrap();
+    let status = rejected(Rejection::CentreNotServing { serving });
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(reason(&status), "CENTRE_NOT_SERVING");
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["centre"], "west");
+}
+
+#[test]
+fn a_wait_is_counted_from_the_lines_clock() {
+    let status = rejected(Rejection::RateLimited {
+        until: UnixMs(61_000),
+    });
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let retry = status.get_details_retry_info().unwrap();
+    assert_eq!(retry.retry_delay, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn an_unknown_outcome_says_what_to_repeat_with() {
+    let status = status(Refusal::OutcomeUnknown {
+        request_id: "the-request".to_owned(),
+    });
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(
+        status.get_details_request_info().unwrap().request_id,
+        "the-request"
+    );
+}
+
+#[test]
+fn a_fault_of_ours_is_not_told() {
+    let status = status(Refusal::Internal("/srv/keys.toml".to_owned()));
+    assert_eq!(status.code(), Code::Internal);
+    assert!(!status.message().contains("keys"));
+}
+
+#[test]
+fn unanswered_items_are_named() {
+    let status = rejected(Rejection::Unanswered(vec![7, 9]));
+    assert_eq!(reason(&status), "MUST_REPEAT_UNANSWERED");
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["items"], "7, 9");
+}
+
+#[test]
+fn what_people_see_has_both_languages_r12() {
+    let status = status(Refusal::CredentialsRejected);
+    let local = status.get_details_localized_message().unwrap();
+    assert_eq!(local.locale, "zh-Hant");
+}
