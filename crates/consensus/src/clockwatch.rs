@@ -67,6 +67,7 @@ impl ClockVerdict {
 #[derive(Debug, Clone, Default)]
 pub struct Heard {
     latest: Arc<RwLock<BTreeMap<NodeId, (Instant, GetNodeStatusResponse)>>>,
+    count: Arc<watch::Sender<u64>>,
 }
 
 impl Heard {
@@ -85,6 +86,13 @@ impl Heard {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(node, (Instant::now(), status));
+        self.count
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Moves with every word that comes.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
     }
 }
 

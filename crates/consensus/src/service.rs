@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::{NodeId, encoding};
+use domain::{NodeId, SessionId, encoding};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use openraft::errors::Fatal;
 use proto::peer::v1 as peer;
@@ -44,6 +44,17 @@ impl Service {
         PeerServiceServer::new(Self { node })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn check_cluster(&self, named: &[u8]) -> Result<(), Status> {
+        let cluster = wire::read_cluster(named)?;
+        if cluster == self.node.cluster() {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(format!(
+            "this node belongs to cluster {}, not to {cluster}",
+            self.node.cluster()
+        )))
     }
 
     /// The line that a message speaks of, if it runs here.
@@ -260,13 +271,7 @@ impl PeerService for Service {
         &self,
         request: Request<peer::GetNodeStatusRequest>,
     ) -> Result<Response<peer::GetNodeStatusResponse>, Status> {
-        let cluster = wire::read_cluster(&request.into_inner().cluster)?;
-        if cluster != self.node.cluster() {
-            return Err(Status::failed_precondition(format!(
-                "this node belongs to cluster {}, not to {cluster}",
-                self.node.cluster()
-            )));
-        }
+        self.check_cluster(&request.into_inner().cluster)?;
         Ok(Response::new(status::of(&self.node)))
     }
 
@@ -284,6 +289,21 @@ impl PeerService for Service {
             log_id: Some(wire::log_id(evidence.closed)),
             evidence: encoding::encode(&evidence).into(),
         }))
+    }
+
+    async fn refuse_branch(
+        &self,
+        request: Request<peer::RefuseBranchRequest>,
+    ) -> Result<Response<peer::RefuseBranchResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let session = SessionId::parse(&request.session)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.node
+            .refuse_branch(&session)
+            .await
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(peer::RefuseBranchResponse {}))
     }
 }
 

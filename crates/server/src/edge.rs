@@ -18,13 +18,14 @@ use domain::{
     Answer, Carry, CentreName, Command, Digest, LineId, LogId, Outcome, Rejection, SessionId,
     State, UnixMs, outcome,
 };
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tonic::{Response, Status};
 
 use crate::hashing::Pool;
 use crate::identity::Caller;
 use crate::mail::{Mark, Outbox};
 use crate::request::Ask;
+use crate::rpc::cluster::tally::Tally;
 use crate::status::{self, Field, Refusal};
 use crate::table::{Table, Target};
 
@@ -53,6 +54,7 @@ pub struct Parts {
 struct Inner {
     parts: Parts,
     refused_outside_session: AtomicU64,
+    tally: Mutex<Option<Tally>>,
 }
 
 /// The edge of one node. Clones share it.
@@ -86,6 +88,7 @@ impl Edge {
             inner: Arc::new(Inner {
                 parts,
                 refused_outside_session: AtomicU64::new(0),
+                tally: Mutex::default(),
             }),
         }
     }
@@ -130,6 +133,11 @@ impl Edge {
     #[must_use]
     pub fn refused_outside_session(&self) -> u64 {
         self.inner.refused_outside_session.load(Ordering::Relaxed)
+    }
+
+    /// What the open branch was counted to hold, so far.
+    pub(crate) fn tally(&self) -> &Mutex<Option<Tally>> {
+        &self.inner.tally
     }
 
     /// Whom people ask (R11).

@@ -4,6 +4,7 @@
 //! whose clock is off must not refuse what the line would take.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use credential::keyring::Keyring;
 use credential::secret::Token;
@@ -11,6 +12,7 @@ use domain::id::RequestId;
 use domain::request::Key;
 use domain::token::TokenId;
 use prost::Message;
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request};
 
@@ -37,6 +39,8 @@ pub struct Ask<B> {
     pub token: Option<TokenId>,
     /// Why, if the caller says so in a header.
     pub reason: Option<String>,
+    /// When the caller stops waiting, if it said so.
+    pub deadline: Option<Instant>,
     /// The message.
     pub body: B,
 }
@@ -54,6 +58,7 @@ impl<B> Ask<B> {
             rpc: rpc.ok_or_else(|| Refusal::Internal("the rpc is not in the table".to_owned()))?,
             token: token(&metadata),
             reason: reason(&metadata)?,
+            deadline: deadline(&metadata),
             body,
         })
     }
@@ -73,6 +78,7 @@ impl<B> Ask<B> {
             rpc: self.rpc,
             token: self.token,
             reason: self.reason,
+            deadline: self.deadline,
             body,
         }
     }
@@ -128,4 +134,44 @@ fn reason(metadata: &MetadataMap) -> Result<Option<String>, Refusal> {
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| malformed())?;
     Ok(Some(text.to_owned()))
+}
+
+/// The caller's deadline: digits and a unit, as gRPC over HTTP/2 writes it.
+fn deadline(metadata: &MetadataMap) -> Option<Instant> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u32 = digits.parse().ok()?;
+    let one = match unit {
+        "H" => Duration::from_secs(3_600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    Instant::now().checked_add(one.checked_mul(count)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_callers_deadline_is_read_in_each_unit() {
+        let left = |text: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            deadline(&metadata).map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        for (text, seconds) in [("2H", 7_200), ("3M", 180), ("30S", 30), ("30000m", 30)] {
+            let left = left(text).unwrap();
+            assert!(left <= Duration::from_secs(seconds), "{text}");
+            assert!(left > Duration::from_secs(seconds - 1), "{text}");
+        }
+        for bad in ["", "S", "30", "30x", "-1S", "99999999999999S"] {
+            assert!(left(bad).is_none(), "{bad}");
+        }
+    }
 }

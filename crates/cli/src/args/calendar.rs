@@ -13,7 +13,7 @@ pub enum Calendar {
     Lint(Lint),
     /// Show the days and sessions to come.
     Show(Show),
-    /// Set the timetable from a file.
+    /// Set the timetable, the holidays or both from files.
     Set(Set),
 }
 
@@ -64,8 +64,12 @@ pub struct Show {
 /// Flags of `calendar set`.
 #[derive(Debug, Clone, Args)]
 pub struct Set {
-    /// The timetable file.
-    pub timetable: PathBuf,
+    /// The timetable file; the timetable stays as it is if not said.
+    #[arg(required_unless_present = "holidays")]
+    pub timetable: Option<PathBuf>,
+    /// The holidays file: one date a line, a name after it; the holidays stay if not said.
+    #[arg(long, value_name = "FILE")]
+    pub holidays: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

@@ -19,6 +19,8 @@ pub enum Session {
     Rollover(Rollover),
     /// Give up a session whose branch is lost, so that the next day opens.
     Abandon(Abandon),
+    /// Answer items that a rollover which ran by itself had to hold.
+    AnswerHolds(AnswerHolds),
     /// Show the evidence of a session.
     Report(Report),
     /// List the sessions that were opened, and the next ones.
@@ -94,6 +96,9 @@ pub struct Rollover {
     /// An item of the must-repeat list to leave forgotten; can be given more than once.
     #[arg(long, value_name = "ITEM")]
     pub waive: Vec<String>,
+    /// Go on without the branch's audit records in both centres, and say why.
+    #[arg(long, value_name = "REASON")]
+    pub accept_gap: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,
@@ -103,6 +108,25 @@ pub struct Rollover {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub confirm: Confirm,
+}
+
+/// Flags of `session answer-holds`.
+#[derive(Debug, Clone, Args)]
+pub struct AnswerHolds {
+    /// The session.
+    pub session: String,
+    /// A held item to do again on the main line; can be given more than once.
+    #[arg(long, value_name = "ITEM")]
+    pub repeat: Vec<String>,
+    /// A held item to leave forgotten; can be given more than once.
+    #[arg(long, value_name = "ITEM")]
+    pub waive: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
 }
 
 /// Flags of `session abandon`.

@@ -68,6 +68,7 @@ impl Player {
             request_id: self.clock.request_id(),
             timetable_toml: text,
             dry_run: false,
+            ..SetTimetableRequest::default()
         };
         let answer = call(self.stage.operator(None)?, |channel| {
             let message = message.clone();

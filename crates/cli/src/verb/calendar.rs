@@ -1,9 +1,9 @@
 //! `calendar lint`, `calendar show`, `calendar set`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use domain::calendar::Timetable;
+use domain::calendar::{Timetable, parse_holidays};
 use proto::operator::v1::{
     GetCalendarRequest, LintCalendarRequest, Session, SetTimetableRequest, Verdict,
 };
@@ -195,26 +195,51 @@ async fn show(flags: &Show, output: Output) -> Result<(), Failure> {
     })
 }
 
+/// What is wrong with the files, all of it, before a node is asked.
+fn problems(flags: &Set, timetable: Option<&str>, holidays: Option<&str>) -> Vec<String> {
+    let told = |path: &Option<PathBuf>, problems: Vec<domain::calendar::Problem>| {
+        let path = path.as_deref().unwrap_or_else(|| Path::new("-"));
+        problems
+            .iter()
+            .map(|problem| format!("{}: {problem}", path.display()))
+            .collect::<Vec<String>>()
+    };
+    let timetable = timetable.and_then(|text| Timetable::parse(text).err());
+    let holidays = holidays.and_then(|text| parse_holidays(text).err());
+    [(&flags.timetable, timetable), (&flags.holidays, holidays)]
+        .into_iter()
+        .flat_map(|(path, problems)| told(path, problems.unwrap_or_default()))
+        .collect()
+}
+
 async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
-    let timetable_toml = read(&flags.timetable)?;
-    if let Err(problems) = Timetable::parse(&timetable_toml) {
-        let listed: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let timetable = flags.timetable.as_deref().map(read).transpose()?;
+    let holidays = flags.holidays.as_deref().map(read).transpose()?;
+    let problems = problems(flags, timetable.as_deref(), holidays.as_deref());
+    if !problems.is_empty() {
         return Err(Failure::pre_check(format!(
-            "{}:\n  {}",
-            flags.timetable.display(),
-            listed.join("\n  ")
+            "nothing was changed:\n  {}",
+            problems.join("\n  ")
         )));
     }
     let node = Operator::connect(&flags.connection).await?;
     let id = node.request_id(&flags.change);
     let message = SetTimetableRequest {
         request_id: id.to_string(),
-        timetable_toml,
+        timetable_toml: timetable.unwrap_or_default(),
         dry_run: flags.change.dry_run,
+        holidays,
     };
     let request = node.request(message, flags.change.reason.as_deref());
     let answer = changed(node.calendar().set_timetable(request).await, id)?;
     let sessions = rows(&answer.sessions);
-    let document = serde_json::json!({ "dry_run": flags.change.dry_run, "sessions": sessions });
-    output.data(&document, || table(&sessions))
+    let document = serde_json::json!({
+        "dry_run": flags.change.dry_run, "sessions": sessions, "holidays": answer.holidays,
+    });
+    if flags.change.dry_run {
+        output.talk("dry run: nothing was changed");
+    }
+    output.data(&document, || {
+        format!("{} holidays\n{}", answer.holidays.len(), table(&sessions))
+    })
 }

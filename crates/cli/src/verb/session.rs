@@ -14,6 +14,9 @@ use crate::drill::words;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Table};
 
+mod answers;
+mod holds;
+mod report;
 mod rollover;
 
 /// Sessions to come that a list shows.
@@ -32,7 +35,10 @@ pub async fn run(flags: &Session, output: Output) -> Result<(), Failure> {
             already(&flags.change, rollover::run(flags, output).await, output)
         }
         Session::Abandon(flags) => already(&flags.change, abandon(flags, output).await, output),
-        Session::Report(flags) => rollover::report(flags, output).await,
+        Session::AnswerHolds(flags) => {
+            already(&flags.change, holds::run(flags, output).await, output)
+        }
+        Session::Report(flags) => report::run(flags, output).await,
         Session::List(flags) => list(flags, output).await,
     }
 }
@@ -281,9 +287,21 @@ async fn abandon(flags: &Abandon, output: Output) -> Result<(), Failure> {
         reason,
     };
     let request = node.request(message, None);
-    changed(node.session().abandon_session(request).await, id)?;
-    let document = serde_json::json!({ "session": flags.session, "stage": "abandoned" });
-    output.data(&document, || format!("{} is given up", flags.session))
+    let answer = changed(node.session().abandon_session(request).await, id)?;
+    let document = serde_json::json!({
+        "session": flags.session, "stage": "abandoned", "refused_by": answer.refused_node_ids,
+    });
+    output.data(&document, || {
+        let mut text = format!("{} is given up", flags.session);
+        if !answer.refused_node_ids.is_empty() {
+            let nodes: Vec<String> = answer.refused_node_ids.iter().map(u64::to_string).collect();
+            text.push_str(&format!(
+                "; its branch will never start at node {}",
+                nodes.join(", ")
+            ));
+        }
+        text
+    })
 }
 
 /// Keeps the sessions that were opened, and the next ones that will be.

@@ -82,7 +82,8 @@ async fn secondary(
 }
 
 /// When a rollover runs by itself: some time before the next business day opens.
-pub(crate) fn rollover_due(plan: &Plan, state: &State) -> Option<UnixMs> {
+#[must_use]
+pub fn rollover_due(plan: &Plan, state: &State) -> Option<UnixMs> {
     let primary = &state.founding()?.primary.name;
     let calendar = state.calendar();
     let day = calendar.next_business_day(plan.session.day)?;

@@ -6,11 +6,11 @@
 //! until an operator does, or until the rollover has to run by itself.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::session::Evidence;
 use domain::{Actor, Command, SessionId, outcome, session};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::line::{self, Line};
@@ -21,7 +21,8 @@ mod branch;
 mod main_line;
 mod seal;
 
-pub use seal::Gathered;
+pub use main_line::rollover_due;
+pub use seal::{Gathered, Wanted};
 
 /// How often the timetable is looked at, when nothing else woke the node.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -31,24 +32,26 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a node has copied of closed branches, durably.
 #[derive(Debug, Default)]
-pub(crate) struct Copied(Mutex<BTreeMap<SessionId, Evidence>>);
+pub(crate) struct Copied(watch::Sender<BTreeMap<SessionId, Evidence>>);
 
 impl Copied {
     pub(crate) fn of(&self, session: &SessionId) -> Option<Evidence> {
-        let copied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        copied.get(session).cloned()
+        self.0.borrow().get(session).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Evidence> {
-        let copied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        copied.values().cloned().collect()
+        self.0.borrow().values().cloned().collect()
+    }
+
+    /// Moves with everything that is copied.
+    fn watch(&self) -> watch::Receiver<BTreeMap<SessionId, Evidence>> {
+        self.0.subscribe()
     }
 
     fn note(&self, evidence: Evidence) {
-        let mut copied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Plans follow one another: what is older than the latest is sealed.
-        copied.clear();
-        copied.insert(evidence.session.clone(), evidence);
+        let latest = BTreeMap::from([(evidence.session.clone(), evidence)]);
+        self.0.send_replace(latest);
     }
 }
 

@@ -1,10 +1,18 @@
 //! From the branch's close to its rollover: the evidence, and its audit rows in both centres.
 
+use std::time::Duration;
+
 use domain::session::{Evidence, Phase, Plan};
 use domain::{LineRef, NodeId, SessionId};
+use futures::future::join_all;
+use proto::peer::v1 as peer;
+use tokio::time::Instant;
 
 use super::main_line;
 use crate::node::{Error, Node};
+
+/// How long a node may take to refuse a branch.
+const REFUSAL_MAX: Duration = Duration::from_secs(3);
 
 /// What a rollover needs to know of a closed branch.
 #[derive(Debug, Clone)]
@@ -15,6 +23,15 @@ pub struct Gathered {
     pub durable_at: Vec<NodeId>,
     /// Whether those are a majority of the primary's nodes.
     pub in_both_centres: bool,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// That some node has the evidence.
+    Evidence,
+    /// That the branch's audit rows are durable in both centres too.
+    InBothCentres,
 }
 
 impl Node {
@@ -29,17 +46,100 @@ impl Node {
             .plan(session)
             .ok_or_else(|| Error::Branch(format!("session {session} was not opened")))?;
         let (evidence, _) = fetch(self, plan).await?;
-        let primary = &self.founding().primary.nodes;
-        let durable_at: Vec<NodeId> = primary
-            .iter()
-            .map(|node| node.id)
-            .filter(|node| has_copied(self, *node, &evidence))
-            .collect();
-        Ok(Gathered {
-            in_both_centres: durable_at.len() > primary.len() / 2,
-            durable_at,
-            evidence,
-        })
+        Ok(gathered(self, evidence))
+    }
+
+    /// As `gather`, and waits for what is still on its way: for the evidence, and where the rows
+    /// are wanted in both centres, for those too. At the deadline it is given as it is.
+    ///
+    /// # Errors
+    /// As `gather`, once the deadline has passed.
+    pub async fn gather_by(
+        &self,
+        session: &SessionId,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<Gathered, Error> {
+        let (mut heard, mut copied) = (self.heard().watch(), self.copied().watch());
+        let mut found: Option<Gathered> = None;
+        loop {
+            heard.mark_unchanged();
+            copied.mark_unchanged();
+            let latest = match found.take() {
+                // A closed branch's evidence never changes; only where its rows are does.
+                Some(before) => Ok(gathered(self, before.evidence)),
+                None => self.gather(session).await,
+            };
+            let is_enough = latest.as_ref().is_ok_and(|latest| match wanted {
+                Wanted::Evidence => true,
+                Wanted::InBothCentres => latest.in_both_centres,
+            });
+            if is_enough || Instant::now() >= deadline {
+                return latest;
+            }
+            found = latest.ok();
+            tokio::select! {
+                _ = heard.changed() => {}
+                _ = copied.changed() => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Has the nodes that vote on the session's branch promise never to start it, and gives those
+    /// that did (LINES.md, Abandon). A node on which it was started, or that cannot be reached,
+    /// is not among them.
+    pub async fn collect_refusals(&self, session: &SessionId) -> Vec<NodeId> {
+        let state = self.main().state();
+        let Some(plan) = state.plan(session) else {
+            return Vec::new();
+        };
+        let asked = main_line::voters(self, plan)
+            .into_iter()
+            .map(|voter| async move {
+                match self.ask_to_refuse(session, voter).await {
+                    Ok(()) => Some(voter),
+                    Err(error) => {
+                        tracing::info!(%session, %voter, %error, "the branch was not refused");
+                        None
+                    }
+                }
+            });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    async fn ask_to_refuse(&self, session: &SessionId, voter: NodeId) -> Result<(), Error> {
+        if voter == self.id() {
+            return self.refuse_branch(session).await;
+        }
+        let failed = |why: &str| Error::Branch(format!("node {voter}: {why}"));
+        let mut client = self
+            .peers()
+            .client(voter)
+            .ok_or_else(|| failed("it is not in the directory"))?;
+        let request = peer::RefuseBranchRequest {
+            cluster: self.cluster().0.to_vec().into(),
+            session: session.as_str().to_owned(),
+        };
+        tokio::time::timeout(REFUSAL_MAX, client.refuse_branch(request))
+            .await
+            .map_err(|_| failed("it took too long"))?
+            .map_err(|status| failed(status.message()))?;
+        Ok(())
+    }
+}
+
+fn gathered(node: &Node, evidence: Evidence) -> Gathered {
+    let primary = &node.founding().primary.nodes;
+    let durable_at: Vec<NodeId> = primary
+        .iter()
+        .map(|primary| primary.id)
+        .filter(|primary| has_copied(node, *primary, &evidence))
+        .collect();
+    Gathered {
+        in_both_centres: durable_at.len() > primary.len() / 2,
+        durable_at,
+        evidence,
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) fn named(edge: &Edge, name: &str) -> Result<LineRef, Refusal> {
 }
 
 /// The branch of a session: the one that runs here, or the one that the plan knows.
-fn branch(edge: &Edge, state: &State, session: &SessionId) -> Option<LineRef> {
+pub(super) fn branch(edge: &Edge, state: &State, session: &SessionId) -> Option<LineRef> {
     let plan = state.plan(session)?;
     let boundary = plan.boundary?;
     let sealed = plan

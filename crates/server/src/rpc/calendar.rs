@@ -95,20 +95,53 @@ fn read(state: &State, text: &str) -> Result<Calendar, Vec<calendar::Problem>> {
     Ok(Calendar::new(timetable, state.calendar().holidays.clone()))
 }
 
+/// The calendar that a call asks for: what it does not name stays.
+fn asked(
+    state: &State,
+    asked: &operator::SetTimetableRequest,
+) -> Result<Calendar, Vec<calendar::Problem>> {
+    let mut calendar = match (asked.timetable_toml.as_str(), &asked.holidays) {
+        ("", Some(_)) => Ok(state.calendar().clone()),
+        (text, _) => read(state, text),
+    };
+    if let Some(text) = &asked.holidays {
+        match (calendar::parse_holidays(text), &mut calendar) {
+            (Ok(holidays), Ok(calendar)) => calendar.holidays = holidays,
+            (Ok(_), Err(_)) => {}
+            (Err(problems), found) => {
+                // Everything that is wrong is told at once.
+                let mut all = calendar_problems(found);
+                all.extend(problems.into_iter().map(|problem| calendar::Problem {
+                    at: format!("holidays, {}", problem.at),
+                    ..problem
+                }));
+                return Err(all);
+            }
+        }
+    }
+    calendar
+}
+
+fn calendar_problems(of: &mut Result<Calendar, Vec<calendar::Problem>>) -> Vec<calendar::Problem> {
+    match of {
+        Ok(_) => Vec::new(),
+        Err(problems) => std::mem::take(problems),
+    }
+}
+
 async fn set(
     edge: &Edge,
     ask: Ask<operator::SetTimetableRequest>,
 ) -> Result<operator::SetTimetableResponse, Refusal> {
     let key = ask.key(&ask.body.request_id, edge.keyring())?;
     let (line, state) = edge.fresh(&ask).await?;
-    let calendar =
-        read(&state, &ask.body.timetable_toml).map_err(|problems| Refusal::Problems {
-            reason: "BAD_TIMETABLE",
-            problems: problems
-                .into_iter()
-                .map(|problem| (problem.at, problem.what))
-                .collect(),
-        })?;
+    let calendar = asked(&state, &ask.body).map_err(|problems| Refusal::Problems {
+        reason: "BAD_TIMETABLE",
+        problems: problems
+            .into_iter()
+            .map(|problem| (problem.at, problem.what))
+            .collect(),
+    })?;
     if !ask.body.dry_run {
         let command = domain::Command::SetCalendar(Box::new(calendar.clone()));
         edge.propose(&ask, &line, Some(key), command).await?;
@@ -116,6 +149,7 @@ async fn set(
     let now = edge.now(&state);
     Ok(operator::SetTimetableResponse {
         sessions: sessions(edge, &calendar, &state, now),
+        holidays: calendar.holidays.iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -29,7 +29,7 @@ mod audit;
 mod auth;
 mod calendar;
 mod change;
-mod cluster;
+pub(crate) mod cluster;
 mod export;
 mod import;
 mod initiation;
