@@ -48,10 +48,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn suspend_serving(
-        &self,
-        person: &Person,
-    ) -> Result<SuspendAccountResponse, Status> {
+    pub async fn suspend_serving(&self, person: &Person) -> Result<SuspendAccountResponse, Status> {
         let message = SuspendAccountRequest {
             request_id: self.id(),
             name: person.resource(),
@@ -74,10 +71,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn suspend_main(
-        &self,
-        person: &Person,
-    ) -> Result<SuspendOnMainLineResponse, Status> {
+    pub async fn suspend_main(&self, person: &Person) -> Result<SuspendOnMainLineResponse, Status> {
         let message = SuspendOnMainLineRequest {
             request_id: self.id(),
             name: person.resource(),

@@ -116,12 +116,22 @@ pub fn found(folder: &Path, timetable: &str) -> Profile {
 async fn node(folder: &Path, id: u64) -> Node {
     let path = folder.join(format!("nodes/{id}/node.toml"));
     let config = server::Config::read(&path).unwrap();
-    let environment = Environment {
-        // The cost of a guess is not what these tests are about.
-        params: Params::new(64, 1, 1).unwrap(),
-        ..Environment::default()
-    };
-    Box::pin(Node::start_in(config, environment)).await.unwrap()
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let environment = Environment {
+            // The cost of a guess is not what these tests are about.
+            params: Params::new(64, 1, 1).unwrap(),
+            ..Environment::default()
+        };
+        match Box::pin(Node::start_in(config.clone(), environment)).await {
+            Ok(node) => return node,
+            // Its folder may be held for a moment by what the stopped node leaves behind.
+            Err(server::Error::Node(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(LOOK).await;
+            }
+            Err(error) => panic!("node {id} does not start: {error:?}"),
+        }
+    }
 }
 
 /// Starts the six nodes of a cluster folder.

@@ -176,6 +176,11 @@ impl Cluster {
         self.pockets.lock().unwrap().code(person, app, step)
     }
 
+    /// What came by mail so far is old.
+    pub async fn mailbox_is_read(&self) {
+        self.mailbox.lock().await.forget();
+    }
+
     /// The code of the next mail of this kind to the person.
     pub async fn mailed(&self, person: &Person, kind: &str) -> String {
         let mut mailbox = self.mailbox.lock().await;

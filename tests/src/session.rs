@@ -107,8 +107,8 @@ impl Cluster {
 
     /// From the import to the open branch at 22:00: session 1 is over, and the secondary serves.
     pub async fn session_2(&self) -> Boundary {
-        self.approved().await;
         self.shut_at("2023-06-10 20:01").await;
+        self.approved().await;
         let boundary = self.opened().await;
         self.serves_at("2023-06-10 22:00").await;
         boundary

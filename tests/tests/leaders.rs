@@ -1,10 +1,6 @@
 //! The node that leads is stopped in each phase of the circular's Saturday, and started again:
 //! the story goes on, and what session 1 set up is there in session 2 and on Monday (I3, I9).
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test may fail loudly"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use proto::operator::v1::Answer;
 use tests::cast::{APP, CCMS_OTP, CHEUNG, LAU, OTP, OTP_S2, WONG};
@@ -26,8 +22,8 @@ async fn the_leader_stops_in_each_phase_and_s1_initiations_work_in_s2_and_on_mon
     cluster.sets_up_app(&LAU).await;
 
     // The gap, before the boundary and after it.
-    cluster.approved().await;
     cluster.shut_at("2023-06-10 20:01").await;
+    cluster.approved().await;
     let leader = cluster.main_leader().await;
     cluster.stop(leader).await;
     let boundary = cluster.opened().await;
