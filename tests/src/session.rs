@@ -13,14 +13,14 @@ use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
     Answer, ApprovePlanRequest, CloseSessionRequest, CloseSessionResponse, Evidence,
     ExportLogRequest, GetDigestsRequest, GetEvidenceRequest, ListSessionsRequest, MustRepeatAnswer,
-    OpenSessionRequest, PlanAct, PreviewRolloverRequest, PreviewRolloverResponse, RollOverRequest,
-    RollOverResponse, SessionEntry,
+    OpenSessionRequest, PlanAct, PlanStage, PreviewRolloverRequest, PreviewRolloverResponse,
+    RollOverRequest, RollOverResponse, SessionEntry,
 };
 use tidemark::drill::{Door, call, request};
 use tidemark::refusal;
 use tonic::Status;
 
-use crate::cluster::{Cluster, EAST, S2, WEST, settled};
+use crate::cluster::{Cluster, EAST, S2, WEST, settled, until};
 
 impl Cluster {
     /// Every session of the calendar around today.
@@ -101,6 +101,14 @@ impl Cluster {
     /// If it is refused.
     pub async fn opened(&self) -> Boundary {
         let boundary = settled(|| self.open()).await.unwrap();
+        // The clock must not outrun the main line's word that the branch stands.
+        until("the branch is confirmed", async || {
+            let listed = self.sessions().await;
+            let mut sessions = listed.iter().filter_map(|entry| entry.session.as_ref());
+            let open = sessions.any(|one| one.session == S2 && one.stage() == PlanStage::Open);
+            open.then_some(())
+        })
+        .await;
         self.send_to(WEST);
         boundary
     }

@@ -11,6 +11,7 @@ use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
     Evidence, GetDigestsRequest, GetDigestsResponse, GetEvidenceRequest, GetStatusRequest,
+    ListSessionsRequest, PlanStage,
 };
 use proto::token::v1::IntrospectTokenRequest;
 use proto::token::v1::token_service_client::TokenServiceClient;
@@ -186,8 +187,35 @@ impl Player {
                 equal.insert(format!("node {} branch at start", door.node), genesis);
             }
         }
+        self.confirmed(act.session.as_str()).await?;
         let what = "the branch starts on each node from the main line's state at the boundary";
         self.prove(Proof::of_equality("I1", what, equal))
+    }
+
+    /// Waits until the main line knows that the branch stands: a simulated clock could outrun it.
+    async fn confirmed(&self, session: &str) -> Result<(), Trouble> {
+        let deadline = Instant::now() + BACK_WITHIN;
+        loop {
+            let listed = call(self.stage.operator(None)?, |channel| async move {
+                SessionServiceClient::new(channel)
+                    .list_sessions(request(ListSessionsRequest {
+                        page_size: 500,
+                        page_token: String::new(),
+                    }))
+                    .await
+            })
+            .await?;
+            let sessions = listed.sessions.iter();
+            let mut sessions = sessions.filter_map(|entry| entry.session.as_ref());
+            if sessions.any(|found| found.session == session && found.stage() != PlanStage::Opening)
+            {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::pre_check("the branch was not confirmed in time").into());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// The digest that a node's branch started from; waits for a node that is late.
