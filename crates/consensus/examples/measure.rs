@@ -215,7 +215,7 @@ async fn sessions() {
     println!("session at the secondary, six nodes, milliseconds");
     println!("accounts  open: entry  open: branch runs  rollover: entry  rollover: branch gone");
     for accounts in [100, 100_000, 100, 100_000] {
-        let world = World::with(accounts).await;
+        let world = Box::pin(World::with(accounts)).await;
         let (entry, runs) = world.open().await;
         let (sealed, gone) = world.roll_over().await;
         let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
@@ -230,7 +230,7 @@ async fn sessions() {
 }
 
 async fn syncs() {
-    let world = World::with(WRITERS * WRITES_EACH).await;
+    let world = Box::pin(World::with(WRITERS * WRITES_EACH)).await;
     let leader = world.cluster.wait_leader().await;
     let line = world.cluster.main(leader);
     let before = world.cluster.node(leader).syncs();

@@ -3,6 +3,7 @@
 //! file is durable, the store keeps what rebuilding that state needs (LINES.md, Opening).
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use domain::session::{self, Phase};
 use domain::state::State;
@@ -11,6 +12,13 @@ use tokio::sync::mpsc;
 
 use crate::machine::{Hook, Shared};
 use crate::node::{Error, Node, blocking};
+
+/// How often the plan is looked at while a genesis waits to be written.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What a branch's first election takes.
+const SETTLES_IN: Duration = Duration::from_millis(500);
+/// No genesis waits longer: a node that is away must not keep the others from being safe.
+const WRITE_AFTER_MAX: Duration = Duration::from_secs(5);
 
 /// A state at a boundary, as it was applied.
 pub(crate) struct Passed {
@@ -69,11 +77,32 @@ pub(crate) async fn keep(node: Node, mut passed: mpsc::UnboundedReceiver<Passed>
         tracing::error!(%error, "a genesis cannot be rebuilt here; it will be fetched");
     }
     while let Some(boundary) = passed.recv().await {
+        if is_wanted(&node, &boundary.session) {
+            node.note_fork(&boundary.session, boundary.at, boundary.state.clone());
+            // Behind the opening: the branch starts from memory, and the pin holds meanwhile.
+            wait_for_the_branch(&node, &boundary.session).await;
+        }
         if let Err(error) = write(&node, &boundary).await {
             // The pin stays, and the next start tries again.
             tracing::error!(session = %boundary.session, %error, "cannot write a genesis");
         }
     }
+}
+
+/// Waits until the branch is open, or long enough.
+async fn wait_for_the_branch(node: &Node, session: &SessionId) {
+    let opening = || {
+        let state = node.main().state();
+        state.plan(session).map(|plan| plan.phase) == Some(Phase::Opening)
+    };
+    let begun = async {
+        while opening() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        // The branch's own first entries come right after its confirmation.
+        tokio::time::sleep(SETTLES_IN).await;
+    };
+    let _late = tokio::time::timeout(WRITE_AFTER_MAX, begun).await;
 }
 
 async fn write(node: &Node, boundary: &Passed) -> Result<(), Error> {

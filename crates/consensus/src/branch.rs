@@ -3,11 +3,11 @@
 //! These are primitives, each of which may be repeated after a crash at any point. When to use
 //! them is the plan in the main line's state (LINES.md, "The plan of a session").
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use domain::state::State;
 use domain::{Digest, LineId, LineRef, LogId, NodeId, SessionId};
@@ -18,7 +18,7 @@ use tonic::Status;
 
 use crate::line::{self, Line};
 use crate::machine::{self, Machine};
-use crate::node::{Error, Node, blocking};
+use crate::node::{Error, Fork, Node, blocking};
 use crate::peers::CHUNK_BYTES;
 use crate::raft::{Snapshot, SnapshotMeta};
 use crate::transfer::Count;
@@ -48,6 +48,29 @@ impl Node {
             .iter()
             .map(|(id, digest)| (id.clone(), *digest))
             .collect()
+    }
+
+    /// Keeps the state at a boundary that was applied here, so that the branch need not wait for
+    /// the disk: what is pinned brings it back (LINES.md, Opening).
+    pub(crate) fn note_fork(&self, session: &SessionId, at: LogId, state: State) {
+        let digest = state.digests().full;
+        let mut forks = self.forks();
+        forks.insert(session.clone(), Fork { at, state, digest });
+    }
+
+    fn forks(&self) -> MutexGuard<'_, BTreeMap<SessionId, Fork>> {
+        let forks = &self.inner.forks;
+        forks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sessions whose state at the boundary this node has verified, in memory or on its disk.
+    #[must_use]
+    pub fn verified(&self) -> Vec<(SessionId, Digest)> {
+        let mut verified: BTreeMap<SessionId, Digest> = self.geneses().into_iter().collect();
+        for (session, fork) in self.forks().iter() {
+            verified.insert(session.clone(), fork.digest);
+        }
+        verified.into_iter().collect()
     }
 
     fn note_genesis(&self, session: &SessionId, digest: Option<Digest>) {
@@ -95,6 +118,10 @@ impl Node {
         &self,
         session: &SessionId,
     ) -> Result<Option<(State, LogId, Digest)>, Error> {
+        let fork = self.forks().get(session).cloned();
+        if let Some(Fork { at, state, digest }) = fork {
+            return Ok(Some((state, at, digest)));
+        }
         let path = genesis::path(self.data(), session);
         let image = blocking(move || {
             if !path.exists() {
@@ -280,6 +307,7 @@ impl Node {
             self.inner.disk.forget(line).await?;
         }
         self.note_genesis(session, None);
+        self.forks().remove(session);
         genesis::remove(self.data(), session)?;
         Ok(())
     }

@@ -310,6 +310,14 @@ impl Line {
         Ok(self.inner.raft.trigger().snapshot().await?)
     }
 
+    /// Stands for election now.
+    ///
+    /// # Errors
+    /// `Stopped` and `Storage`.
+    pub(crate) async fn stand(&self) -> Result<(), Error> {
+        Ok(self.inner.raft.trigger().elect(true).await?)
+    }
+
     /// Purges the log up to an index, as far as snapshots and pins allow.
     ///
     /// # Errors

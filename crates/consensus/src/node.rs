@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use domain::cluster::Founding;
 use domain::state::State;
-use domain::{ClusterId, Digest, LineId, LineRef, NodeId, SessionId, UnixMs};
+use domain::{ClusterId, Digest, LineId, LineRef, LogId, NodeId, SessionId, UnixMs};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
@@ -117,6 +117,17 @@ impl Clock for NodeClock {
     }
 }
 
+/// The state at a boundary, as this node applied it: an O(1) clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Fork {
+    /// The boundary.
+    pub(crate) at: LogId,
+    /// The state right after it.
+    pub(crate) state: State,
+    /// Its full digest.
+    pub(crate) digest: Digest,
+}
+
 /// A node. Clones are handles of the same node.
 #[derive(Clone)]
 pub struct Node {
@@ -135,6 +146,8 @@ pub(crate) struct Inner {
     pub(crate) branch: RwLock<Option<Line>>,
     /// Held while a branch is started or dropped.
     pub(crate) branch_change: tokio::sync::Mutex<()>,
+    /// The states at boundaries that this node has applied since it started.
+    pub(crate) forks: Mutex<BTreeMap<SessionId, Fork>>,
     /// The genesis files found whole on this node.
     pub(crate) geneses: Mutex<BTreeMap<SessionId, Digest>>,
     pub(crate) builders: Arc<Semaphore>,
@@ -218,6 +231,7 @@ impl Node {
                 disk,
                 branch: RwLock::new(None),
                 branch_change: tokio::sync::Mutex::new(()),
+                forks: Mutex::default(),
                 geneses: Mutex::default(),
                 builders,
                 copied: Copied::default(),

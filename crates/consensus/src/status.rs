@@ -25,7 +25,7 @@ pub(crate) fn of(node: &Node) -> peer::GetNodeStatusResponse {
             .map(|line| of_line(&line))
             .collect(),
         geneses: node
-            .geneses()
+            .verified()
             .into_iter()
             .map(|(session, digest)| peer::GenesisStatus {
                 session: session.as_str().to_owned(),

@@ -39,7 +39,7 @@ async fn drop_ended(node: &Node, state: &State) -> Result<(), Error> {
         return Ok(());
     }
     let running = node.branch().map(|branch| branch.reference().line);
-    let mut here: Vec<SessionId> = node.geneses().into_iter().map(|(id, _)| id).collect();
+    let mut here: Vec<SessionId> = node.verified().into_iter().map(|(id, _)| id).collect();
     if let Some(LineId::Branch { session, .. }) = running {
         here.push(session);
     }
@@ -114,7 +114,7 @@ async fn fetch(node: &Node, plan: &Plan, expected: Digest) -> Result<Option<Stat
 /// The geneses that a node says to have verified.
 pub(super) fn geneses_of(node: &Node, of: NodeId) -> Vec<(SessionId, Digest)> {
     if of == node.id() {
-        return node.geneses();
+        return node.verified();
     }
     let heard = node.heard().from(of);
     heard
@@ -129,6 +129,14 @@ pub(super) fn geneses_of(node: &Node, of: NodeId) -> Vec<(SessionId, Digest)> {
 
 /// What the branch's leader proposes.
 async fn lead(node: &Node, branch: &Line, plan: &Plan) -> Result<(), Error> {
+    let first = main_line::voters(node, plan).first().copied();
+    if branch.leader().is_none()
+        && first == Some(node.id())
+        && branch.state().header().line == LineId::Main
+    {
+        // The first vote may have come before the others had started: no need to wait for another.
+        branch.stand().await?;
+    }
     if !branch.is_leader() || !branch.clock_is_ok() {
         return Ok(());
     }
