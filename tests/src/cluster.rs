@@ -249,13 +249,20 @@ impl Cluster {
         self.look_again().await;
     }
 
-    /// The clock asks the running nodes alone.
+    /// The clock asks the running nodes alone. One that has just started may have yet to follow,
+    /// so its time is taken only once it is not behind what was known.
     async fn look_again(&mut self) {
+        let known = self.clock.now().await.unwrap();
         let running: Vec<u64> = self.running().collect();
         let doors = self.operators(1).iter();
         let doors = doors.filter(|door| running.contains(&door.node));
-        self.clock = Clock::new(doors.cloned().collect());
-        self.clock.now().await.unwrap();
+        let clock = Clock::new(doors.cloned().collect());
+        until("the clock is known again", async || {
+            let now = clock.now().await.ok()?;
+            (now >= known).then_some(())
+        })
+        .await;
+        self.clock = clock;
     }
 
     /// The node that leads the main line.
