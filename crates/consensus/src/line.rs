@@ -284,6 +284,21 @@ impl Line {
         }
     }
 
+    /// Resolves once the engine has ended by a fault of its own, and with what. It answers nothing
+    /// any more then, and only a new start of the process helps.
+    pub async fn failed(&self) -> Error {
+        let mut metrics = self.inner.raft.metrics();
+        loop {
+            match metrics.borrow_and_update().running_state.clone() {
+                Ok(()) | Err(Fatal::Stopped) => {}
+                Err(fault) => return fault.into(),
+            }
+            if metrics.changed().await.is_err() {
+                return self.running().err().unwrap_or(Error::Stopped);
+            }
+        }
+    }
+
     /// Says whether this node's clock is near its peers' (LINES.md, Time). While it is not, this
     /// node does not stand for election, hands its leadership over, and refuses proposals. May be
     /// repeated: each time, a leader tries again to hand over.

@@ -3,6 +3,7 @@
 //! ```text
 //! lock                     held while a process uses the folder
 //! store/                   sled: logs, votes and pins of all lines
+//! acknowledged             how many batches the store has acknowledged
 //! snapshots/<line>/        the snapshots of a line
 //! genesis/<session>.genesis
 //! audit/<line>/            the audit trail of a line; never removed
@@ -37,6 +38,12 @@ pub fn lock(data: &Path) -> PathBuf {
 #[must_use]
 pub fn store(data: &Path) -> PathBuf {
     data.join("store")
+}
+
+/// The file that says how much the store has acknowledged.
+#[must_use]
+pub fn witness(data: &Path) -> PathBuf {
+    data.join("acknowledged")
 }
 
 /// The folder of a line's snapshots.

@@ -10,6 +10,7 @@ mod queue;
 pub(crate) mod record;
 #[cfg(test)]
 mod tests;
+mod witness;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub use self::record::ENTRY_BYTES_MAX;
 
 use self::line::Line;
 use self::queue::{Done, Queue, Task, Work};
+use self::witness::{Found, Witness};
 use self::writer::Writer;
 use crate::place;
 
@@ -61,6 +63,19 @@ pub enum Error {
         file: PathBuf,
         /// What is wrong.
         why: String,
+    },
+    /// Records that were acknowledged are not there any more: sled dropped damaged ones.
+    #[error(
+        "the log in {file} is damaged: {acknowledged} batches of records were acknowledged, and \
+         {there} are there; restore this node from its peers"
+    )]
+    Lost {
+        /// The file.
+        file: PathBuf,
+        /// Batches that were acknowledged.
+        acknowledged: u64,
+        /// Batches that are there.
+        there: u64,
     },
     /// The trees of this name belong to another line: another cluster's, as a rule.
     #[error("the folder holds {found:?}, not {asked:?}")]
@@ -156,9 +171,24 @@ impl Disk {
         let file = at(&path, File::options().write(true).open(&path))?;
         let queue = Arc::new(Queue::default());
         let syncs = Arc::new(AtomicU64::new(0));
+        let beside = place::witness(data);
+        let witness = match at(&beside, Witness::open(&beside, &db))? {
+            Found::Whole(witness) => witness,
+            Found::Lost {
+                acknowledged,
+                there,
+            } => {
+                return Err(Error::Lost {
+                    file: path,
+                    acknowledged,
+                    there,
+                });
+            }
+        };
         let writer = Writer {
             db: db.clone(),
             file,
+            witness,
             blobs,
             queue: Arc::clone(&queue),
             syncs: Arc::clone(&syncs),

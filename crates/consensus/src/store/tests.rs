@@ -209,6 +209,26 @@ async fn a_missing_entry_stops_the_open_and_is_named() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_end_that_sled_takes_for_a_crash_stops_the_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    append(&mut log, sample::history(3)).await.unwrap();
+    log.save_vote(&Vote::new(7, 1)).await.unwrap();
+    drop(log);
+    let file = place::store(folder.path()).join("db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end - 24] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    // Twice: what sled dropped at the first open is not forgotten at the second.
+    for _ in 0..2 {
+        let error = Disk::open(folder.path()).unwrap_err();
+        assert!(matches!(error, Error::Lost { .. }), "{error}");
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
+}
+
 #[test]
 fn a_folder_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ use super::line::{self, Line};
 use super::pin::Kept;
 use super::queue::{Queue, Task, Work};
 use super::record;
+use super::witness::Witness;
 
 /// Most rows that a purge removes at once: readers wait meanwhile.
 const PURGE_ROWS_MAX: usize = 4096;
@@ -25,6 +26,7 @@ const PURGE_ROWS_MAX: usize = 4096;
 pub(super) struct Writer {
     pub(super) db: sled::Db,
     pub(super) file: File,
+    pub(super) witness: Witness,
     pub(super) blobs: PathBuf,
     pub(super) queue: Arc<Queue>,
     pub(super) syncs: Arc<AtomicU64>,
@@ -40,7 +42,7 @@ struct Pending {
 
 impl Writer {
     /// Works until the queue is closed.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let mut failed: Option<String> = None;
         loop {
             let batch = self.queue.take();
@@ -67,7 +69,7 @@ impl Writer {
         }
     }
 
-    fn carry_out(&self, tasks: Vec<Task>) -> io::Result<()> {
+    fn carry_out(&mut self, tasks: Vec<Task>) -> io::Result<()> {
         let mut pendings: Vec<Pending> = Vec::new();
         let mut changed = false;
         for task in tasks {
@@ -115,7 +117,8 @@ impl Writer {
         Ok(())
     }
 
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&mut self) -> io::Result<()> {
+        self.witness.number(&self.db)?;
         self.db.flush()?;
         // Rows are too small for sled to move a page out of its file; should it ever, the page is
         // synced too.
@@ -124,6 +127,7 @@ impl Writer {
             File::open(&self.blobs)?.sync_all()?;
         }
         self.file.sync_data()?;
+        self.witness.note()?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
