@@ -51,8 +51,12 @@ pub fn read(accounts: &Path, participants: Option<&Path>) -> Result<Rows, Failur
     let mut problems = Vec::new();
     let mut rows = Rows::default();
     if let Some(path) = participants {
+        let mut known = BTreeSet::new();
         for (line, row) in parsed::<Participant>(path, &mut problems)? {
             match ParticipantId::parse(&row.participant) {
+                Ok(id) if !known.insert(id.clone()) => {
+                    problems.push(format!("{}:{line}: {id} is there twice", path.display()));
+                }
                 Ok(_) => rows.participants.push(ParticipantRow {
                     line,
                     participant_id: row.participant,
@@ -63,6 +67,7 @@ pub fn read(accounts: &Path, participants: Option<&Path>) -> Result<Rows, Failur
         }
     }
     let mut ids = BTreeSet::new();
+    let mut cards = BTreeSet::new();
     for (line, row) in parsed::<Account>(accounts, &mut problems)? {
         let mut wrong = |what: String| {
             problems.push(format!("{}:{line}: {what}", accounts.display()));
@@ -85,10 +90,14 @@ pub fn read(accounts: &Path, participants: Option<&Path>) -> Result<Rows, Failur
         if row.card.is_empty() != row.card_password_phc.is_empty() {
             wrong("card and card_password_phc go together".to_owned());
         }
-        if !row.card.is_empty()
-            && let Err(error) = CardNumber::parse(&row.card)
-        {
-            wrong(format!("card: {error}"));
+        if !row.card.is_empty() {
+            match CardNumber::parse(&row.card) {
+                Ok(card) if !cards.insert(card.clone()) => {
+                    wrong(format!("card: {card} is there twice"));
+                }
+                Ok(_) => {}
+                Err(error) => wrong(format!("card: {error}")),
+            }
         }
         if !row.card_password_phc.is_empty()
             && let Err(error) = credential::password::Verifier::parse(&row.card_password_phc)
@@ -217,7 +226,8 @@ mod tests {
              C1,U2,boss,A,nowhere,,\n\
              C1,U 3,user,A,,K1,\n\
              C1,U4\n\
-             C1,U5,da,A,,K2,plain words\n",
+             C1,U5,da,A,,K2,plain words\n\
+             C1,U6,da,A,,K2,plain words\n",
         )
         .unwrap_err();
         for expected in [
@@ -228,6 +238,7 @@ mod tests {
             "csv:5: card and card_password_phc go together",
             "csv:6: 2 columns, not 7",
             "csv:7: card_password_phc",
+            "csv:8: card: K2 is there twice",
         ] {
             assert!(refused.what.contains(expected), "{expected}: {refused}");
         }

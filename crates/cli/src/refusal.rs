@@ -129,7 +129,7 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::PreCheck,
             "repeat the change on the main line first, or --waive the item",
         ),
-        "BAD_VALUES" | "BAD_TIMETABLE" | "IMPORT_CONFLICTS" => {
+        "BAD_VALUES" | "BAD_TIMETABLE" | "BAD_ROWS" | "IMPORT_CONFLICTS" => {
             (Exit::PreCheck, "correct them all and try again")
         }
         "SESSION_NOT_CLOSED" => (
@@ -138,7 +138,8 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
         ),
         "NO_EVIDENCE" => (
             Exit::PreCheck,
-            "the branch's records are still on their way between the centres: try again shortly",
+            "see which nodes are away: tidemark status; then try again, or go on without the records \
+             by --accept-gap REASON",
         ),
         "WRONG_PHASE" => (
             Exit::Refused,
@@ -164,6 +165,7 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::Refused,
             "a branch takes no operator change: wait for its rollover",
         ),
+        "BRANCH_RUNS" => (Exit::Refused, "close it: tidemark session close"),
         "SESSION_CLOSED" | "OUTSIDE_SESSION" => (
             Exit::Refused,
             "see when a session opens: tidemark calendar show",

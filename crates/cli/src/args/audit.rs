@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Connection;
+use super::{Connection, MaybeConnection};
 
 /// Acts on the audit trail.
 #[derive(Debug, Clone, Subcommand)]
@@ -18,15 +18,20 @@ pub enum Audit {
 /// Flags of `audit verify`.
 #[derive(Debug, Clone, Args)]
 pub struct Verify {
+    /// An exported trail to check without asking a node; needs no profile.
+    pub file: Option<PathBuf>,
     /// `main`, or the session whose branch is meant.
     #[arg(long, default_value = "main")]
     pub line: String,
     /// Compare the trails of all nodes, not only one.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     pub all_nodes: bool,
+    /// The hash that the last row must have, as evidence or another node tells it.
+    #[arg(long, value_name = "HASH")]
+    pub head: Option<domain::Digest>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub connection: Connection,
+    pub connection: MaybeConnection,
 }
 
 /// Flags of `audit export`.

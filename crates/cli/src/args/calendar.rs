@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Change, Connection};
+use super::{Change, Connection, MaybeConnection};
 
 /// Acts on the calendar.
 #[derive(Debug, Clone, Subcommand)]
@@ -28,29 +28,7 @@ pub struct Lint {
     pub offline: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub connection: OptionalConnection,
-}
-
-/// A connection that an offline check does without.
-#[derive(Debug, Clone, Args)]
-pub struct OptionalConnection {
-    /// The profile file that `tidemark init` wrote.
-    #[arg(
-        long,
-        env = "TIDEMARK_PROFILE",
-        value_name = "FILE",
-        required_unless_present = "offline"
-    )]
-    pub profile: Option<PathBuf>,
-    /// The operator to act as; the profile's first one if not said.
-    #[arg(long = "as", value_name = "OPERATOR")]
-    pub operator: Option<String>,
-    /// Ask this node and no other.
-    #[arg(long, value_name = "NUMBER")]
-    pub node: Option<u64>,
-    /// How long to wait for an answer.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = super::duration)]
-    pub timeout: std::time::Duration,
+    pub connection: MaybeConnection,
 }
 
 /// Flags of `calendar show`.

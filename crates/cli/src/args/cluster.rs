@@ -86,6 +86,9 @@ pub struct Demo {
 /// Flags of `status`.
 #[derive(Debug, Clone, Args)]
 pub struct Status {
+    /// Also show each node's lines; JSON always has them.
+    #[arg(long)]
+    pub nodes: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

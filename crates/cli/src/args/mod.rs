@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::exit::Failure;
 use crate::output::Format;
 
 pub mod account;
@@ -74,6 +75,41 @@ pub struct Connection {
     /// How long to wait for an answer.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+/// A connection that an offline check does without.
+#[derive(Debug, Clone, Args)]
+pub struct MaybeConnection {
+    /// The profile file that `tidemark init` wrote.
+    #[arg(long, env = "TIDEMARK_PROFILE", value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// The operator to act as; the profile's first one if not said.
+    #[arg(long = "as", value_name = "OPERATOR")]
+    pub operator: Option<String>,
+    /// Ask this node and no other.
+    #[arg(long, value_name = "NUMBER")]
+    pub node: Option<u64>,
+    /// How long to wait for an answer.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+impl MaybeConnection {
+    /// The connection, once a node is to be asked.
+    ///
+    /// # Errors
+    /// Wrong usage when no profile was said; `instead` is how to do without.
+    pub fn get(&self, instead: &str) -> Result<Connection, Failure> {
+        let profile = self.profile.clone().ok_or_else(|| {
+            Failure::usage("no profile was said").next(format!("give --profile FILE, or {instead}"))
+        })?;
+        Ok(Connection {
+            profile,
+            operator: self.operator.clone(),
+            node: self.node,
+            timeout: self.timeout,
+        })
+    }
 }
 
 /// What every change takes.

@@ -1,17 +1,14 @@
 //! `account import` and `account readiness`.
 
-use std::path::Path;
-
-use proto::admin::v1::{
-    GetReadinessReportRequest, ImportAccountsRequest, ListUnreadyAccountsRequest, UnreadyReason,
-};
+use proto::admin::v1::{GetReadinessReportRequest, ListUnreadyAccountsRequest, UnreadyReason};
 use serde::Serialize;
 
-use crate::accounts;
-use crate::args::account::{Account, Import, Readiness};
-use crate::client::{Operator, changed, told};
+use crate::args::account::{Account, Readiness};
+use crate::client::{Operator, told};
 use crate::exit::Failure;
 use crate::output::{Output, Table};
+
+mod import;
 
 /// Imports accounts, or shows who is ready.
 ///
@@ -19,67 +16,8 @@ use crate::output::{Output, Table};
 /// What went wrong, with its exit code.
 pub async fn run(flags: &Account, output: Output) -> Result<(), Failure> {
     match flags {
-        Account::Import(flags) => import(flags, output).await,
+        Account::Import(flags) => import::run(flags, output).await,
         Account::Readiness(flags) => readiness(flags, output).await,
-    }
-}
-
-async fn import(flags: &Import, output: Output) -> Result<(), Failure> {
-    let rows = accounts::read(
-        &flags.accounts,
-        flags.participants.as_deref().map(Path::new),
-    )?;
-    if rows.accounts.len() > accounts::ROWS_MAX {
-        return Err(Failure::pre_check(format!(
-            "{} has {} accounts; one import takes {}",
-            flags.accounts.display(),
-            rows.accounts.len(),
-            accounts::ROWS_MAX
-        ))
-        .next("split the file"));
-    }
-    let node = Operator::connect(&flags.connection).await?;
-    let id = node.request_id(&flags.change);
-    let message = ImportAccountsRequest {
-        request_id: id.to_string(),
-        participants: rows.participants,
-        accounts: rows.accounts,
-        dry_run: flags.change.dry_run,
-    };
-    let request = node.request(message, flags.change.reason.as_deref());
-    let answer = changed(node.import().import_accounts(request).await, id)?;
-    let problems: Vec<String> = answer
-        .problems
-        .iter()
-        .map(|row| {
-            let path = flags.accounts.display();
-            format!("{path}:{}: {}: {}", row.line, row.column, row.text)
-        })
-        .collect();
-    let document = serde_json::json!({
-        "dry_run": flags.change.dry_run,
-        "participants": answer.participant_count,
-        "accounts": answer.account_count,
-        "problems": problems,
-    });
-    let verb = if flags.change.dry_run {
-        "would be imported"
-    } else {
-        "imported"
-    };
-    output.data(&document, || {
-        format!(
-            "{} participants and {} accounts {verb}",
-            answer.participant_count, answer.account_count
-        )
-    })?;
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::pre_check(format!(
-            "the import would be refused:\n  {}",
-            problems.join("\n  ")
-        )))
     }
 }
 

@@ -1,10 +1,14 @@
 //! `audit verify` and `audit export`. The chain is checked here, row by row, from what the node
 //! sent: its own word on the matter is not asked.
 
-use domain::audit::{Head, Row};
+use std::io::Read as _;
+use std::path::Path;
+
+use domain::Digest;
 use proto::audit::v1::ExportAuditRequest;
 use serde::Serialize;
 
+use self::chain::{Chain, Whole};
 use crate::args::audit::{Audit, Export, Verify};
 use crate::client::{Operator, told};
 use crate::exit::{Failure, file_failure};
@@ -12,10 +16,10 @@ use crate::output::{Output, Table};
 use crate::profile::Profile;
 use crate::refusal::{self, Asked};
 
-/// Bytes of a row's length, before it.
-const LENGTH_BYTES: usize = 4;
-/// Most bytes of a row.
-const ROW_BYTES_MAX: usize = 1024 * 1024;
+mod chain;
+
+/// Bytes of a file that are read at once.
+const PART_BYTES: usize = 256 * 1024;
 
 /// Verifies or exports.
 ///
@@ -28,65 +32,6 @@ pub async fn run(flags: &Audit, output: Output) -> Result<(), Failure> {
     }
 }
 
-/// A trail as it is read: each row follows on the one before.
-#[derive(Debug, Default)]
-struct Chain {
-    pending: Vec<u8>,
-    head: Option<Head>,
-    rows: u64,
-}
-
-impl Chain {
-    /// Takes a part of the trail; its rows may begin and end anywhere.
-    fn take(&mut self, part: &[u8]) -> Result<(), String> {
-        self.pending.extend_from_slice(part);
-        let mut used = 0;
-        while let Some((length, rest)) = self
-            .pending
-            .get(used..)
-            .and_then(|left| left.split_first_chunk::<LENGTH_BYTES>())
-        {
-            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-            if length > ROW_BYTES_MAX {
-                return Err(format!("row {} has {length} bytes", self.rows + 1));
-            }
-            let Some(row) = rest.get(..length) else {
-                break;
-            };
-            let row: Row = domain::encoding::decode(row)
-                .map_err(|error| format!("row {} cannot be read: {error}", self.rows + 1))?;
-            used += LENGTH_BYTES + length;
-            self.follow(&row)?;
-        }
-        self.pending.drain(..used);
-        Ok(())
-    }
-
-    fn follow(&mut self, row: &Row) -> Result<(), String> {
-        // A branch's own trail begins where it left the main line's.
-        if let Some(head) = &self.head
-            && !row.follows(head)
-        {
-            return Err(format!(
-                "row {} does not follow on the one before it: the chain is broken",
-                row.sequence
-            ));
-        }
-        self.head = Some(row.head());
-        self.rows += 1;
-        Ok(())
-    }
-
-    fn end(self) -> Result<(u64, String), String> {
-        if self.pending.is_empty() {
-            let hash = self.head.map(|head| head.hash.to_string());
-            Ok((self.rows, hash.unwrap_or_default()))
-        } else {
-            Err("the trail is cut short".to_owned())
-        }
-    }
-}
-
 #[derive(Serialize)]
 struct Verified {
     node: u64,
@@ -95,12 +40,61 @@ struct Verified {
     fault: Option<String>,
 }
 
+/// Whether the trail ends with the row that it should end with.
+fn check_head(found: Option<&Digest>, wanted: Option<&Digest>) -> Result<(), Failure> {
+    match (found, wanted) {
+        (_, None) => Ok(()),
+        (Some(found), Some(wanted)) if found == wanted => Ok(()),
+        (found, Some(wanted)) => Err(Failure::mismatch(format!(
+            "the trail ends with {}, not with {wanted}",
+            found.map_or_else(|| "no row".to_owned(), ToString::to_string)
+        ))
+        .next("a trail that was cut, or that goes on, ends with another row")),
+    }
+}
+
+/// Checks an exported trail; no node is asked.
+fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| file_failure("read", path, &error);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut part = vec![0; PART_BYTES];
+    let mut chain = Chain::default();
+    let wrong = |fault: String| Failure::mismatch(format!("{}: {fault}", path.display()));
+    loop {
+        let length = file.read(&mut part).map_err(failed)?;
+        let read = part.get(..length).unwrap_or_default();
+        if read.is_empty() {
+            break;
+        }
+        chain.take(read).map_err(wrong)?;
+    }
+    let whole = chain.end().map_err(wrong)?;
+    check_head(whole.head.as_ref(), flags.head.as_ref())?;
+    let document = serde_json::json!({
+        "file": path, "rows": whole.rows, "first": whole.first, "head": whole.head(),
+    });
+    output.data(&document, || {
+        format!(
+            "{} rows from {}, whole and in order, head {}",
+            whole.rows,
+            whole.first,
+            whole.head()
+        )
+    })
+}
+
 async fn verify(flags: &Verify, output: Output) -> Result<(), Failure> {
+    if let Some(path) = &flags.file {
+        return verify_file(path, flags, output);
+    }
+    let connection = flags
+        .connection
+        .get("check an exported trail: tidemark audit verify FILE")?;
     let nodes = if flags.all_nodes {
-        let profile = Profile::read(&flags.connection.profile)?;
-        Operator::each(&flags.connection, &profile)?
+        let profile = Profile::read(&connection.profile)?;
+        Operator::each(&connection, &profile)?
     } else {
-        vec![Operator::connect(&flags.connection).await?]
+        vec![Operator::connect(&connection).await?]
     };
     let mut found = Vec::new();
     for node in &nodes {
@@ -140,6 +134,10 @@ async fn verify(flags: &Verify, output: Output) -> Result<(), Failure> {
                 .next("keep the data folders as they are, and call whoever is responsible"),
         );
     }
+    for row in &found {
+        let head: Option<Digest> = row.head.parse().ok();
+        check_head(head.as_ref(), flags.head.as_ref())?;
+    }
     Ok(())
 }
 
@@ -148,10 +146,10 @@ async fn one(node: &Operator, line: &str) -> Result<Verified, Failure> {
     let taken = read(node, line, |part| chain.take(part)).await?;
     let ended = taken.and_then(|()| chain.end());
     Ok(match ended {
-        Ok((rows, head)) => Verified {
+        Ok(whole) => Verified {
             node: node.node(),
-            rows,
-            head,
+            rows: whole.rows,
+            head: whole.head(),
             fault: None,
         },
         Err(fault) => Verified {
@@ -196,86 +194,11 @@ async fn export(flags: &Export, output: Output) -> Result<(), Failure> {
         chain.take(part).map_err(Failure::mismatch)
     })
     .await??;
-    let (rows, head) = chain.end().map_err(Failure::mismatch)?;
+    let Whole { rows, head, .. } = chain.end().map_err(Failure::mismatch)?;
+    file.sync_all().map_err(failed)?;
+    let head = head.map(|head| head.to_string()).unwrap_or_default();
     let document = serde_json::json!({
         "line": flags.line, "file": flags.file, "rows": rows, "head": head,
     });
     output.data(&document, || format!("{rows} rows, head {head}"))
-}
-
-#[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may fail loudly"
-)]
-mod tests {
-    use domain::audit::{Kind, Verdict};
-    use domain::{LogId, UnixMs};
-
-    use super::*;
-
-    fn trail(count: u64) -> Vec<Row> {
-        let mut head = Head::default();
-        (0..count)
-            .map(|sequence| {
-                let row = Row {
-                    sequence,
-                    previous: head.hash,
-                    log: LogId::default(),
-                    at: UnixMs(sequence),
-                    session: None,
-                    kind: Kind::LoggedOut,
-                    verdict: Verdict::Done,
-                    actor: "front-end/web-1".to_owned(),
-                    by: "C1".to_owned(),
-                    account: None,
-                    participant: None,
-                    class: None,
-                    portal: None,
-                    method: None,
-                    repeat: None,
-                    detail: None,
-                };
-                head = row.head();
-                row
-            })
-            .collect()
-    }
-
-    fn bytes(rows: &[Row]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for row in rows {
-            let row = domain::encoding::encode(row);
-            bytes.extend_from_slice(&u32::try_from(row.len()).unwrap().to_be_bytes());
-            bytes.extend_from_slice(&row);
-        }
-        bytes
-    }
-
-    #[test]
-    fn a_whole_trail_is_verified_however_it_is_cut_into_parts() {
-        let rows = trail(20);
-        for part in [1, 7, 1_000_000] {
-            let mut chain = Chain::default();
-            for part in bytes(&rows).chunks(part) {
-                chain.take(part).unwrap();
-            }
-            assert_eq!(chain.end().unwrap(), (20, rows[19].hash().to_string()));
-        }
-    }
-
-    #[test]
-    fn a_changed_missing_or_cut_row_is_found() {
-        let mut changed = trail(5);
-        changed[2].by = "C2".to_owned();
-        assert!(Chain::default().take(&bytes(&changed)).is_err());
-        let mut missing = trail(5);
-        missing.remove(2);
-        assert!(Chain::default().take(&bytes(&missing)).is_err());
-        let whole = bytes(&trail(5));
-        let mut cut = Chain::default();
-        cut.take(&whole[..whole.len() - 1]).unwrap();
-        assert!(cut.end().is_err());
-    }
 }

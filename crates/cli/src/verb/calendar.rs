@@ -10,7 +10,7 @@ use proto::operator::v1::{
 use serde::Serialize;
 
 use crate::args::Connection;
-use crate::args::calendar::{Calendar, Lint, OptionalConnection, Set, Show};
+use crate::args::calendar::{Calendar, Lint, Set, Show};
 use crate::client::{Operator, changed, told};
 use crate::drill::words;
 use crate::exit::{Failure, file_failure};
@@ -40,11 +40,13 @@ struct Found {
 
 async fn lint(flags: &Lint, output: Output) -> Result<(), Failure> {
     let timetable = flags.timetable.as_deref().map(read).transpose()?;
-    let found = match connection(&flags.connection) {
-        Some(connection) if !flags.offline => {
-            ask(&connection, timetable.unwrap_or_default()).await?
-        }
-        Some(_) | None => check(&timetable.unwrap_or_default()),
+    let found = if flags.offline {
+        check(&timetable.unwrap_or_default())
+    } else {
+        let connection = flags
+            .connection
+            .get("check a file alone: --offline --timetable FILE")?;
+        ask(&connection, timetable.unwrap_or_default()).await?
     };
     let errors = found.iter().filter(|row| row.verdict == "ERROR").count();
     output.data(&serde_json::json!({ "findings": found }), || {
@@ -99,15 +101,6 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Warning => "WARNING",
         Verdict::Error | Verdict::Unspecified => "ERROR",
     }
-}
-
-fn connection(flags: &OptionalConnection) -> Option<Connection> {
-    Some(Connection {
-        profile: flags.profile.clone()?,
-        operator: flags.operator.clone(),
-        node: flags.node,
-        timeout: flags.timeout,
-    })
 }
 
 #[derive(Serialize)]

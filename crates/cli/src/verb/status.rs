@@ -1,60 +1,41 @@
 //! `status`: one screen, one verdict first.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proto::operator::v1::{
-    CentreStatus, GetStatusRequest, GetStatusResponse, LineRole, LineStatus, Session, Verdict,
+    GetStatusRequest, GetStatusResponse, PlanStage, RolloverStatus, Session, Verdict,
 };
-use serde::Serialize;
 
+use self::lines::{Row, grouped, short};
 use super::calendar::verdict;
 use crate::args::cluster::Status;
 use crate::client::{Operator, told};
 use crate::drill::words;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, Table};
+use crate::output::Output;
 
-/// A line of the table.
-#[derive(Debug, Serialize)]
-struct Row {
-    centre: String,
-    role: &'static str,
-    serves: bool,
-    node: u64,
-    line: String,
-    line_role: &'static str,
-    applied: Option<u64>,
-    trails: Option<u64>,
-    heard_ms: Option<u64>,
-    digest: String,
-}
+mod lines;
 
 /// Shows the status. An error verdict is an exit code too, so that a monitor can use it.
 ///
 /// # Errors
-/// What went wrong, with its exit code; 6 if the cluster is degraded.
+/// What went wrong, with its exit code: 6 if the cluster needs attention now, 7 if nodes have
+/// different digests at one entry.
 pub async fn run(flags: &Status, output: Output) -> Result<(), Failure> {
-    let began = Instant::now();
     let node = Operator::connect(&flags.connection).await?;
     let request = node.request(GetStatusRequest {}, None);
+    let began = Instant::now();
     let status = told(node.cluster().get_status(request).await)?;
     let age = began.elapsed();
-    let rows = rows(&status);
-    let document = serde_json::json!({
-        "verdict": verdict(status.verdict()),
-        "summary": status.summary,
-        "reasons": status.reasons,
-        "cluster": status.cluster,
-        "asked_node": status.node_id,
-        "clock": words::local(status.clock_time.as_ref()),
-        "simulated_clock": status.simulated_clock,
-        "business_day": status.business_day,
-        "rules_version": status.rules_version,
-        "lines": rows,
-        "session": status.session.as_ref().map(session),
-        "refused_outside_session": status.refused_outside_session_count,
-    });
-    output.data(&document, || text(&status, &rows, age))?;
+    let rows = lines::rows(&status);
+    let document = document(&status, &rows, age);
+    output.data(&document, || text(&status, &rows, age, flags.nodes))?;
+    if status.digests_differ {
+        return Err(
+            Failure::mismatch("nodes have different digests at one entry")
+                .next("keep the data folders as they are, and call whoever is responsible"),
+        );
+    }
     match status.verdict() {
         Verdict::Ok | Verdict::Warning => Ok(()),
         Verdict::Error | Verdict::Unspecified => Err(Failure::new(
@@ -64,88 +45,30 @@ pub async fn run(flags: &Status, output: Output) -> Result<(), Failure> {
     }
 }
 
-fn rows(status: &GetStatusResponse) -> Vec<Row> {
-    let mut rows = Vec::new();
-    // The longest log of each line, to say how far the others trail.
-    let every = || {
-        let others = status.nodes.iter().flat_map(|node| &node.lines);
-        status.lines.iter().chain(others)
-    };
-    for node in &status.nodes {
-        let own = node.node_id == status.node_id;
-        let lines = if own { &status.lines } else { &node.lines };
-        let centre = status
-            .centres
-            .iter()
-            .find(|centre| centre.centre == node.centre);
-        let row = |line: Option<&LineStatus>| {
-            let name = line.map(name).unwrap_or_default();
-            let applied = line.and_then(|line| Some(line.applied_log_id.as_ref()?.index));
-            let furthest = every()
-                .filter(|other| self::name(other) == name)
-                .filter_map(|other| Some(other.applied_log_id.as_ref()?.index))
-                .max();
-            Row {
-                centre: node.centre.clone(),
-                role: centre.map_or("-", |centre: &CentreStatus| words::centre_role(centre.role)),
-                serves: centre.is_some_and(|centre| centre.serving),
-                node: node.node_id,
-                line: name,
-                line_role: match (line, node.heard_ms) {
-                    (Some(line), _) => line_role(line.role()),
-                    (None, Some(_)) => "-",
-                    (None, None) => "unreachable",
-                },
-                applied,
-                trails: applied.and_then(|applied| Some(furthest?.saturating_sub(applied))),
-                heard_ms: if own { Some(0) } else { node.heard_ms },
-                digest: line
-                    .and_then(|line| line.digests.as_ref())
-                    .map(|digests| short(&digests.full))
-                    .unwrap_or_default(),
-            }
-        };
-        if lines.is_empty() {
-            rows.push(row(None));
-        }
-        rows.extend(lines.iter().map(|line| row(Some(line))));
-    }
-    rows
-}
-
-/// `main, epoch 1`, or `branch S2`.
-fn name(line: &LineStatus) -> String {
-    let Some(reference) = &line.line else {
-        return "-".to_owned();
-    };
-    match reference.line.strip_prefix("branch/") {
-        None => format!("{}, epoch {}", reference.line, reference.epoch),
-        Some(rest) => format!("branch {}", rest.split('/').next().unwrap_or(rest)),
-    }
-}
-
-fn line_role(role: LineRole) -> &'static str {
-    match role {
-        LineRole::Leader => "leader",
-        LineRole::Follower => "follower",
-        LineRole::Learner => "learner",
-        LineRole::Unspecified => "-",
-    }
-}
-
-/// `9f3c…a1`: enough to compare by eye.
-fn short(digest: &str) -> String {
-    match (
-        digest.get(..4),
-        digest.get(digest.len().saturating_sub(2)..),
-    ) {
-        (Some(head), Some(tail)) if digest.len() > 8 => format!("{head}…{tail}"),
-        (_, _) => digest.to_owned(),
-    }
+fn document(status: &GetStatusResponse, rows: &[Row], age: Duration) -> serde_json::Value {
+    serde_json::json!({
+        "verdict": verdict(status.verdict()),
+        "summary": status.summary,
+        "reasons": status.reasons,
+        "checked_ms_ago": u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        "cluster": status.cluster,
+        "asked_node": status.node_id,
+        "clock": words::local(status.clock_time.as_ref()),
+        "simulated_clock": status.simulated_clock,
+        "business_day": status.business_day,
+        "rules_version": status.rules_version,
+        "digests_differ": status.digests_differ,
+        "unreachable": lines::unreachable(status),
+        "lines": rows,
+        "session": status.session.as_ref().map(session),
+        "rollover": status.rollover.as_ref().map(rollover),
+        "refused_outside_session": status.refused_outside_session_count,
+    })
 }
 
 fn session(session: &Session) -> serde_json::Value {
     let boundary = session.boundary.as_ref();
+    let digests = boundary.and_then(|boundary| boundary.digests.as_ref());
     serde_json::json!({
         "session": session.session,
         "centre": session.centre,
@@ -155,12 +78,23 @@ fn session(session: &Session) -> serde_json::Value {
         "stage": words::stage(session.stage),
         "serving": session.serving,
         "boundary": boundary.and_then(|boundary| boundary.log_id.as_ref()).map(words::log_id),
+        "boundary_digest": digests.map(|digests| &digests.full),
     })
 }
 
-fn text(status: &GetStatusResponse, rows: &[Row], age: std::time::Duration) -> String {
+fn rollover(rollover: &RolloverStatus) -> serde_json::Value {
+    serde_json::json!({
+        "session": rollover.session,
+        "due": rollover.due_time.as_ref().map(|due| words::local(Some(due))),
+        "forgotten_changes": rollover.forgotten_count,
+        "forgotten_accounts": rollover.forgotten_account_count,
+        "to_repeat": rollover.must_repeat_count,
+    })
+}
+
+fn text(status: &GetStatusResponse, rows: &[Row], age: Duration, each_node: bool) -> String {
     let mut text = format!(
-        "{}  {}   (checked {:.1} s ago, node {})",
+        "{}  {}   (checked {:.1} s ago at node {})",
         verdict(status.verdict()),
         status.summary,
         age.as_secs_f32(),
@@ -169,68 +103,123 @@ fn text(status: &GetStatusResponse, rows: &[Row], age: std::time::Duration) -> S
     for reason in &status.reasons {
         text.push_str(&format!("\n    {reason}"));
     }
+    text.push_str(&format!("\n\n{}", grouped(status, rows)));
+    if each_node {
+        text.push_str(&format!("\n\n{}", lines::each(rows)));
+    }
+    if let Some(session) = &status.session {
+        text.push_str(&format!("\n\n{}", session_line(status, session)));
+        if let Some(rollover) = status
+            .rollover
+            .as_ref()
+            .filter(|rollover| rollover.session == session.session)
+        {
+            text.push_str(&forgotten(session, rollover));
+        }
+    }
     text.push_str(&format!(
-        "\nclock {}{}, business day {}\n\n",
+        "\nclock {}{}, business day {}",
         words::local(status.clock_time.as_ref()),
         if status.simulated_clock {
             " (simulated)"
         } else {
             ""
         },
-        status.business_day
-    ));
-    let mut table = Table::new(&[
-        "CENTRE", "ROLE", "SERVES", "NODE", "LINE", "IS", "APPLIED", "TRAILS", "HEARD", "DIGEST",
-    ]);
-    let number =
-        |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-    for row in rows {
-        table.row([
-            row.centre.clone(),
-            row.role.to_owned(),
-            if row.serves { "yes" } else { "no" }.to_owned(),
-            row.node.to_string(),
-            row.line.clone(),
-            row.line_role.to_owned(),
-            number(row.applied),
-            number(row.trails),
-            row.heard_ms
-                .map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms")),
-            row.digest.clone(),
-        ]);
-    }
-    text.push_str(&table.text());
-    if let Some(session) = &status.session {
-        text.push_str(&format!(
-            "\n\nSESSION {}  {}  {} to {}, {}{}",
-            session.session,
-            session.centre,
-            words::local(session.open_time.as_ref()),
-            words::local(session.close_time.as_ref()),
-            words::stage(session.stage),
-            if session.source.is_empty() {
-                String::new()
-            } else {
-                format!("   ({})", session.source)
-            }
-        ));
-        if let Some(boundary) = &session.boundary {
-            text.push_str(&format!(
-                "\n  boundary {}  {}\n  What is changed in it is FORGOTTEN at rollover.",
-                boundary
-                    .log_id
-                    .as_ref()
-                    .map(words::log_id)
-                    .unwrap_or_default(),
-                boundary
-                    .digests
-                    .as_ref()
-                    .map(|digests| short(&digests.full))
-                    .unwrap_or_default()
-            ));
+        if status.business_day.is_empty() {
+            "not set yet"
+        } else {
+            &status.business_day
         }
+    ));
+    text
+}
+
+fn session_line(status: &GetStatusResponse, session: &Session) -> String {
+    let source = if session.source.is_empty() {
+        String::new()
+    } else {
+        format!("   ({})", session.source)
+    };
+    let now = words::unix_ms(status.clock_time.as_ref());
+    let until = |word: &str, at: Option<&prost_types::Timestamp>| {
+        let left = words::unix_ms(at).since(now);
+        (left > 0).then(|| format!(", {word} in {}", span(left)))
+    };
+    let when = match session.stage() {
+        PlanStage::Open | PlanStage::Opening => until("opens", session.open_time.as_ref())
+            .or_else(|| until("closes", session.close_time.as_ref())),
+        PlanStage::Unspecified => until("opens", session.open_time.as_ref()),
+        PlanStage::Closed | PlanStage::RolledOver | PlanStage::Abandoned => None,
+    };
+    format!(
+        "SESSION {}  {}  {} to {}, {}{}{source}",
+        session.session,
+        session.centre,
+        words::local(session.open_time.as_ref()),
+        words::local(session.close_time.as_ref()),
+        words::stage(session.stage),
+        when.unwrap_or_default()
+    )
+}
+
+/// Minutes, and hours or days where there are so many.
+fn span(ms: u64) -> String {
+    let minutes = ms.div_ceil(60_000);
+    match minutes {
+        0..120 => format!("{minutes} min"),
+        120..2_880 => format!("{} h {} min", minutes / 60, minutes % 60),
+        2_880.. => format!("{} days", minutes / 1_440),
+    }
+}
+
+fn forgotten(session: &Session, rollover: &RolloverStatus) -> String {
+    let mut text = String::new();
+    if let Some(boundary) = &session.boundary {
+        text.push_str(&format!(
+            "\n  boundary {}  {}",
+            boundary
+                .log_id
+                .as_ref()
+                .map(words::log_id)
+                .unwrap_or_default(),
+            boundary
+                .digests
+                .as_ref()
+                .map(|digests| short(&digests.full))
+                .unwrap_or_default()
+        ));
+    }
+    match (rollover.forgotten_count, rollover.forgotten_account_count) {
+        (Some(changes), Some(accounts)) => text.push_str(&format!(
+            "      branch: {}, {}",
+            counted(changes, "change"),
+            counted(accounts, "account")
+        )),
+        (_, _) => text.push_str("      branch: no node of it can be asked"),
+    }
+    let what = match session.stage() {
+        PlanStage::Opening | PlanStage::Open => "What is changed now",
+        PlanStage::Unspecified
+        | PlanStage::Closed
+        | PlanStage::RolledOver
+        | PlanStage::Abandoned => "What was changed on it",
+    };
+    text.push_str(&format!("\n  {what} is FORGOTTEN at rollover"));
+    if let Some(due) = &rollover.due_time {
+        text.push_str(&format!(", due before {}", words::local(Some(due))));
+    }
+    if let Some(items) = rollover.must_repeat_count.filter(|items| *items > 0) {
+        text.push_str(&format!(
+            "\n  To repeat on the main line, or to waive: {}",
+            counted(items, "change")
+        ));
     }
     text
+}
+
+fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 #[cfg(test)]
@@ -238,9 +227,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_shown_short() {
-        assert_eq!(short("9f3c0000000000a1"), "9f3c…a1");
-        assert_eq!(short("9f3c"), "9f3c");
-        assert_eq!(short(""), "");
+    fn spans_are_told_in_the_unit_that_fits() {
+        assert_eq!(span(31 * 60_000), "31 min");
+        assert_eq!(span(150 * 60_000), "2 h 30 min");
+        assert_eq!(span(3 * 1_440 * 60_000), "3 days");
+    }
+
+    #[test]
+    fn what_is_forgotten_and_when_it_is_due_is_said() {
+        let session = Session {
+            stage: PlanStage::Open.into(),
+            ..Session::default()
+        };
+        let rollover = RolloverStatus {
+            forgotten_count: Some(57),
+            forgotten_account_count: Some(12),
+            must_repeat_count: Some(1),
+            due_time: Some(prost_types::Timestamp::default()),
+            ..RolloverStatus::default()
+        };
+        let text = forgotten(&session, &rollover);
+        assert!(text.contains("57 changes, 12 accounts"), "{text}");
+        assert!(text.contains("FORGOTTEN at rollover, due before"), "{text}");
+        assert!(text.contains("to waive: 1 change"), "{text}");
     }
 }

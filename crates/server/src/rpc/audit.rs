@@ -225,13 +225,18 @@ async fn matrix(
     let wanted = &ask.body.sessions;
     let mut cells: BTreeMap<Cell, wired::Completion> = BTreeMap::new();
     for (index, line) in lines.iter().enumerate() {
-        let rows = match rows(edge, line, 0, u64::MAX).await {
-            // A branch's rows may be at other nodes alone.
-            Err(_) if index > 0 => continue,
-            found => found?,
-        };
-        for row in &rows {
-            count(&mut cells, row, wanted);
+        let mut from = 0;
+        loop {
+            let rows = match page(edge, line, from, ROWS_AT_ONCE).await {
+                // A branch's rows may be at other nodes alone.
+                Err(_) if index > 0 => break,
+                found => found?,
+            };
+            let Some(last) = rows.last() else { break };
+            from = last.sequence.saturating_add(1);
+            for row in &rows {
+                count(&mut cells, row, wanted);
+            }
         }
     }
     Ok(wired::GetCompletionMatrixResponse {

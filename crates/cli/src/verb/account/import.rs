@@ -1,0 +1,340 @@
+//! `account import`: a file of any length, in as many entries as it takes.
+//!
+//! Every row is checked before the first is imported. Each part has a request id made from the
+//! command's, so that a command that was cut off is repeated with the same id and goes on where
+//! it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use proto::admin::v1::{
+    AccountRow, ImportAccountsRequest, ImportAccountsResponse, ParticipantRow, RowProblem,
+};
+use uuid::Uuid;
+
+use crate::accounts::{self, ROWS_MAX, Rows};
+use crate::args::account::Import;
+use crate::client::{Operator, changed};
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+
+pub(super) async fn run(flags: &Import, output: Output) -> Result<(), Failure> {
+    let rows = accounts::read(
+        &flags.accounts,
+        flags.participants.as_deref().map(Path::new),
+    )?;
+    let parts = parts(&rows);
+    let node = Operator::connect(&flags.connection).await?;
+    let id = node.request_id(&flags.change);
+    let importer = Importer {
+        node: &node,
+        flags,
+        output,
+        id,
+    };
+    // A repeated command finds its own rows there; they were checked the first time.
+    let repeated = flags.change.request_id.is_some();
+    if flags.change.dry_run || !repeated {
+        let checked = importer.check(&rows, &parts).await?;
+        if flags.change.dry_run || !checked.problems.is_empty() {
+            return importer.report(&checked);
+        }
+    }
+    importer.import(&parts).await
+}
+
+/// The rows of one entry: some accounts, and the participants that they name.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Part {
+    participants: Vec<ParticipantRow>,
+    accounts: Vec<AccountRow>,
+}
+
+/// Parts that stand by themselves, each small enough for one entry.
+fn parts(rows: &Rows) -> Vec<Part> {
+    let firms: BTreeMap<&str, &ParticipantRow> = rows
+        .participants
+        .iter()
+        .map(|row| (row.participant_id.as_str(), row))
+        .collect();
+    let mut parts = Vec::new();
+    let mut part = Part::default();
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    let mut ever_named: BTreeSet<&str> = BTreeSet::new();
+    for row in &rows.accounts {
+        // With its participant, a row takes two places.
+        if part.participants.len() + part.accounts.len() + 2 > ROWS_MAX {
+            parts.push(std::mem::take(&mut part));
+            named.clear();
+        }
+        let firm = firms.get(row.participant_id.as_str());
+        if let Some(firm) = firm.filter(|_| named.insert(&row.participant_id)) {
+            ever_named.insert(&row.participant_id);
+            part.participants.push((*firm).clone());
+        }
+        part.accounts.push(row.clone());
+    }
+    for row in &rows.participants {
+        if ever_named.contains(row.participant_id.as_str()) {
+            continue;
+        }
+        if part.participants.len() + part.accounts.len() >= ROWS_MAX {
+            parts.push(std::mem::take(&mut part));
+        }
+        part.participants.push(row.clone());
+    }
+    if part != Part::default() {
+        parts.push(part);
+    }
+    parts
+}
+
+/// The request id of a part: its time is the command's, the rest is made from both.
+fn part_id(id: Uuid, part: usize) -> Uuid {
+    if part == 0 {
+        return id;
+    }
+    let number = u64::try_from(part).unwrap_or(u64::MAX).to_be_bytes();
+    let digest = domain::Digest::of("tidemark import", &[id.as_bytes(), &number]);
+    let mut bytes = *id.as_bytes();
+    // The first six bytes are the time; version and variant are set again below.
+    for (byte, from) in bytes.iter_mut().skip(6).zip(digest.0) {
+        *byte = from;
+    }
+    uuid::Builder::from_bytes(bytes)
+        .with_version(uuid::Version::SortRand)
+        .with_variant(uuid::Variant::RFC4122)
+        .into_uuid()
+}
+
+struct Checked {
+    participants: u32,
+    accounts: u32,
+    problems: Vec<String>,
+}
+
+struct Importer<'c> {
+    node: &'c Operator,
+    flags: &'c Import,
+    output: Output,
+    id: Uuid,
+}
+
+impl Importer<'_> {
+    async fn send(
+        &self,
+        part: &Part,
+        id: Uuid,
+        dry: bool,
+    ) -> Result<ImportAccountsResponse, Failure> {
+        let message = ImportAccountsRequest {
+            request_id: id.to_string(),
+            participants: part.participants.clone(),
+            accounts: part.accounts.clone(),
+            dry_run: dry,
+        };
+        let request = self
+            .node
+            .request(message, self.flags.change.reason.as_deref());
+        // Who repeats the command repeats all its parts.
+        changed(self.node.import().import_accounts(request).await, self.id)
+    }
+
+    /// Everything that a node finds wrong, of all parts.
+    async fn check(&self, rows: &Rows, parts: &[Part]) -> Result<Checked, Failure> {
+        let mut checked = Checked {
+            participants: 0,
+            accounts: 0,
+            problems: Vec::new(),
+        };
+        let mut told = BTreeSet::new();
+        let mut note = |path: Option<&Path>, problems: Vec<RowProblem>| {
+            for problem in problems {
+                // A participant goes with each part that names it.
+                if told.insert((problem.line, problem.column.clone(), problem.text.clone())) {
+                    let path = path.unwrap_or_else(|| Path::new("-")).display();
+                    let RowProblem { line, column, text } = problem;
+                    checked
+                        .problems
+                        .push(format!("{path}:{line}: {column}: {text}"));
+                }
+            }
+        };
+        for chunk in rows.participants.chunks(ROWS_MAX) {
+            let part = Part {
+                participants: chunk.to_vec(),
+                accounts: Vec::new(),
+            };
+            let answer = self.send(&part, self.id, true).await?;
+            checked.participants = checked
+                .participants
+                .saturating_add(answer.participant_count);
+            note(self.flags.participants.as_deref(), answer.problems);
+        }
+        for part in parts {
+            let answer = self.send(part, self.id, true).await?;
+            checked.accounts = checked.accounts.saturating_add(answer.account_count);
+            note(Some(&self.flags.accounts), answer.problems);
+        }
+        Ok(checked)
+    }
+
+    /// What the check found: of a dry run, or of an import that is not begun.
+    fn report(&self, checked: &Checked) -> Result<(), Failure> {
+        if self.flags.change.dry_run {
+            let document = serde_json::json!({
+                "dry_run": true,
+                "participants": checked.participants,
+                "accounts": checked.accounts,
+                "problems": checked.problems,
+            });
+            self.output.data(&document, || {
+                format!(
+                    "{} participants and {} accounts would be imported",
+                    checked.participants, checked.accounts
+                )
+            })?;
+        }
+        if checked.problems.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::pre_check(format!(
+            "nothing was imported:\n  {}",
+            checked.problems.join("\n  ")
+        ))
+        .next("correct the rows; the whole file can be imported again"))
+    }
+
+    async fn import(&self, parts: &[Part]) -> Result<(), Failure> {
+        let all: usize = parts.iter().map(|part| part.accounts.len()).sum();
+        let (mut participants, mut accounts, mut sent) = (0_u32, 0_u32, 0);
+        for (index, part) in parts.iter().enumerate() {
+            let answer = self
+                .send(part, part_id(self.id, index), false)
+                .await
+                .map_err(|failure| self.cut_off(failure, index, sent))?;
+            participants = participants.saturating_add(answer.participant_count);
+            accounts = accounts.saturating_add(answer.account_count);
+            sent += part.accounts.len();
+            if parts.len() > 1 {
+                self.output.talk(&format!("{sent} of {all} accounts"));
+            }
+        }
+        let document = serde_json::json!({
+            "dry_run": false,
+            "participants": participants,
+            "accounts": accounts,
+            "entries": parts.len(),
+            "problems": [],
+        });
+        self.output.data(&document, || {
+            format!("{participants} participants and {accounts} accounts imported")
+        })
+    }
+
+    /// Parts that were imported stay, so that the whole is neither done nor undone.
+    fn cut_off(&self, failure: Failure, part: usize, sent: usize) -> Failure {
+        if part == 0 {
+            return failure;
+        }
+        let exit = match failure.exit {
+            Exit::Unknown => Exit::Unknown,
+            Exit::Done
+            | Exit::Internal
+            | Exit::Usage
+            | Exit::PreCheck
+            | Exit::Refused
+            | Exit::Loss
+            | Exit::Mismatch
+            | Exit::Already => Exit::Loss,
+        };
+        Failure {
+            exit,
+            what: format!(
+                "the first {sent} accounts are imported, the others are not: {}",
+                failure.what
+            ),
+            next: Some(format!(
+                "repeat the command with --request-id {} within 10 minutes: it goes on from there",
+                self.id
+            )),
+            reason: failure.reason,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+mod tests {
+    use super::*;
+
+    fn rows(firms: usize, accounts: usize) -> Rows {
+        Rows {
+            participants: (0..firms)
+                .map(|firm| ParticipantRow {
+                    line: 0,
+                    participant_id: format!("C{firm}"),
+                    title: "A firm".to_owned(),
+                })
+                .collect(),
+            accounts: (0..accounts)
+                .map(|account| AccountRow {
+                    user_id: format!("U{account}"),
+                    participant_id: format!("C{}", account % firms.max(1)),
+                    ..AccountRow::default()
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn every_row_is_in_one_part_and_each_part_stands_by_itself() {
+        let rows = rows(700, 3 * ROWS_MAX);
+        let parts = parts(&rows);
+        let mut ids = BTreeSet::new();
+        for part in &parts {
+            assert!(part.participants.len() + part.accounts.len() <= ROWS_MAX);
+            let firms: BTreeSet<&str> = part
+                .participants
+                .iter()
+                .map(|row| row.participant_id.as_str())
+                .collect();
+            assert_eq!(firms.len(), part.participants.len());
+            for row in &part.accounts {
+                assert!(firms.contains(row.participant_id.as_str()));
+                assert!(ids.insert(row.user_id.clone()));
+            }
+        }
+        assert_eq!(ids.len(), rows.accounts.len());
+    }
+
+    #[test]
+    fn participants_without_accounts_are_imported_too() {
+        let parts = parts(&rows(ROWS_MAX + 1, 0));
+        let counts: Vec<usize> = parts.iter().map(|part| part.participants.len()).collect();
+        assert_eq!(counts, [ROWS_MAX, 1]);
+    }
+
+    #[test]
+    fn a_small_file_is_one_entry_under_the_commands_own_id() {
+        assert_eq!(parts(&rows(3, 11)).len(), 1);
+        let id = Uuid::now_v7();
+        assert_eq!(part_id(id, 0), id);
+    }
+
+    #[test]
+    fn the_ids_of_parts_are_the_same_when_the_command_is_repeated() {
+        let id = Uuid::now_v7();
+        let ids: Vec<Uuid> = (0..50).map(|part| part_id(id, part)).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 50);
+        for (part, made) in ids.iter().enumerate() {
+            assert_eq!(*made, part_id(id, part));
+            assert_eq!(made.get_version_num(), 7);
+            assert_eq!(made.as_bytes()[..6], id.as_bytes()[..6]);
+        }
+    }
+}
