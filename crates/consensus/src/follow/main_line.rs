@@ -69,15 +69,23 @@ async fn secondary(
     now: UnixMs,
 ) -> Result<(), Error> {
     let session = plan.session.id.clone();
+    // Confirmed before anything else, and late too: without it there is no rollover.
+    let unconfirmed = plan
+        .boundary
+        .is_some_and(|boundary| boundary.digest.is_none());
+    if unconfirmed && confirm(node, main, plan).await? {
+        return Ok(());
+    }
     match plan.phase {
         Phase::Opening | Phase::Open if plan.session.closes <= now => {
             step(node, main, Command::Close { session }).await
         }
-        Phase::Opening => confirm(node, main, plan).await,
         Phase::Closed if rollover_due(plan, state).is_some_and(|due| due <= now) => {
             roll_over(node, main, &session).await
         }
-        Phase::Open | Phase::Closed | Phase::RolledOver | Phase::Abandoned => Ok(()),
+        Phase::Opening | Phase::Open | Phase::Closed | Phase::RolledOver | Phase::Abandoned => {
+            Ok(())
+        }
     }
 }
 
@@ -92,27 +100,25 @@ pub fn rollover_due(plan: &Plan, state: &State) -> Option<UnixMs> {
 }
 
 /// Confirms the opening once a majority of the centre's nodes has verified one genesis, and it is
-/// the state that this line had at the boundary.
-async fn confirm(node: &Node, main: &Line, plan: &Plan) -> Result<(), Error> {
+/// the state that this line had at the boundary. Says whether it did.
+async fn confirm(node: &Node, main: &Line, plan: &Plan) -> Result<bool, Error> {
     let Some(boundary) = plan.boundary else {
-        return Ok(());
+        return Ok(false);
     };
     let own = main.digests_at(boundary.at).map(|digests| digests.full);
-    let verified = verified(node, plan);
-    let confirmed = verified.into_iter().find(|(digest, nodes)| {
+    let confirmed = verified(node, plan).into_iter().find(|(digest, nodes)| {
         own.is_none_or(|own| own == *digest) && nodes.len() > voters(node, plan).len() / 2
     });
-    match confirmed {
-        Some((digest, nodes)) => {
-            let command = Command::ConfirmOpen {
-                session: plan.session.id.clone(),
-                digest,
-                verified: nodes.into_iter().collect(),
-            };
-            step(node, main, command).await
-        }
-        None => Ok(()),
-    }
+    let Some((digest, nodes)) = confirmed else {
+        return Ok(false);
+    };
+    let command = Command::ConfirmOpen {
+        session: plan.session.id.clone(),
+        digest,
+        verified: nodes.into_iter().collect(),
+    };
+    step(node, main, command).await?;
+    Ok(true)
 }
 
 /// The nodes that vote on the plan's branch.
