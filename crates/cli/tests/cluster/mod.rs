@@ -128,6 +128,11 @@ impl Cluster {
 
     /// Starts processes.
     pub fn spawn(&mut self, nodes: &[u64]) {
+        self.spawn_in(nodes, &[]);
+    }
+
+    /// Starts processes with variables in their environment.
+    pub fn spawn_in(&mut self, nodes: &[u64], environment: &[(&str, &Path)]) {
         for node in nodes {
             let log = File::options()
                 .create(true)
@@ -138,6 +143,7 @@ impl Cluster {
                 .arg("serve")
                 .arg("--config")
                 .arg(self.path(&format!("nodes/{node}/node.toml")))
+                .envs(environment.iter().copied())
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().unwrap())
                 .stderr(log)
@@ -158,7 +164,7 @@ impl Cluster {
 
     /// Waits until every node that runs finds the cluster well. False if one has ended because
     /// its address is taken.
-    fn ready(&mut self) -> bool {
+    pub fn ready(&mut self) -> bool {
         let deadline = Instant::now() + DEADLINE;
         for node in self.running.keys().copied().collect::<Vec<_>>() {
             while !self.status(node, &[]).status.success() {
@@ -225,9 +231,14 @@ impl Cluster {
 
     /// Starts to play the annex.
     pub fn annex(&self) -> Drill {
+        self.play(&repository("deploy/drills/annex-1.toml"))
+    }
+
+    /// Starts to play a drill.
+    pub fn play(&self, drill: &Path) -> Drill {
         let mut child = Command::new(TIDEMARK)
             .args(["drill", "run"])
-            .arg(repository("deploy/drills/annex-1.toml"))
+            .arg(drill)
             .args(["--profile", &self.profile(), "--report"])
             .arg(self.path("report"))
             .stdin(Stdio::null())

@@ -30,10 +30,7 @@ pub(super) async fn run(flags: &Rollover, output: Output) -> Result<(), Failure>
     if stage == Some(PlanStage::Unspecified) {
         return Err(Failure::new(
             Exit::Refused,
-            format!(
-                "{} has not been opened; nothing was changed",
-                flags.session
-            ),
+            format!("{} has not been opened; nothing was changed", flags.session),
         )
         .next("see where the sessions stand: tidemark session list"));
     }
