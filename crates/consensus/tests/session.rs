@@ -439,3 +439,17 @@ mod faults {
         assert!(harness::is_seen(Fault::SkipDiscard, discarded));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_closed_before_it_was_confirmed_rolls_over() {
+    let drill = Drill::running().await;
+    drill.set_clocks(at(0));
+    drill.phase("S1", Phase::Open).await;
+    drill.set_clocks(at(2));
+    drill.phase("S1", Phase::Closed).await;
+    drill.approve_and_open().await;
+    // The timetable's end comes before anybody could say that the branch runs.
+    drill.roll_over().await;
+    drill.branch_is_gone().await;
+    drill.monday().await;
+}
