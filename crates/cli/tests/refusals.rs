@@ -424,6 +424,9 @@ fn acts_out_of_their_order_are_refused_with_what_to_do_instead() {
     expect(&open, 0, &["boundary"]);
     expect(&open, ALREADY, &["open"]);
     expect(&with(&open, "--ok-if-done"), 0, &[]);
+    cluster::until("the branch has begun", || {
+        !cluster.operator(&rollover).1.contains("is being opened")
+    });
     expect(&rollover, REFUSED, &["session close"]);
 
     carry_out(

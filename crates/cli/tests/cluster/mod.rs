@@ -219,12 +219,13 @@ impl Cluster {
 
     /// Waits until a node's process ends by itself: its exit code and what it said.
     pub fn ends(&mut self, node: u64) -> (i32, String) {
-        let mut child = self.running.remove(&node).expect("it runs");
         let mut code = None;
         until("the node ends by itself", || {
+            let child = self.running.get_mut(&node).expect("it runs");
             code = child.try_wait().unwrap();
             code.is_some()
         });
+        self.running.remove(&node);
         let code = code.and_then(|status| status.code()).unwrap_or(-1);
         (code, self.log(node))
     }
