@@ -1,0 +1,296 @@
+//! Two centres with a node each, on a simulated clock: what operators do with the session at the
+//! secondary, through their listener.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+use credential::authority::Issued;
+use domain::{SessionId, UnixMs};
+use proto::audit::v1::ListAuditEventsRequest;
+use proto::audit::v1::audit_service_client::AuditServiceClient;
+use proto::operator::v1::calendar_service_client::CalendarServiceClient;
+use proto::operator::v1::clock_service_client::ClockServiceClient;
+use proto::operator::v1::session_service_client::SessionServiceClient;
+use proto::operator::v1::{
+    AbandonSessionRequest, AbandonSessionResponse, AdvanceClockRequest, ApprovePlanRequest,
+    CloseSessionRequest, ListSessionsRequest, OpenSessionRequest, PlanAct, PlanStage,
+    RollOverRequest, SetTimetableRequest, Verdict,
+};
+use tonic::Status;
+use tonic::transport::Channel;
+use tonic_types::StatusExt;
+use world::{S2, Shape, World, at, request_at, until, world};
+
+mod world;
+
+const EAST: usize = 0;
+const WEST: usize = 1;
+
+fn reason(status: &Status) -> String {
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
+}
+
+async fn sessions(world: &World, node: usize, who: &Issued) -> SessionServiceClient<Channel> {
+    SessionServiceClient::new(world.operator(node, who).await)
+}
+
+async fn advance(world: &World, to: UnixMs) {
+    let time = prost_types::Timestamp {
+        seconds: i64::try_from(to.0 / 1_000).unwrap(),
+        nanos: 0,
+    };
+    for node in [WEST, EAST] {
+        let now = world.nodes[node].lines().time();
+        if now >= to {
+            continue;
+        }
+        let mut client = ClockServiceClient::new(world.operator(node, &world.kay).await);
+        client
+            .advance_clock(AdvanceClockRequest {
+                request_id: request_at(now),
+                clock_time: Some(time),
+            })
+            .await
+            .unwrap();
+        until("the clock is there at every node", async || {
+            let there = |node: &server::Node| node.lines().time() >= to;
+            world.nodes.iter().all(there).then_some(())
+        })
+        .await;
+    }
+}
+
+fn now(world: &World) -> String {
+    request_at(world.nodes[EAST].lines().time())
+}
+
+async fn approve(world: &World, act: PlanAct) {
+    for who in [&world.kay, &world.lee] {
+        let mut client = sessions(world, EAST, who).await;
+        let listed = client
+            .list_sessions(ListSessionsRequest::default())
+            .await
+            .unwrap()
+            .into_inner();
+        let entry = listed
+            .sessions
+            .into_iter()
+            .find(|entry| entry.session.as_ref().unwrap().session == S2)
+            .unwrap();
+        let approval = ApprovePlanRequest {
+            request_id: now(world),
+            session: S2.to_owned(),
+            act: act.into(),
+            plan_digest: entry.plan_digest,
+        };
+        client.approve_plan(approval).await.unwrap();
+    }
+}
+
+/// Session 2 is opened at 20:01.
+async fn open(world: &World) {
+    advance(world, at(20, 1)).await;
+    approve(world, PlanAct::Open).await;
+    sessions(world, EAST, &world.kay)
+        .await
+        .open_session(OpenSessionRequest {
+            request_id: now(world),
+            session: S2.to_owned(),
+        })
+        .await
+        .unwrap();
+}
+
+async fn branch_runs(world: &World) {
+    until("the branch runs", async || {
+        world.nodes[WEST].lines().branch().map(|_| ())
+    })
+    .await;
+}
+
+async fn abandon(world: &World, node: usize) -> Result<AbandonSessionResponse, Status> {
+    sessions(world, node, &world.kay)
+        .await
+        .abandon_session(AbandonSessionRequest {
+            request_id: now(world),
+            session: S2.to_owned(),
+            reason: "the disks of west are gone".to_owned(),
+        })
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_nodes_refused_its_branch_is_given_up_before_its_end() {
+    let world = world(Shape::TwoCentres).await;
+    let session = SessionId::parse(S2).unwrap();
+    // As after a lost disk: the branch will not start there.
+    let west = world.nodes[WEST].lines();
+    west.refuse_branch(&session).await.unwrap();
+    open(&world).await;
+    let refused = abandon(&world, EAST).await.unwrap_err();
+    assert_eq!(reason(&refused), "NOT_APPROVED");
+    approve(&world, PlanAct::Abandon).await;
+    let done = abandon(&world, EAST).await.unwrap();
+    assert_eq!(done.refused_node_ids, [2]);
+    assert_eq!(done.session.unwrap().stage(), PlanStage::Abandoned);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_branch_runs_is_given_up_after_its_end_alone() {
+    let world = world(Shape::TwoCentres).await;
+    let session = SessionId::parse(S2).unwrap();
+    open(&world).await;
+    branch_runs(&world).await;
+    approve(&world, PlanAct::Abandon).await;
+    let refused = abandon(&world, WEST).await.unwrap_err();
+    assert_eq!(reason(&refused), "BRANCH_RUNS", "{refused:?}");
+    let west = world.nodes[WEST].lines();
+    assert!(!west.has_refused(&session), "nobody promised in vain");
+    advance(&world, at(23, 30)).await;
+    approve(&world, PlanAct::Abandon).await;
+    let done = abandon(&world, EAST).await.unwrap();
+    assert_eq!(done.session.unwrap().stage(), PlanStage::Abandoned);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollover_right_after_the_close_waits_for_the_branchs_records() {
+    let world = world(Shape::TwoCentres).await;
+    open(&world).await;
+    branch_runs(&world).await;
+    advance(&world, at(22, 1)).await;
+    let status = until("the session serves", async || {
+        let status = world.status(EAST).await;
+        let serves = status.centres.iter().any(|centre| centre.serving);
+        let counted = status.rollover.as_ref()?.forgotten_count.is_some();
+        (serves && counted).then_some(status)
+    })
+    .await;
+    assert!(
+        status.summary.contains("secondary session S2"),
+        "{status:?}"
+    );
+    let rollover = status.rollover.unwrap();
+    assert_eq!(rollover.forgotten_count, Some(0));
+    assert!(rollover.due_time.is_some());
+    sessions(&world, WEST, &world.kay)
+        .await
+        .close_session(CloseSessionRequest {
+            request_id: now(&world),
+            session: S2.to_owned(),
+        })
+        .await
+        .unwrap();
+    let done = sessions(&world, EAST, &world.kay)
+        .await
+        .roll_over(RollOverRequest {
+            request_id: now(&world),
+            session: S2.to_owned(),
+            ..RollOverRequest::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(done.business_day, "2023-06-12");
+    assert!(!done.already_done);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_has_every_nodes_lines_and_names_who_is_away() {
+    let mut world = world(Shape::TwoCentres).await;
+    let status = until("both nodes are heard", async || {
+        let status = world.status(EAST).await;
+        let known = status
+            .nodes
+            .iter()
+            .all(|node| node.reachable && node.lines.iter().all(|line| line.digests.is_some()));
+        (known && status.nodes.iter().all(|node| !node.lines.is_empty())).then_some(status)
+    })
+    .await;
+    assert_eq!(status.nodes.len(), 2);
+    assert!(!status.digests_differ);
+    assert!(
+        status
+            .nodes
+            .iter()
+            .all(|node| node.clock_ahead_ms.is_some())
+    );
+    world.nodes.remove(WEST).stop().await;
+    let status = until("node 2 is missed", async || {
+        let status = world.status(EAST).await;
+        let missed = status.nodes.iter().any(|node| !node.reachable);
+        missed.then_some(status)
+    })
+    .await;
+    assert_eq!(status.verdict(), Verdict::Warning, "{:?}", status.reasons);
+    let named = |reason: &String| reason.contains("node 2 of west cannot be reached");
+    assert!(status.reasons.iter().any(named), "{:?}", status.reasons);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holidays_are_set_without_touching_the_timetable_or_all_faults_are_told() {
+    let world = world(Shape::TwoCentres).await;
+    let mut client = CalendarServiceClient::new(world.operator(EAST, &world.kay).await);
+    let set = |holidays: &str| SetTimetableRequest {
+        request_id: now(&world),
+        holidays: Some(holidays.to_owned()),
+        ..SetTimetableRequest::default()
+    };
+    let refused = client
+        .set_timetable(set("2023-06-12 a day\ntomorrow\n2023-02-30\n"))
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&refused), "BAD_TIMETABLE");
+    let told = refused.message();
+    assert!(told.contains("line 2") && told.contains("line 3"), "{told}");
+    let done = client
+        .set_timetable(set("2023-06-12 a holiday\n"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(done.holidays, ["2023-06-12"]);
+    let sessions = done.sessions.iter();
+    assert!(sessions.clone().any(|session| session.session == S2));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_the_audit_are_bounded_whatever_is_asked() {
+    let world = world(Shape::TwoCentres).await;
+    let mut client = AuditServiceClient::new(world.operator(EAST, &world.kay).await);
+    let mut ask = async |page_size: i32, page_token: &str| {
+        let request = ListAuditEventsRequest {
+            line: "main".to_owned(),
+            page_size,
+            page_token: page_token.to_owned(),
+        };
+        client
+            .list_audit_events(request)
+            .await
+            .map(tonic::Response::into_inner)
+    };
+    assert_eq!(
+        reason(&ask(-1, "").await.unwrap_err()),
+        "MALFORMED_PAGE_SIZE"
+    );
+    assert_eq!(
+        reason(&ask(1, "-1").await.unwrap_err()),
+        "MALFORMED_PAGE_TOKEN"
+    );
+    let past = ask(i32::MAX, &u64::MAX.to_string()).await.unwrap();
+    assert!(past.events.is_empty() && past.next_page_token.is_empty());
+    let first = ask(1, "").await.unwrap();
+    assert_eq!(first.events.len(), 1);
+    world.stop().await;
+}
