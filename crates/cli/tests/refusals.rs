@@ -431,7 +431,9 @@ fn acts_out_of_their_order_are_refused_with_what_to_do_instead() {
 
     carry_out(
         &cluster,
-        &["at = \"2023-06-10 22:30\"\ndo.unready = { person = \"ho\" }"],
+        &[
+            "at = \"2023-06-10 22:30\"\ndo.rollover = { session = \"S2-2023-06-10\" }\nrefused = \"SESSION_NOT_CLOSED\"",
+        ],
     );
     expect(&rollover, REFUSED, &["session close"]);
     expect(&close, 0, &["closed"]);
