@@ -99,6 +99,7 @@ mod tests {
     use super::*;
     use crate::args::session::{Rollover, Session};
     use crate::args::{Tidemark, Verb};
+    use crate::exit::Exit;
 
     fn flags(more: &[&str]) -> Rollover {
         let given = ["tidemark", "session", "rollover", "S2", "--profile", "p"];
