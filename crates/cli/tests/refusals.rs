@@ -452,7 +452,7 @@ fn acts_out_of_their_order_are_refused_with_what_to_do_instead() {
     }
     expect(&rollover, ALREADY, &["already"]);
     expect(&with(&rollover, "--ok-if-done"), 0, &[]);
-    expect(&open, ALREADY, &[]);
+    expect(&open, REFUSED, &["rolled over"]);
 }
 
 #[test]
