@@ -21,7 +21,7 @@ pub struct Outcome {
     pub result: Result,
 }
 
-/// The three classes of outcome (DESIGN.md).
+/// The three classes of outcome (docs/architecture.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Result {
     /// The command was carried out.

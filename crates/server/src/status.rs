@@ -1,5 +1,5 @@
 //! Every refusal and every fault as a gRPC status: the one place where that is decided, by
-//! exhaustive match (API.md, "Errors").
+//! exhaustive match (AIP-193).
 //!
 //! Each status has one `ErrorInfo` with a stable reason, the support contact and a reference id
 //! (R11). What people are likely to be shown has a Traditional Chinese text beside the English

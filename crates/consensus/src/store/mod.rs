@@ -1,6 +1,6 @@
 //! The store: the logs, votes and pins of all lines of a node, in one sled database.
 //!
-//! sled stays inside this module, which is small enough to be replaced (ENGINE.md, "contained").
+//! sled stays inside this module, which is small enough to be replaced (docs/decisions/003).
 //! Deliberately absent: state, snapshots and audit rows, which are plain files.
 
 mod line;

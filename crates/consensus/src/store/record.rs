@@ -2,7 +2,7 @@
 //!
 //! An entry is MessagePack with named fields in our own words, cut into parts: the store keeps
 //! some twenty rows on a page, and a page past 128 KiB would leave the file that we sync
-//! (ENGINE.md, on sled's blob files).
+//! (docs/decisions/003).
 
 use std::io;
 use std::sync::Arc;

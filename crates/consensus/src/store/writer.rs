@@ -1,7 +1,7 @@
 //! The one thread that writes to a node's store, for all its lines: it takes a batch, applies it,
 //! syncs once and then tells everybody who waits, in order.
 //!
-//! sled's `flush` does not sync the file on Linux (ENGINE.md), so the thread does, through a
+//! sled's `flush` does not sync the file on Linux (docs/decisions/003), so the thread does, through a
 //! handle of its own. After the first error nothing is acknowledged any more: what a failed sync
 //! left on the disk is unknown, and a retry that succeeds would prove nothing.
 
