@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use domain::LineRef;
 use tokio::sync::Semaphore;
@@ -39,6 +40,9 @@ use crate::place;
 const QUEUE_BYTES_MAX: u32 = 64 << 20;
 /// What sled may keep in memory: the state is there already, so little helps.
 const CACHE_BYTES: u64 = 64 << 20;
+/// How long sled's threads may take to let go of a closed file, and how often we look.
+const FREED_WITHIN: Duration = Duration::from_secs(5);
+const FREED_POLL: Duration = Duration::from_millis(10);
 
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -154,12 +158,13 @@ impl Disk {
         let folder = place::store(data);
         at(&folder, place::create_folder(&folder))?;
         let lock = take_lock(data)?;
+        let path = folder.join("db");
+        wait_until_free(data, &path)?;
         let db = sled::Config::new()
             .path(&folder)
             .flush_every_ms(None)
             .cache_capacity(CACHE_BYTES)
             .open()?;
-        let path = folder.join("db");
         at(&folder, sync_new(data, &folder))?;
         Self::start(data, db, &path, lock)
     }
@@ -316,6 +321,35 @@ fn take_lock(data: &Path) -> Result<File, Error> {
             folder: data.to_owned(),
         }),
         Err(TryLockError::Error(source)) => Err(Error::File { path, source }),
+    }
+}
+
+/// Waits until nothing holds sled's file: our own lock is held by now, so that can only be a store
+/// closed in this process a moment ago, whose threads let go of the file after its last user has.
+fn wait_until_free(data: &Path, path: &Path) -> Result<(), Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => at(path, opened)?,
+    };
+    let deadline = Instant::now() + FREED_WITHIN;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return at(path, file.unlock()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(FREED_POLL);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::InUse {
+                    folder: data.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(Error::File {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
     }
 }
 

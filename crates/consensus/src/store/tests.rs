@@ -240,6 +240,23 @@ fn a_folder_in_use_is_refused() {
     Disk::open(folder.path()).unwrap();
 }
 
+#[test]
+fn a_store_whose_last_threads_still_hold_it_opens_when_they_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Disk::open(folder.path()).unwrap());
+    let held = std::fs::File::open(place::store(folder.path()).join("db")).unwrap();
+    held.lock().unwrap();
+    let (sender, opened) = std::sync::mpsc::channel();
+    let data = folder.path().to_owned();
+    let opener = std::thread::spawn(move || sender.send(Disk::open(&data).map(drop)).unwrap());
+    opened
+        .recv_timeout(std::time::Duration::from_millis(100))
+        .unwrap_err();
+    held.unlock().unwrap();
+    opened.recv().unwrap().unwrap();
+    opener.join().unwrap();
+}
+
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
