@@ -284,12 +284,19 @@ fn begin(
     let (Some(mut account), Some(mut activation)) = (account, activation) else {
         return Effect::failed(Answer::CredentialsRejected, event);
     };
+    // Told only to who has the mailed code: before it, a wait or a failure counted would say that
+    // there is such an account (S23).
+    let code_right = shown.code_matched && activation.mailed(now).is_some();
+    if !code_right {
+        activation.tries = activation.tries.saturating_add(1);
+        state.short.activations.set(activation);
+        return Effect::failed(Answer::CredentialsRejected, event);
+    }
     if let SecondProof::CardPassword(_) = shown.second
         && let Some(until) = account.wait_until(Method::Smartcard, shown.address, now)
     {
         return Effect::rejected(Rejection::RateLimited { until }, event);
     }
-    let code_right = shown.code_matched && activation.mailed(now).is_some();
     let second_right = match shown.second {
         SecondProof::CardPassword(verdict) => {
             card_password(&mut account, *verdict, shown.address, now)
@@ -303,7 +310,7 @@ fn begin(
             *matched && activation.issued(now).is_some() && account.card.is_none()
         }
     };
-    if !(code_right && second_right) {
+    if !second_right {
         activation.tries = activation.tries.saturating_add(1);
         state.short.activations.set(activation);
         state.put_account(account);

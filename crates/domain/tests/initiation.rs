@@ -248,6 +248,45 @@ fn a_wait_that_strangers_caused_is_not_the_persons_failure_s13() {
 }
 
 #[test]
+fn a_wait_is_told_only_after_the_mailed_code_s23() {
+    let mut world = World::in_session_1();
+    let card = LandingOption::SmartcardOnlineAndReports;
+    for _ in 0..domain::attempts::FREE_FAILURES {
+        world.begin_login("AU1", card, "guess");
+    }
+    request(&mut world, "AU1");
+    let before = world.state.account(&id("AU1")).cloned();
+    let guess = || SecondProof::CardPassword(Verdict::Wrong);
+    // As for an account that does not exist, and without a trace in the account.
+    assert_eq!(begin(&mut world, "AU1", false, guess()), REJECTED);
+    assert_eq!(world.state.account(&id("AU1")).cloned(), before);
+    assert!(matches!(
+        begin(&mut world, "AU1", true, guess()),
+        Came::Rejected(Rejection::RateLimited { .. })
+    ));
+    assert_eq!(world.state.account(&id("AU1")).cloned(), before);
+}
+
+#[test]
+fn a_wrong_mailed_code_counts_no_failure_of_the_card_s13() {
+    let mut world = World::in_session_1();
+    request(&mut world, "AU1");
+    let before = world.state.account(&id("AU1")).cloned();
+    let guess = || SecondProof::CardPassword(Verdict::Wrong);
+    for _ in 0..domain::initiation::TRIES_MAX {
+        assert_eq!(begin(&mut world, "AU1", false, guess()), REJECTED);
+    }
+    assert_eq!(world.state.account(&id("AU1")).cloned(), before);
+    // The code has had its tries, and is good for nothing.
+    let right = SecondProof::CardPassword(world.verdict(
+        "AU1",
+        domain::factor::Method::Smartcard,
+        "friday",
+    ));
+    assert_eq!(begin(&mut world, "AU1", true, right), REJECTED);
+}
+
+#[test]
 fn an_initiation_begun_before_a_revocation_does_not_come_to_an_end() {
     let mut world = World::in_session_1();
     request(&mut world, "AU1");
