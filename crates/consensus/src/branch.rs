@@ -268,6 +268,7 @@ impl Node {
             peers: self.peers().clone(),
             clock: self.clock(),
             clock_is_ok: self.clock_verdict().is_good(),
+            last_good: self.last_good(),
             log,
             machine,
             builders: Arc::clone(&self.inner.builders),

@@ -3,13 +3,15 @@
 //!
 //! The clocks that are compared are the machines' own, before the offset of a simulated clock:
 //! that one is part of the state, and nodes apply its jumps one after the other. The comparison
-//! itself runs on the monotonic clock.
+//! itself runs on the monotonic clock. Between two comparisons, a clock that steps is found out by
+//! the monotonic clock too.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use domain::NodeId;
+use domain::{NodeId, UnixMs};
 use futures::future::join_all;
 use proto::peer::v1::{GetNodeStatusRequest, GetNodeStatusResponse};
 use tokio::sync::watch;
@@ -96,14 +98,72 @@ impl Heard {
     }
 }
 
+/// The latest reading of this node's clock that a comparison with its peers found good. It shows
+/// at once that the clock has stepped since, before anything is stamped with it.
+#[derive(Clone)]
+pub struct LastGood {
+    base: Arc<dyn Clock>,
+    reading: Arc<RwLock<Option<Reading>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    at: Instant,
+    shown: UnixMs,
+}
+
+impl fmt::Debug for LastGood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LastGood").field(&self.reading).finish()
+    }
+}
+
+impl LastGood {
+    /// Of this clock, which nothing has been compared with yet.
+    #[must_use]
+    pub fn none_yet(base: Arc<dyn Clock>) -> Self {
+        Self {
+            base,
+            reading: Arc::default(),
+        }
+    }
+
+    /// Whether the clock goes on from its last good reading: it is not more than `AHEAD_MS_MAX`
+    /// from where that and the monotonic clock say. False as long as there was none.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.ahead_ms()
+            .is_some_and(|ahead_ms| ClockVerdict::of(ahead_ms).is_good())
+    }
+
+    /// How far the clock has stepped ahead since its last good reading.
+    fn ahead_ms(&self) -> Option<i64> {
+        let last = *self.reading.read().unwrap_or_else(PoisonError::into_inner);
+        let last = last?;
+        let elapsed_ms = u64::try_from(last.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let expected = last.shown.plus(elapsed_ms);
+        Some(signed(self.base.now().0).saturating_sub(signed(expected.0)))
+    }
+
+    fn read(&self) -> Reading {
+        Reading {
+            at: Instant::now(),
+            shown: self.base.now(),
+        }
+    }
+
+    fn note(&self, reading: Reading) {
+        *self.reading.write().unwrap_or_else(PoisonError::into_inner) = Some(reading);
+    }
+}
+
 /// Compares for as long as anybody looks at the verdict.
 pub(crate) async fn watch(
     peers: Peers,
-    base: Arc<dyn Clock>,
+    last_good: LastGood,
     heard: Heard,
     verdict: watch::Sender<ClockVerdict>,
 ) {
-    let mut last_good: Option<(Instant, i64)> = None;
     let mut quick = tokio::time::interval(POLL_EVERY_AT_FIRST);
     let mut steady = tokio::time::interval(POLL_EVERY);
     quick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,23 +174,18 @@ pub(crate) async fn watch(
         } else {
             steady.tick().await;
         }
-        let ahead = poll(&peers, base.as_ref(), &heard).await;
+        // From before the answers: a step that they may not have seen is not taken for good.
+        let reading = last_good.read();
+        let ahead = poll(&peers, last_good.base.as_ref(), &heard).await;
         let found = if enough(&peers, &ahead) {
             ClockVerdict::of(median(ahead.values().copied()))
         } else {
-            let now = signed(base.now().0);
-            match last_good {
-                None => *verdict.borrow(),
-                // Peers that have gone do not move this clock; only its own jump does.
-                Some((at, then)) => {
-                    let elapsed =
-                        signed(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
-                    ClockVerdict::of(now.saturating_sub(then).saturating_sub(elapsed))
-                }
-            }
+            // Peers that have gone do not move this clock; only its own jump does.
+            let own = last_good.ahead_ms().map(ClockVerdict::of);
+            own.unwrap_or(*verdict.borrow())
         };
         if found.is_good() && enough(&peers, &ahead) {
-            last_good = Some((Instant::now(), signed(base.now().0)));
+            last_good.note(reading);
         }
         let before = verdict.send_replace(found);
         if before.is_good() != found.is_good() {
@@ -201,6 +256,7 @@ fn signed(ms: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::OffsetClock;
 
     const YEAR: i64 = 31_536_000_000;
 
@@ -222,6 +278,22 @@ mod tests {
     #[test]
     fn a_clock_alone_is_good() {
         assert!(ClockVerdict::of(median(std::iter::empty())).is_good());
+    }
+
+    #[test]
+    fn a_clock_that_steps_no_longer_goes_on_from_its_last_good_reading() {
+        let clock = OffsetClock::default();
+        let last_good = LastGood::none_yet(Arc::new(clock.clone()));
+        assert!(!last_good.holds());
+        last_good.note(last_good.read());
+        assert!(last_good.holds());
+        for step in [YEAR, -YEAR, 10_000, -10_000] {
+            clock.set_offset_ms(step);
+            assert!(!last_good.holds(), "{step}");
+        }
+        // Its peers stepped with it.
+        last_good.note(last_good.read());
+        assert!(last_good.holds());
     }
 
     #[test]

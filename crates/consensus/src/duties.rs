@@ -21,7 +21,7 @@ pub(crate) async fn follow_clock(node: Node, mut verdict: watch::Receiver<ClockV
         let ok = verdict.borrow_and_update().is_good();
         for line in std::iter::once(node.main()).chain(node.branch()) {
             // Repeated with every comparison: a leader that found nobody tries again.
-            if !ok || !line.clock_is_ok() {
+            if !ok || !line.clock_was_ok() {
                 line.set_clock_ok(ok);
             }
         }

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
+use crate::clockwatch::LastGood;
 use crate::machine::{Machine, Shared};
 use crate::network::Network;
 use crate::peers::Peers;
@@ -116,6 +117,8 @@ pub struct Start {
     pub clock: Arc<dyn Clock>,
     /// Whether this node's clock was found near its peers'.
     pub clock_is_ok: bool,
+    /// When it was last, by which its steps are seen.
+    pub last_good: LastGood,
     /// The line's log on this node's disk.
     pub log: Log,
     /// The line's state on this node.
@@ -147,6 +150,7 @@ pub(crate) struct Inner {
     pub(crate) proposals: Semaphore,
     pub(crate) reads: mpsc::Sender<read::Waiting>,
     clock_is_ok: AtomicBool,
+    last_good: LastGood,
     stopped: watch::Sender<bool>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -187,6 +191,7 @@ impl Line {
                 proposals: Semaphore::new(PROPOSALS_MAX),
                 reads,
                 clock_is_ok: AtomicBool::new(start.clock_is_ok),
+                last_good: start.last_good,
                 stopped: watch::Sender::new(false),
                 tasks: Mutex::new(Vec::new()),
             }),
@@ -311,9 +316,14 @@ impl Line {
         }
     }
 
-    /// Whether this node's clock was last found near its peers'.
+    /// Whether this node's clock was last found near its peers', and has not stepped since.
     #[must_use]
     pub fn clock_is_ok(&self) -> bool {
+        self.clock_was_ok() && self.inner.last_good.holds()
+    }
+
+    /// Whether this node's clock was last found near its peers'.
+    pub(crate) fn clock_was_ok(&self) -> bool {
         self.inner.clock_is_ok.load(Ordering::SeqCst)
     }
 

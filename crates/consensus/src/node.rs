@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 use crate::boundary;
 use crate::clock::Clock;
-use crate::clockwatch::{self, ClockVerdict, Heard};
+use crate::clockwatch::{self, ClockVerdict, Heard, LastGood};
 use crate::follow::{self, Copied};
 use crate::line::{self, Line};
 use crate::machine::{self, Machine, Shared};
@@ -139,6 +139,7 @@ pub(crate) struct Inner {
     founding: Founding,
     peers: Peers,
     clock: NodeClock,
+    last_good: LastGood,
     heard: Heard,
     verdict: watch::Receiver<ClockVerdict>,
     main: Line,
@@ -191,6 +192,7 @@ impl Node {
             founded_offset_ms: founding.clock_offset_ms,
             main: Arc::default(),
         };
+        let last_good = LastGood::none_yet(Arc::clone(&clock.base.0));
         let (sender, verdict) = watch::channel(ClockVerdict::Unknown);
         let builders = Arc::new(Semaphore::new(1));
         let (boundaries, passed) = boundary::channel();
@@ -213,6 +215,7 @@ impl Node {
             peers: peers.clone(),
             clock: Arc::new(clock.clone()),
             clock_is_ok: false,
+            last_good: last_good.clone(),
             log,
             machine,
             builders: Arc::clone(&builders),
@@ -225,6 +228,7 @@ impl Node {
                 founding,
                 peers: peers.clone(),
                 clock,
+                last_good: last_good.clone(),
                 heard: heard.clone(),
                 verdict: verdict.clone(),
                 main,
@@ -238,8 +242,8 @@ impl Node {
                 tasks: Mutex::default(),
             }),
         };
-        let base = Arc::clone(&node.inner.clock.base.0);
-        node.keep(tokio::spawn(clockwatch::watch(peers, base, heard, sender)).abort_handle());
+        let watched = clockwatch::watch(peers, last_good, heard, sender);
+        node.keep(tokio::spawn(watched).abort_handle());
         node.keep(tokio::spawn(duties::follow_clock(node.clone(), verdict)).abort_handle());
         node.keep(tokio::spawn(duties::see_to_main(node.clone())).abort_handle());
         node.keep(tokio::spawn(boundary::keep(node.clone(), passed)).abort_handle());
@@ -326,6 +330,11 @@ impl Node {
     #[must_use]
     pub fn clock_verdict(&self) -> ClockVerdict {
         *self.inner.verdict.borrow()
+    }
+
+    /// What shows that this node's clock has stepped since it was last found good.
+    pub(crate) fn last_good(&self) -> LastGood {
+        self.inner.last_good.clone()
     }
 
     /// The verdict on this node's clock, as it changes.

@@ -53,7 +53,7 @@ impl Line {
     /// `OutcomeUnknown` when the command may have been executed; all others mean that it was not.
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, Error> {
         let deadline = Instant::now() + PATIENCE;
-        if !self.clock_is_ok() {
+        if !self.clock_was_ok() {
             return Err(Error::ClockOff);
         }
         let _permit = tokio::time::timeout_at(deadline, self.inner.proposals.acquire())
@@ -109,15 +109,21 @@ impl Line {
 
     /// Executes a command here, where the leader is thought to be.
     pub(crate) async fn write(&self, proposal: Proposal, deadline: Instant) -> Attempt {
-        if !self.clock_is_ok() {
+        if !self.clock_was_ok() {
             return Attempt::Refused(Error::ClockOff);
         }
         if let Err(error) = self.running() {
             return Attempt::Refused(error);
         }
+        let now = self.inner.clock.now();
+        // Asked after the clock was read. The next comparison says whether the step was the peers'
+        // too, or this node must not lead; until then nothing is stamped.
+        if !self.clock_is_ok() {
+            return Attempt::Again;
+        }
         let envelope = Envelope {
             // The log's clock never runs backwards, whoever led before.
-            at: self.inner.clock.now().max(self.state().header().clock),
+            at: now.max(self.state().header().clock),
             actor: proposal.actor,
             line: self.inner.reference.line.clone(),
             request: proposal.request,

@@ -211,6 +211,27 @@ async fn a_leader_whose_clock_jumps_hands_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stamped_with_a_clock_that_stepped_since_it_was_compared() {
+    let cluster = Cluster::six_running().await;
+    let first = cluster.wait_leader().await;
+    // Before the next comparison, the leader alone can know.
+    cluster.clocks[&first].set_offset_ms(YEAR_MS);
+    let (leader, other) = (cluster.main(first), cluster.main(4));
+    let (here, there) = tokio::join!(leader.propose(marking(1)), other.propose(marking(2)));
+    let now = cluster.node(4).base_time();
+    for outcome in [here.ok(), there.ok()].into_iter().flatten() {
+        assert!(outcome.clock.since(now) < 60_000, "{outcome:?}");
+    }
+    let outcome = cluster.main(5).propose(marking(3)).await.unwrap();
+    let now = cluster.node(4).base_time();
+    assert!(outcome.clock.since(now) < 60_000, "{outcome:?}");
+    assert!(
+        matches!(outcome.result, outcome::Result::Done(_)),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_quorum_nothing_is_promised() {
     let mut cluster = Cluster::six_running().await;
     let before = cluster.main(4).propose(marking(1)).await.unwrap();

@@ -13,10 +13,11 @@ use crate::node::{Error, Node};
 pub(super) async fn round(node: &Node) -> Result<(), Error> {
     let main = node.main();
     let state = main.state();
+    let now = node.time().max(state.header().clock);
+    // Asked after the clock was read: the time of one that has stepped decides nothing.
     if !main.is_leader() || !main.clock_is_ok() || state.founding().is_none() {
         return Ok(());
     }
-    let now = node.time().max(state.header().clock);
     if let Some(fence) = &state.header().fence {
         return match state.plan(fence) {
             Some(plan) => secondary(node, &main, plan, &state, now).await,
