@@ -13,6 +13,7 @@ pub mod administration;
 pub mod cast;
 pub mod cluster;
 pub mod login;
+pub mod raw;
 pub mod session;
 pub mod setup;
 pub mod token;

@@ -3,18 +3,21 @@
 //! Both are attached to the request. A caller without a record in the state goes no further, to
 //! no service, health and reflection included.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use domain::cluster::Founding;
-use futures::future::{Either, Ready, ready};
-use http::{Request, Response};
+use futures::future::{self, Either, Ready};
+use http::{HeaderMap, Request, Response};
+use pin_project_lite::pin_project;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tower::{Layer, Service};
 
 use crate::identity::{self, Caller, Listener};
-use crate::status::{self, Refusal};
+use crate::status::{self, Refusal, Unread};
 use crate::table::{Rpc, Table};
 
 /// What is known of a call before it is read.
@@ -48,7 +51,7 @@ impl Gate {
         }
     }
 
-    fn call(&self, request: &Request<Body>) -> Result<Call, tonic::Status> {
+    fn call(&self, request: &Request<Body>) -> Result<Call, Status> {
         let certificates = request
             .extensions()
             .get::<TlsConnectInfo<TcpConnectInfo>>()
@@ -89,6 +92,65 @@ impl<S> Layer<S> for Gate {
     }
 }
 
+/// What is wrong with a message, by the status that the transport gave it: one of ours has details.
+fn unread(headers: &HeaderMap) -> Option<Unread> {
+    if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
+        return None;
+    }
+    let code = headers.get(Status::GRPC_STATUS)?;
+    // The transport says only why it could not read a message, never why a service failed:
+    // a service's own faults have details.
+    match Code::from_bytes(code.as_bytes()) {
+        Code::Internal => Some(Unread::Malformed),
+        Code::OutOfRange => Some(Unread::TooLarge),
+        Code::Unimplemented => Some(Unread::UnknownRpc),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => None,
+    }
+}
+
+pin_project! {
+    /// An answer in which what the transport refused has a reason, as every refusal has.
+    pub struct Answered<F> {
+        #[pin]
+        answer: F,
+        gate: Gate,
+    }
+}
+
+impl<F, E> Future for Answered<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(context))?;
+        // Nodes speak among themselves without reasons.
+        let peers = this.gate.listener == Listener::Peer;
+        Poll::Ready(Ok(match unread(answer.headers()) {
+            Some(why) if !peers => {
+                let (_, support) = (this.gate.register)();
+                status::of(Refusal::Unread(why), &support).into_http()
+            }
+            Some(_) | None => answer,
+        }))
+    }
+}
+
 /// A service behind its gate.
 #[derive(Debug, Clone)]
 pub struct Gated<S> {
@@ -102,7 +164,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+    type Future = Either<Answered<S::Future>, Ready<Result<Response<Body>, S::Error>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -112,9 +174,12 @@ where
         match self.gate.call(&request) {
             Ok(call) => {
                 request.extensions_mut().insert(call);
-                Either::Left(self.inner.call(request))
+                Either::Left(Answered {
+                    answer: self.inner.call(request),
+                    gate: self.gate.clone(),
+                })
             }
-            Err(status) => Either::Right(ready(Ok(status.into_http()))),
+            Err(status) => Either::Right(future::ready(Ok(status.into_http()))),
         }
     }
 }

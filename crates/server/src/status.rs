@@ -64,6 +64,17 @@ impl Field {
     }
 }
 
+/// Why a message never reached the service that it was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// It is not a message of the rpc's type.
+    Malformed,
+    /// It is larger than the listener takes.
+    TooLarge,
+    /// No rpc of this name is here.
+    UnknownRpc,
+}
+
 /// Why a call has no answer.
 #[derive(Debug)]
 pub enum Refusal {
@@ -89,6 +100,8 @@ pub enum Refusal {
     },
     /// The password was not hashed.
     Hashing(hashing::Error),
+    /// The call's message never reached the service.
+    Unread(Unread),
     /// A field cannot be read.
     Malformed {
         /// Which.
@@ -109,6 +122,11 @@ pub enum Refusal {
     PasswordTooLong,
     /// The session was opened already.
     AlreadyOpen {
+        /// Which.
+        session: SessionId,
+    },
+    /// The session is held here, and its branch does not serve yet, or not again.
+    CentreChanging {
         /// Which.
         session: SessionId,
     },

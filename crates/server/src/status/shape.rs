@@ -7,7 +7,8 @@ use domain::id::NodeId;
 use domain::{Rejection, UnixMs};
 use tonic::Code;
 
-use super::{RETRY_SOON, Refusal, rejection};
+use super::{RETRY_SOON, Refusal, Unread, rejection};
+use crate::listener::MESSAGE_BYTES_MAX;
 use crate::{hashing, identity};
 
 /// What goes beside the reason.
@@ -118,6 +119,7 @@ pub(super) fn of(refusal: Refusal) -> Shape {
         Refusal::Line(error) => of_line(error),
         Refusal::OutcomeUnknown { request_id } => Shape::unknown_outcome(request_id),
         Refusal::Hashing(error) => of_hashing(error),
+        Refusal::Unread(why) => of_unread(why),
         Refusal::Malformed { field, should_be } => {
             let name = field.name();
             let reason = format!("MALFORMED_{}", name.replace('.', "_").to_ascii_uppercase());
@@ -147,6 +149,13 @@ pub(super) fn of(refusal: Refusal) -> Shape {
             format!("session {session} was opened already; nothing was changed"),
         )
         .about("session")
+        .with("session", session),
+        Refusal::CentreChanging { session } => Shape::retry(
+            Code::Unavailable,
+            "CENTRE_CHANGING",
+            RETRY_SOON,
+            format!("the branch of {session} is starting here; nothing was done, try again"),
+        )
         .with("session", session),
         Refusal::NoEvidence { why } => Shape::precondition("NO_EVIDENCE", why).about("session"),
         Refusal::BranchRuns { session, nodes } => Shape::precondition(
@@ -222,6 +231,31 @@ fn of_line(error: line::Error) -> Shape {
         line::Error::TooLarge { .. } => {
             Shape::invalid("TOO_LARGE", "", "the call is too large: split it")
         }
+    }
+}
+
+fn of_unread(why: Unread) -> Shape {
+    match why {
+        Unread::Malformed => Shape::new(
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+            "the message cannot be read as this rpc's request; nothing was changed. Compare the \
+             client's protos with the service's (reflection is on the operators' listener)",
+        ),
+        Unread::TooLarge => Shape::new(
+            Code::InvalidArgument,
+            "MESSAGE_TOO_LARGE",
+            format!(
+                "a message has at most {MESSAGE_BYTES_MAX} bytes; nothing was changed. Send less \
+                 at a time"
+            ),
+        )
+        .with("bytes_max", MESSAGE_BYTES_MAX),
+        Unread::UnknownRpc => Shape::new(
+            Code::Unimplemented,
+            "UNKNOWN_RPC",
+            "this listener has no such rpc: each of the four has its own services",
+        ),
     }
 }
 
