@@ -34,6 +34,9 @@ pub struct Lint {
 /// Flags of `calendar show`.
 #[derive(Debug, Clone, Args)]
 pub struct Show {
+    /// Prints the timetable as the file that would set it, to change and set again.
+    #[arg(long)]
+    pub timetable: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

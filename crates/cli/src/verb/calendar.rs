@@ -175,8 +175,12 @@ async fn show(flags: &Show, output: Output) -> Result<(), Failure> {
         "next_business_day": calendar.next_business_day,
         "holidays": calendar.holidays,
         "sessions": sessions,
+        "timetable": calendar.timetable_toml,
     });
     output.data(&document, || {
+        if flags.timetable {
+            return calendar.timetable_toml.clone();
+        }
         format!(
             "business day {}, next {} ({}; {} holidays known)\n{}",
             calendar.business_day,

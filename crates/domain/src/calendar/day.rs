@@ -208,6 +208,12 @@ impl Day {
         self.0.strftime("%a %-d %b %Y").to_string()
     }
 
+    /// As a heading says it: `10 June 2023 (Saturday)`.
+    #[must_use]
+    pub fn heading(self) -> String {
+        self.0.strftime("%-d %B %Y (%A)").to_string()
+    }
+
     /// Reads a heading such as `10 June 2023 (Saturday) – Post-release connectivity test`: the
     /// day, and the title if there is one.
     ///

@@ -10,6 +10,7 @@ use crate::UnixMs;
 use crate::id::{CentreName, SessionId};
 
 mod day;
+mod file;
 mod holidays;
 mod lint;
 mod session;

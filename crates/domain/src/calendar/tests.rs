@@ -45,6 +45,22 @@ fn east() -> CentreName {
     CentreName::parse("east").unwrap()
 }
 
+#[test]
+fn a_calendar_s_timetable_file_yields_the_same_calendar() {
+    let quoted = TIMETABLE.replace("Ordinary business day", r#"\"Ordinary\" day \\ 平日"#);
+    let open = TIMETABLE.replace(
+        "initiation = \"deny\"",
+        "business_functions_open = true\ntitle = \"Session 2\"",
+    );
+    let empty_day = format!("{TIMETABLE}\n[[day]]\nheading = \"17 June 2023 (Saturday)\"\n");
+    for text in [TIMETABLE, &quoted, &open, &empty_day, ""] {
+        let calendar = Calendar::new(Timetable::parse(text).unwrap(), BTreeSet::new());
+        let file = calendar.timetable_file();
+        let again = Timetable::parse(&file).unwrap_or_else(|wrong| panic!("{wrong:?}\n{file}"));
+        assert_eq!(Calendar::new(again, BTreeSet::new()), calendar, "{file}");
+    }
+}
+
 fn day(text: &str) -> Day {
     text.parse().unwrap()
 }

@@ -79,7 +79,7 @@ async fn get(
     Ok(operator::GetCalendarResponse {
         zone: domain::time::ZONE.to_owned(),
         holidays: calendar.holidays.iter().map(ToString::to_string).collect(),
-        timetable_toml: String::new(),
+        timetable_toml: calendar.timetable_file(),
         sessions: sessions(edge, calendar, &state, now),
         business_day: day.map(|day| day.to_string()).unwrap_or_default(),
         next_business_day: day
