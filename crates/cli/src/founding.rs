@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use credential::authority::{Authorities, Authority, Issued, Validity};
 use credential::certificate::{Holder, Identity};
+use credential::keyring::Keyring;
 use credential::{SystemEntropy, key_file};
 use domain::calendar::Calendar;
 use domain::cluster::{BackEnd, Centre, Founding, FrontEnd, Node, Operator};
@@ -131,10 +132,15 @@ pub fn found(plan: &Plan, folder: &Path) -> Result<ClusterId, Failure> {
     });
     let back_ends = back_ends.collect::<Result<Vec<_>, Failure>>()?;
 
-    let founding = record(plan, cluster, &operators, &front_ends, &back_ends)?;
+    let keys = key_file::found(plan.now, &SystemEntropy::new());
+    let keyring = Keyring::parse(&keys)
+        .map_err(|error| Failure::internal(format!("the keys were not made: {error}")))?;
+    let founding = Founding {
+        keys: keyring.proofs(cluster),
+        ..record(plan, cluster, &operators, &front_ends, &back_ends)?
+    };
     let writer = Writer { folder, plan };
     writer.authorities(&authorities)?;
-    let keys = key_file::found(plan.now, &SystemEntropy::new());
     for node in &plan.nodes {
         writer.node(node, cluster, &founding, &authorities, &keys, validity)?;
     }
@@ -231,6 +237,7 @@ fn record(
         calendar: plan.calendar.clone(),
         simulated_clock: plan.simulated.is_some(),
         clock_offset_ms,
+        keys: Vec::new(),
     })
 }
 

@@ -55,15 +55,8 @@ pub struct Keyring {
     digesting: AtomicU32,
 }
 
-/// That whoever made it holds a key, without telling the key: kept in the cluster's state, and
-/// compared at the start of every node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proof {
-    /// Which key.
-    pub id: u32,
-    /// A code over the cluster, by a key derived from it.
-    pub code: Digest,
-}
+/// Kept in the cluster's founding record, and compared at the start of every node.
+pub use domain::cluster::KeyProof as Proof;
 
 /// A digest that only holders of the key file can compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

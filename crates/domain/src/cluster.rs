@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::{Context, Effect};
 use crate::audit::{Event, Kind};
 use crate::calendar::Calendar;
+use crate::digest::Digest;
 use crate::envelope::Actor;
 use crate::id::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId};
 use crate::line::LineId;
@@ -67,6 +68,15 @@ pub struct BackEnd {
     pub key: KeyPin,
 }
 
+/// That whoever made it holds a key, without telling the key (LOGIN.md, "Keys").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyProof {
+    /// Which key.
+    pub id: u32,
+    /// A code over the cluster, by a key derived from it.
+    pub code: Digest,
+}
+
 /// How a cluster begins: the main line's first entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Founding {
@@ -92,6 +102,10 @@ pub struct Founding {
     pub simulated_clock: bool,
     /// How far the simulated clock is ahead of the machine's, in milliseconds; 0 without.
     pub clock_offset_ms: i64,
+    /// Proofs of the keys that the cluster was founded with: a node with another key file does not
+    /// start. None in a record from before they were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyProof>,
 }
 
 impl Founding {

@@ -226,6 +226,7 @@ mod tests {
             calendar: calendar::Calendar::default(),
             simulated_clock: false,
             clock_offset_ms: 0,
+            keys: Vec::new(),
         }
     }
 

@@ -1,11 +1,14 @@
 //! A node as a whole: its lines, its edge and its four listeners. `serve` and `demo` start the
 //! same one.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use consensus::clock::{Clock, WallClock};
 use consensus::peers::Dialer;
+use consensus::place;
 use credential::card::Anchors;
 use credential::keyring::{Keyring, Proof};
 use credential::phc::Params;
@@ -54,7 +57,7 @@ pub enum Error {
         /// What is wrong.
         source: credential::key_file::Malformed,
     },
-    /// The key file is another than the node was first started with.
+    /// The key file is not the cluster's, or not the one that the node was first started with.
     #[error("{path}: {source}")]
     Keys {
         /// Which file.
@@ -141,6 +144,13 @@ impl Node {
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, Error> {
         let founding = read_founding(&config.founding)?;
         let keyring = read_keys(&config.keys)?;
+        // Before anything is made: with another key file every password would look damaged.
+        keyring
+            .check(founding.cluster, &founding.keys)
+            .map_err(|source| Error::Keys {
+                path: config.keys.clone(),
+                source,
+            })?;
         let credentials = Credentials::read(&config)?;
         let anchors = read_anchors(&config.anchors.cards)?;
         let table = Table::read()?;
@@ -295,8 +305,8 @@ fn read_anchors(path: &Path) -> Result<Anchors, Error> {
     })
 }
 
-/// Compares the key file with the proofs that the node's first start left in its data folder: a
-/// wrong key file stops the node, instead of making every password look damaged.
+/// Compares the key file with the proofs that the node's first start left in its data folder:
+/// they hold keys that were added since the founding.
 fn check_keys(config: &Config, founding: &Founding, keyring: &Keyring) -> Result<(), Error> {
     let path = config.data.join(KEY_PROOFS);
     let failed = |source| Error::Read {
@@ -315,8 +325,13 @@ fn check_keys(config: &Config, founding: &Founding, keyring: &Keyring) -> Result
     }
     let proofs = serde_json::to_string(&keyring.proofs(founding.cluster));
     let proofs = proofs.map_err(|source| failed(source.into()))?;
-    // Whole or not at all: half a file would stop the node for good.
+    // Whole or not at all, and durably: half a file would stop the node for good.
     let partial = path.with_extension("partial");
-    std::fs::write(&partial, proofs).map_err(failed)?;
-    std::fs::rename(&partial, &path).map_err(failed)
+    let written = File::create(&partial).and_then(|mut file| {
+        file.write_all(proofs.as_bytes())?;
+        file.sync_all()
+    });
+    written
+        .and_then(|()| place::rename(&partial, &path))
+        .map_err(failed)
 }

@@ -14,7 +14,7 @@ use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use tonic::Code;
 use tonic_types::StatusExt;
 use uuid::Uuid;
-use world::{Shape, world};
+use world::{Shape, prepared, world};
 
 mod world;
 
@@ -65,4 +65,21 @@ async fn a_node_tells_its_status_refuses_logins_and_keeps_callers_apart() {
     };
     assert!(strange.is_none(), "another anchor is no way in");
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_file_than_the_clusters_is_refused_also_with_an_empty_folder() {
+    let world = prepared(Shape::OneNode);
+    let ours = std::fs::read(world.folder().join("keys.toml")).unwrap();
+    let entropy = credential::SystemEntropy::new();
+    let others = credential::key_file::found(domain::UnixMs(0), &entropy);
+    std::fs::write(world.folder().join("keys.toml"), others.as_bytes()).unwrap();
+    let refused = world.start(0).await;
+    assert!(
+        matches!(refused, Err(server::Error::Keys { .. })),
+        "{refused:?}"
+    );
+    assert!(!world.folder().join("data-1").exists(), "nothing was made");
+    std::fs::write(world.folder().join("keys.toml"), ours).unwrap();
+    world.start(0).await.unwrap().stop().await;
 }

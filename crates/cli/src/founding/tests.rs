@@ -56,7 +56,9 @@ fn a_founded_folder_starts_nodes_and_serves_as_profile() {
             1_686_390_900_000 - 1_795_000_000_000
         );
         let keys = fs::read_to_string(&config.keys).unwrap();
-        assert!(credential::keyring::Keyring::parse(&keys).is_ok());
+        let keyring = Keyring::parse(&keys).ok().unwrap();
+        assert!(!founding.keys.is_empty(), "the record proves its keys");
+        assert_eq!(keyring.check(cluster, &founding.keys), Ok(()));
     }
 }
 

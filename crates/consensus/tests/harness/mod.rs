@@ -166,6 +166,7 @@ impl Cluster {
             calendar: Calendar::default(),
             simulated_clock: false,
             clock_offset_ms: 0,
+            keys: Vec::new(),
         };
         Self {
             founding,

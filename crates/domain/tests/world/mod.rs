@@ -134,6 +134,7 @@ pub fn founding() -> cluster::Founding {
         calendar: calendar(),
         simulated_clock: false,
         clock_offset_ms: 0,
+        keys: Vec::new(),
     }
 }
 

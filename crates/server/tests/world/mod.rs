@@ -11,19 +11,24 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use consensus::clock::OffsetClock;
 use credential::authority::{Authorities, Issued, Validity};
 use credential::certificate::{Holder, Identity};
+use credential::keyring::Keyring;
+use credential::software_card::SoftwareCard;
 use credential::{SystemEntropy, key_file};
 use domain::calendar::{Calendar, Timetable};
 use domain::cluster::{BackEnd, Centre, Founding, FrontEnd, Operator};
-use domain::id::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId};
+use domain::id::{BackEndId, CardNumber, CentreName, ClusterId, FrontEndId, NodeId, OperatorId};
 use domain::portal::Portal;
 use domain::{UnixMs, policy::Policy};
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::{GetStatusRequest, GetStatusResponse};
 use server::Config;
+use server::node::Environment;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use uuid::Uuid;
@@ -70,10 +75,13 @@ purpose = "business"
 "#;
 
 pub struct World {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub nodes: Vec<server::Node>,
+    /// The nodes' clocks, in their order.
+    pub clocks: Vec<OffsetClock>,
     authorities: Authorities,
     pub front: Issued,
+    pub back: Issued,
     pub kay: Issued,
     pub lee: Issued,
 }
@@ -114,8 +122,13 @@ fn free<const COUNT: usize>() -> [SocketAddr; COUNT] {
     held.map(|listener| listener.local_addr().unwrap())
 }
 
-fn founding(shape: Shape, peers: [SocketAddr; 2], callers: [&Issued; 3]) -> Founding {
-    let [front, kay, lee] = callers;
+fn founding(
+    shape: Shape,
+    peers: [SocketAddr; 2],
+    callers: [&Issued; 4],
+    keys: &Keyring,
+) -> Founding {
+    let [front, back, kay, lee] = callers;
     let timetable = match shape {
         Shape::OneNode => TIMETABLE
             .split("[[day.session]]")
@@ -142,7 +155,7 @@ fn founding(shape: Shape, peers: [SocketAddr; 2], callers: [&Issued; 3]) -> Foun
         }],
         back_ends: vec![BackEnd {
             id: BackEndId::parse("core").unwrap(),
-            key: front.key,
+            key: back.key,
         }],
         policy: Policy::default(),
         calendar: Calendar::new(
@@ -154,10 +167,27 @@ fn founding(shape: Shape, peers: [SocketAddr; 2], callers: [&Issued; 3]) -> Foun
             Shape::OneNode => 0,
             Shape::TwoCentres => -i64::try_from(now.since(BEGINS)).unwrap(),
         },
+        keys: keys.proofs(CLUSTER),
     }
 }
 
+/// Starts what was founded, and returns once it knows its cluster.
 pub async fn world(shape: Shape) -> World {
+    let mut world = prepared(shape);
+    let count = match shape {
+        Shape::OneNode => 1,
+        Shape::TwoCentres => 2,
+    };
+    for node in 0..count {
+        let started = world.start(node).await.unwrap();
+        world.nodes.push(started);
+    }
+    world.founded().await;
+    world
+}
+
+/// The folder of a world, in which nothing was started yet.
+pub fn prepared(shape: Shape) -> World {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let authorities = Authorities::create("test", VALID).unwrap();
@@ -165,6 +195,11 @@ pub async fn world(shape: Shape) -> World {
     let front = authorities
         .front
         .issue_client(&identity(front), VALID)
+        .unwrap();
+    let back = Holder::BackEnd(BackEndId::parse("core").unwrap());
+    let back = authorities
+        .back
+        .issue_client(&identity(back), VALID)
         .unwrap();
     let [kay, lee] = ["kay", "lee"].map(|name| {
         let operator = Holder::Operator(OperatorId::parse(name).unwrap());
@@ -174,17 +209,15 @@ pub async fn world(shape: Shape) -> World {
             .unwrap()
     });
     let peers = free();
-    let founding = founding(shape, peers, [&front, &kay, &lee]);
+    let keys = key_file::found(UnixMs(0), &SystemEntropy::new());
+    let keyring = Keyring::parse(&keys).ok().unwrap();
+    let founding = founding(shape, peers, [&front, &back, &kay, &lee], &keyring);
     write(
         at,
         "founding.json",
         &serde_json::to_string(&founding).unwrap(),
     );
-    write(
-        at,
-        "keys.toml",
-        &key_file::found(UnixMs(0), &SystemEntropy::new()),
-    );
+    write(at, "keys.toml", &keys);
     for (name, authority) in [
         ("front.pem", &authorities.front),
         ("back.pem", &authorities.back),
@@ -194,7 +227,6 @@ pub async fn world(shape: Shape) -> World {
     ] {
         write(at, name, authority.certificate_pem());
     }
-    let mut nodes = Vec::new();
     let members = [&Some(founding.primary.clone()), &founding.secondary];
     for (centre, peer) in members.into_iter().flatten().zip(peers) {
         let id = centre.nodes[0].id;
@@ -219,19 +251,17 @@ pub async fn world(shape: Shape) -> World {
                  operator = \"operator.pem\"\npeer = \"peer.pem\"\ncards = \"cards.pem\"\n"
             ),
         );
-        let config = Config::read(&at.join(config)).unwrap();
-        nodes.push(server::Node::start(config).await.unwrap());
     }
-    let world = World {
-        nodes,
-        _folder: folder,
+    World {
+        nodes: Vec::new(),
+        clocks: vec![OffsetClock::default(), OffsetClock::default()],
+        folder,
         authorities,
         front,
+        back,
         kay,
         lee,
-    };
-    world.founded().await;
-    world
+    }
 }
 
 /// Asks again until the answer holds, or fails with what was waited for.
@@ -250,6 +280,35 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
 }
 
 impl World {
+    /// The folder with all its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts a node, counted from 0, on what is in its folder.
+    pub async fn start(&self, node: usize) -> Result<server::Node, server::Error> {
+        let file = format!("node-{}.toml", node + 1);
+        let config = Config::read(&self.folder().join(file)).unwrap();
+        until("the folder is free", async || {
+            let environment = Environment {
+                clock: Arc::new(self.clocks[node].clone()),
+                ..Environment::default()
+            };
+            match Box::pin(server::Node::start_in(config.clone(), environment)).await {
+                // For a moment, what a stopped node leaves behind holds the folder.
+                Err(server::Error::Node(_)) => None,
+                started => Some(started),
+            }
+        })
+        .await
+    }
+
+    /// A card with this number, by the cluster's authority of cards.
+    pub fn card(&self, number: &str) -> SoftwareCard {
+        let number = CardNumber::parse(number).unwrap();
+        SoftwareCard::issue(&self.authorities.card, &number, "KAY01", VALID).unwrap()
+    }
+
     pub async fn channel(
         &self,
         address: SocketAddr,
