@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use consensus::{Line, Node, Proposal, line};
 use credential::Entropy;
@@ -15,9 +16,10 @@ use domain::cluster::Founding;
 use domain::request::Key;
 use domain::session::Phase;
 use domain::{
-    Answer, Carry, CentreName, Command, Digest, LineId, LogId, Outcome, Rejection, SessionId,
-    State, UnixMs, outcome,
+    Answer, Carry, CentreName, Command, Digest, LineId, LogId, NodeId, Outcome, Rejection,
+    SessionId, State, UnixMs, outcome,
 };
+use futures::FutureExt;
 use tokio::sync::{Mutex, watch};
 use tonic::{Response, Status};
 
@@ -28,6 +30,9 @@ use crate::request::Ask;
 use crate::rpc::cluster::tally::Tally;
 use crate::status::{self, Field, Refusal};
 use crate::table::{Table, Target};
+
+/// How old a node's last word may be. They ask each other every second.
+pub const WORD_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// What an edge is made of.
 pub struct Parts {
@@ -211,12 +216,37 @@ impl Edge {
             .unwrap_or_else(|| self.node().main())
     }
 
+    /// Whether this node can answer for the line: its engine runs, and it hears the leader, or
+    /// leads and hears a majority. What it believes of the leader alone may be long past.
+    #[must_use]
+    pub fn answers(&self, line: &Line) -> bool {
+        let me = self.node().id();
+        let hears = |node: NodeId| {
+            let heard = self.node().heard().from(node);
+            node == me || heard.is_some_and(|(ago, _)| ago <= WORD_AGE_MAX)
+        };
+        if fault(line).is_some() {
+            return false;
+        }
+        match line.leader() {
+            Some(leader) if leader == me => {
+                let voters = line.membership().voters;
+                let heard = voters.iter().filter(|voter| hears(**voter)).count();
+                heard > voters.len() / 2
+            }
+            Some(leader) => hears(leader),
+            None => false,
+        }
+    }
+
     /// Whether people can log in at this node now.
     #[must_use]
     pub fn serves_people(&self) -> bool {
-        let state = self.serving_line().state();
+        let line = self.serving_line();
+        let state = line.state();
         let now = self.now(&state);
         self.node().clock_verdict().is_good()
+            && self.answers(&line)
             && state
                 .open_session(now)
                 .is_ok_and(|plan| self.is_here(&plan.session.centre))
@@ -336,6 +366,12 @@ impl Edge {
         }
         bytes
     }
+}
+
+/// Why the line's engine has stopped here, if it has.
+#[must_use]
+pub fn fault(line: &Line) -> Option<line::Error> {
+    line.failed().now_or_never()
 }
 
 /// The next session's opening.

@@ -5,20 +5,21 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use consensus::clock::{Clock, WallClock};
 use consensus::peers::Dialer;
-use consensus::place;
+use consensus::{line, place};
 use credential::card::Anchors;
 use credential::keyring::{Keyring, Proof};
 use credential::phc::Params;
 use credential::{Entropy, SystemEntropy};
-use domain::NodeId;
 use domain::cluster::Founding;
+use domain::{LineId, NodeId};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
-use crate::edge::{Edge, Parts};
+use crate::edge::{self, Edge, Parts};
 use crate::gate::{Gate, Register};
 use crate::hashing::{self, Pool};
 use crate::identity::Listener;
@@ -29,6 +30,8 @@ use crate::table::{self, Table};
 
 /// The file in the data folder with proofs of the keys that the node was first started with.
 const KEY_PROOFS: &str = "keys.json";
+/// How often a node looks whether its engines run.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +94,19 @@ pub enum Error {
     /// A fault in the protos.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Why a node that runs can do no more what it is there for. Only a new start helps.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A line's engine has ended.
+    #[error("{line} has ended: {source}")]
+    Line {
+        /// Which line.
+        line: LineId,
+        /// Why.
+        source: line::Error,
+    },
 }
 
 /// What is not in the configuration, and differs in tests alone.
@@ -249,6 +265,29 @@ impl Node {
     #[must_use]
     pub fn lines(&self) -> &consensus::Node {
         self.edge.node()
+    }
+
+    /// Resolves once the node can do no more what it is there for, and says why.
+    pub async fn failed(&self) -> Fault {
+        // Branches come and go, and an engine tells its end to nobody who came later.
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            look.tick().await;
+            if let Some(fault) = self.fault() {
+                return fault;
+            }
+        }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        let node = self.lines();
+        std::iter::once(node.main())
+            .chain(node.branch())
+            .find_map(|line| {
+                let source = edge::fault(&line)?;
+                let line = line.reference().line;
+                Some(Fault::Line { line, source })
+            })
     }
 
     /// Takes no more calls, lets those under way end, and stops the lines. What is on its disk

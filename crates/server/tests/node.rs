@@ -9,12 +9,16 @@
 
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::{BeginLoginRequest, ListLandingOptionsRequest};
-use proto::operator::v1::GetStatusRequest;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
+use proto::operator::v1::{GetStatusRequest, Verdict};
+use server::node::Fault;
 use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 use uuid::Uuid;
-use world::{Shape, prepared, world};
+use world::{Shape, World, prepared, until, world};
 
 mod world;
 
@@ -82,4 +86,66 @@ async fn another_key_file_than_the_clusters_is_refused_also_with_an_empty_folder
     assert!(!world.folder().join("data-1").exists(), "nothing was made");
     std::fs::write(world.folder().join("keys.toml"), ours).unwrap();
     world.start(0).await.unwrap().stop().await;
+}
+
+/// What health says of a service at a node; the node as a whole for an empty name.
+async fn serves(world: &World, node: usize, service: &str) -> bool {
+    let channel = world.operator(node, &world.kay).await;
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let answer = HealthClient::new(channel).check(request).await.unwrap();
+    answer.into_inner().status() == ServingStatus::Serving
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hears_its_leader_no_more_does_not_say_that_it_serves() {
+    let mut world = world(Shape::TwoCentres).await;
+    let west = 1;
+    until("the secondary serves", async || {
+        serves(&world, west, "").await.then_some(())
+    })
+    .await;
+    world.nodes.remove(0).stop().await;
+    // The others stay where they are in the list.
+    let west = 0;
+    assert!(world.nodes[west].lines().main().leader().is_some());
+    for service in ["", "tidemark.audit.v1.AuditService"] {
+        until("it says so", async || {
+            (!serves(&world, west, service).await).then_some(())
+        })
+        .await;
+    }
+    let status = world.status(west).await;
+    assert_eq!(status.verdict(), Verdict::Error, "{:?}", status.reasons);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_engine_has_stopped_serves_nothing_and_says_error() {
+    let world = world(Shape::OneNode).await;
+    assert!(serves(&world, 0, "").await);
+    world.nodes[0].lines().main().stop().await;
+    for service in ["", "tidemark.operator.v1.ClusterService"] {
+        assert!(!serves(&world, 0, service).await);
+    }
+    let status = world.status(0).await;
+    assert_eq!(status.verdict(), Verdict::Error);
+    let said = status
+        .reasons
+        .iter()
+        .any(|reason| reason.contains("node 1: main has stopped there"));
+    assert!(said, "{:?}", status.reasons);
+    let fault = world.nodes[0].failed().await;
+    assert!(
+        matches!(
+            fault,
+            Fault::Line {
+                line: domain::LineId::Main,
+                ..
+            }
+        ),
+        "{fault:?}"
+    );
+    world.stop().await;
 }

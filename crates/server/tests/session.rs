@@ -22,6 +22,9 @@ use proto::operator::v1::{
 };
 use tonic::Status;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 use world::{S2, Shape, World, at, request_at, until, world};
 
@@ -292,5 +295,36 @@ async fn pages_of_the_audit_are_bounded_whatever_is_asked() {
     assert!(past.events.is_empty() && past.next_page_token.is_empty());
     let first = ask(1, "").await.unwrap();
     assert_eq!(first.events.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_whose_engine_has_stopped_is_told_by_health_status_and_the_node() {
+    let world = world(Shape::TwoCentres).await;
+    open(&world).await;
+    branch_runs(&world).await;
+    advance(&world, at(22, 1)).await;
+    let serves = async || {
+        let address = world.nodes[WEST].addresses().front;
+        let channel = world.channel(address, &world.front).await.unwrap();
+        let service = "tidemark.auth.v1.AuthService".to_owned();
+        let answer = HealthClient::new(channel)
+            .check(HealthCheckRequest { service })
+            .await
+            .unwrap();
+        answer.into_inner().status() == ServingStatus::Serving
+    };
+    until("the session serves", async || serves().await.then_some(())).await;
+    world.nodes[WEST].lines().branch().unwrap().stop().await;
+    assert!(!serves().await);
+    let status = world.status(WEST).await;
+    assert_eq!(status.verdict(), Verdict::Error);
+    let said = status
+        .reasons
+        .iter()
+        .any(|reason| reason.contains("has stopped there"));
+    assert!(said, "{:?}", status.reasons);
+    let fault = world.nodes[WEST].failed().await;
+    assert!(fault.to_string().contains(S2), "{fault}");
     world.stop().await;
 }

@@ -21,11 +21,10 @@ pub async fn run(flags: &Serve, output: Output) -> Result<(), Failure> {
         "serving: front {}, back {}, operator {}, peer {}",
         addresses.front, addresses.back, addresses.operator, addresses.peer
     ));
-    let main = node.lines().main();
     let ended = tokio::select! {
         asked = stopped() => asked,
         // A node that does nothing must not look as if it ran: whoever watches it starts it anew.
-        fault = main.failed() => Err(Failure::internal(format!("the main line has ended: {fault}"))
+        fault = node.failed() => Err(Failure::internal(fault.to_string())
             .next("start the node again; if it ends so again, restore it from its peers")),
     };
     output.talk("stopping");

@@ -164,10 +164,10 @@ impl Served {
             let table = &edge.parts().table;
             match name {
                 // The node as a whole: it is up, and has a leader to ask.
-                "" => Some(edge.node().main().leader().is_some()),
+                "" => Some(edge.answers(&edge.serving_line())),
                 name if !names.contains(&name) => None,
                 name if table.follows_sessions(name) => Some(edge.serves_people()),
-                _ => Some(edge.node().main().leader().is_some()),
+                _ => Some(edge.answers(&edge.node().main())),
             }
         });
         self.routes.add_service(health::Service::server(probe));

@@ -10,11 +10,8 @@ use domain::{Digest, Digests, LineRef, LogId};
 use proto::operator::v1 as operator;
 use proto::peer::v1 as peer;
 
-use crate::edge::Edge;
+use crate::edge::{self, Edge, WORD_AGE_MAX};
 use crate::wire;
-
-/// How old a node's last word may be. They ask each other every second.
-const WORD_MS_MAX: u64 = 5_000;
 
 /// A line at a node.
 pub(super) struct Heard {
@@ -39,7 +36,8 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn is_reachable(&self) -> bool {
-        self.heard_ms.is_some_and(|ms| ms <= WORD_MS_MAX)
+        self.heard_ms
+            .is_some_and(|ms| u128::from(ms) <= WORD_AGE_MAX.as_millis())
     }
 
     pub(super) fn message(&self) -> operator::NodeStatus {
@@ -114,21 +112,24 @@ fn known(edge: &Edge, centre: &Centre, node: &domain::cluster::Node) -> Known {
 
 fn own_line(line: &Line) -> Heard {
     let applied: Option<LogId> = *line.applied().borrow();
+    // An engine that ended by a fault had no time to take its role back.
+    let role = match edge::fault(line) {
+        Some(_) => Role::Stopped,
+        None => line.role(),
+    };
+    let (role, running) = match role {
+        Role::Leader => (operator::LineRole::Leader, true),
+        Role::Follower | Role::Candidate => (operator::LineRole::Follower, true),
+        Role::Learner => (operator::LineRole::Learner, true),
+        Role::Stopped => (operator::LineRole::Unspecified, false),
+    };
     Heard {
         reference: line.reference(),
         applied,
         digests: applied.and_then(|at| line.digests_at(at)),
-        leader: line.leader(),
-        role: match line.role() {
-            Role::Leader => operator::LineRole::Leader,
-            Role::Follower | Role::Candidate => operator::LineRole::Follower,
-            Role::Learner => operator::LineRole::Learner,
-            Role::Stopped => operator::LineRole::Unspecified,
-        },
-        running: match line.role() {
-            Role::Leader | Role::Follower | Role::Candidate | Role::Learner => true,
-            Role::Stopped => false,
-        },
+        leader: line.leader().filter(|_| running),
+        role,
+        running,
     }
 }
 

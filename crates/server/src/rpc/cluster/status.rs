@@ -170,8 +170,8 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
 
 fn of_this_node(edge: &Edge, reasons: &mut Vec<Reason>) {
     let node = edge.node();
-    if node.main().leader().is_none() {
-        let text = "the main line has no leader: nothing can be changed".to_owned();
+    if !edge.answers(&node.main()) {
+        let text = "the main line has no leader here: nothing can be changed".to_owned();
         reasons.push((Verdict::Error, text));
     }
     if !node.clock_verdict().is_good() {
