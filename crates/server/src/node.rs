@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use consensus::clock::{Clock, WallClock};
 use consensus::peers::Dialer;
-use consensus::{line, place};
+use consensus::{Line, line, place};
 use credential::card::Anchors;
 use credential::keyring::{Keyring, Proof};
 use credential::phc::Params;
@@ -60,6 +60,14 @@ pub enum Error {
         /// What is wrong.
         source: credential::key_file::Malformed,
     },
+    /// The founding record is another than the cluster was founded from.
+    #[error(
+        "{path} is not the record that this cluster was founded from: use the file that tidemark init wrote"
+    )]
+    OtherFounding {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The key file is not the cluster's, or not the one that the node was first started with.
     #[error("{path}: {source}")]
     Keys {
@@ -107,6 +115,9 @@ pub enum Fault {
         /// Why.
         source: line::Error,
     },
+    /// The cluster that the node came to was founded from another record than its own.
+    #[error("this node's founding record is not the one that the cluster was founded from")]
+    Founding,
 }
 
 /// What is not in the configuration, and differs in tests alone.
@@ -193,7 +204,7 @@ impl Node {
         })
         .await?;
         // After the folder is known to be ours, and before anything is answered from it.
-        if let Err(error) = check_keys(&config, &founding, &keyring) {
+        if let Err(error) = check_folder(&config, &founding, &keyring, &node) {
             node.stop().await;
             return Err(error);
         }
@@ -281,6 +292,9 @@ impl Node {
 
     fn fault(&self) -> Option<Fault> {
         let node = self.lines();
+        if is_of_another(&node.main(), node.founding()) {
+            return Some(Fault::Founding);
+        }
         std::iter::once(node.main())
             .chain(node.branch())
             .find_map(|line| {
@@ -342,6 +356,28 @@ fn read_anchors(path: &Path) -> Result<Anchors, Error> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Whether the line's state was founded from another record.
+fn is_of_another(main: &Line, founding: &Founding) -> bool {
+    main.state()
+        .founding()
+        .is_some_and(|found| found != founding)
+}
+
+/// Compares what the data folder holds with the founding record and the key file.
+fn check_folder(
+    config: &Config,
+    founding: &Founding,
+    keyring: &Keyring,
+    node: &consensus::Node,
+) -> Result<(), Error> {
+    if is_of_another(&node.main(), founding) {
+        return Err(Error::OtherFounding {
+            path: config.founding.clone(),
+        });
+    }
+    check_keys(config, founding, keyring)
 }
 
 /// Compares the key file with the proofs that the node's first start left in its data folder:

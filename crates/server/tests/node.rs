@@ -88,6 +88,40 @@ async fn another_key_file_than_the_clusters_is_refused_also_with_an_empty_folder
     world.start(0).await.unwrap().stop().await;
 }
 
+/// Gives the cluster another title in the founding file.
+fn retitle(folder: &std::path::Path) {
+    let path = folder.join("founding.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut founding: domain::cluster::Founding = serde_json::from_str(&text).unwrap();
+    founding.title = "another".to_owned();
+    std::fs::write(path, serde_json::to_string(&founding).unwrap()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_founding_file_than_the_folders_is_refused() {
+    let mut world = world(Shape::OneNode).await;
+    world.nodes.remove(0).stop().await;
+    retitle(world.folder());
+    let refused = world.start(0).await;
+    assert!(
+        matches!(refused, Err(server::Error::OtherFounding { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_with_another_founding_file_than_its_clusters_fails() {
+    let mut world = prepared(Shape::TwoCentres);
+    let east = world.start(0).await.unwrap();
+    world.nodes.push(east);
+    retitle(world.folder());
+    let west = world.start(1).await.unwrap();
+    let fault = tokio::time::timeout(std::time::Duration::from_secs(30), west.failed()).await;
+    assert!(matches!(fault, Ok(Fault::Founding)), "{fault:?}");
+    west.stop().await;
+    world.stop().await;
+}
+
 /// What health says of a service at a node; the node as a whole for an empty name.
 async fn serves(world: &World, node: usize, service: &str) -> bool {
     let channel = world.operator(node, &world.kay).await;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use server::Config;
-use server::node::Node;
+use server::node::{Fault, Node};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::cluster::Serve;
@@ -24,12 +24,21 @@ pub async fn run(flags: &Serve, output: Output) -> Result<(), Failure> {
     let ended = tokio::select! {
         asked = stopped() => asked,
         // A node that does nothing must not look as if it ran: whoever watches it starts it anew.
-        fault = node.failed() => Err(Failure::internal(fault.to_string())
-            .next("start the node again; if it ends so again, restore it from its peers")),
+        fault = node.failed() => Err(failure(&fault)),
     };
     output.talk("stopping");
     node.stop().await;
     ended
+}
+
+fn failure(fault: &Fault) -> Failure {
+    let next = match fault {
+        Fault::Line { .. } => {
+            "start the node again; if it ends so again, restore it from its peers"
+        }
+        Fault::Founding => "start the node with the founding file that tidemark init wrote",
+    };
+    Failure::internal(fault.to_string()).next(next)
 }
 
 /// Starts the node of a configuration file.
