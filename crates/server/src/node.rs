@@ -25,7 +25,7 @@ use crate::hashing::{self, Pool};
 use crate::identity::Listener;
 use crate::listener::{self, Addresses, Bound, Credentials, Serving};
 use crate::mail::{self, Outbox};
-use crate::rpc;
+use crate::rpc::{self, export};
 use crate::table::{self, Table};
 
 /// The file in the data folder with proofs of the keys that the node was first started with.
@@ -377,6 +377,10 @@ fn check_folder(
             path: config.founding.clone(),
         });
     }
+    export::sweep(&config.data).map_err(|source| Error::Read {
+        path: config.data.clone(),
+        source,
+    })?;
     check_keys(config, founding, keyring)
 }
 

@@ -122,6 +122,16 @@ async fn a_new_node_with_another_founding_file_than_its_clusters_fails() {
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_of_exports_is_gone_after_a_start() {
+    let world = prepared(Shape::OneNode);
+    let data = world.folder().join("data-1");
+    world.start(0).await.unwrap().stop().await;
+    std::fs::write(data.join("export-1.unfinished"), "half").unwrap();
+    world.start(0).await.unwrap().stop().await;
+    assert!(!data.join("export-1.unfinished").exists());
+}
+
 /// What health says of a service at a node; the node as a whole for an empty name.
 async fn serves(world: &World, node: usize, service: &str) -> bool {
     let channel = world.operator(node, &world.kay).await;

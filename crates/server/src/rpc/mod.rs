@@ -30,7 +30,7 @@ mod auth;
 mod calendar;
 mod change;
 pub(crate) mod cluster;
-mod export;
+pub(crate) mod export;
 mod import;
 mod initiation;
 mod login;
