@@ -12,16 +12,19 @@ use std::time::Duration;
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use domain::UnixMs;
 use domain::cluster::KeyPin;
 use domain::id::{CardNumber, ClusterId, NodeId};
 
+use crate::card::Serial;
 use crate::certificate::{self, Holder, Identity};
 
 /// X.520's serialNumber attribute, where cards carry their number.
@@ -220,6 +223,34 @@ impl Authority {
         self.issue(&params)
     }
 
+    /// A revocation list as PEM: its number, what was revoked, and from when until when it counts.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn revoke(
+        &self,
+        number: u64,
+        serials: &[Serial],
+        validity: Validity,
+    ) -> Result<String, Error> {
+        let this_update = time(validity.not_before);
+        let revoked = |serial: &Serial| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial.as_bytes()),
+            revocation_time: this_update,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update,
+            next_update: time(validity.not_after),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
+    }
+
     pub(crate) fn issue(&self, params: &CertificateParams) -> Result<Issued, Error> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
@@ -236,15 +267,18 @@ pub(crate) fn params(name: &str, validity: Validity) -> Result<CertificateParams
     if validity.not_before >= validity.not_after || validity.not_after > END_OF_TIME {
         return Err(Error::Validity);
     }
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    let at = |time: UnixMs| epoch + Duration::from_secs(time.0 / 1_000);
     let mut params = CertificateParams::default();
-    params.not_before = at(validity.not_before);
-    params.not_after = at(validity.not_after);
+    params.not_before = time(validity.not_before);
+    params.not_after = time(validity.not_after);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+/// A moment as the certificate library has it, in whole seconds.
+fn time(at: UnixMs) -> OffsetDateTime {
+    rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(at.0 / 1_000)
 }
 
 fn client_params(identity: &Identity, validity: Validity) -> Result<CertificateParams, Error> {

@@ -16,6 +16,7 @@ pub mod key_file;
 pub mod keyring;
 pub mod password;
 pub mod phc;
+pub mod revocation;
 pub mod rules;
 pub mod seal;
 pub mod secret;
