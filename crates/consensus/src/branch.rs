@@ -214,7 +214,8 @@ impl Node {
     }
 
     /// Starts the session's branch from a verified genesis, with these voters, which must be the
-    /// same on every node. A branch that runs already is given as it is.
+    /// same on every node. A branch that runs already is given as it is. While this node's clock is
+    /// off it only joins the group that others form.
     ///
     /// # Errors
     /// `Branch` when another branch runs, or this node refused this one before.
@@ -253,13 +254,14 @@ impl Node {
                 "this node refused to start the branch of {session}"
             )));
         }
-        let disk = self.inner.disk.clone();
+        let (disk, trails) = (self.inner.disk.clone(), self.inner.trails.clone());
         let opened = reference.clone();
         let (log, machine) = blocking(move || {
             let log = disk.log(&opened)?;
             // On a branch nothing needs to be seen as it is applied.
             let hook: machine::Hook = Arc::new(|_, _, _, _| {});
-            let machine = Machine::open(log.clone(), genesis, hook)?;
+            let trail = trails.of(&opened).map_err(machine::Error::from)?;
+            let machine = Machine::open(log.clone(), trail, genesis, hook)?;
             Ok((log, machine))
         })
         .await?;
@@ -274,7 +276,11 @@ impl Node {
             builders: Arc::clone(&self.inner.builders),
         })
         .await?;
-        line.initialize(voters).await?;
+        // Forming the group is standing for election: a node whose clock is off leaves it to the
+        // others, or to a later round.
+        if line.clock_is_ok() {
+            line.initialize(voters).await?;
+        }
         *self
             .inner
             .branch

@@ -86,14 +86,12 @@ impl std::fmt::Debug for Shared {
 impl Machine {
     /// Opens the state machine of the log's line. `base` is the state before the first entry: an
     /// unfounded one for a main line, the genesis for a branch. openraft then installs the current
-    /// snapshot and replays the log. Blocks: it reads the whole audit trail.
+    /// snapshot and replays the log. Blocks.
     ///
     /// # Errors
-    /// When a snapshot's header or an audit row is damaged, saying where.
-    pub fn open(log: Log, base: State, hook: Hook) -> Result<Self, Error> {
-        let data = log.disk().data();
-        let snapshots = Folder::open(data, log.reference())?;
-        let trail = Trail::open(data, log.reference())?;
+    /// When a snapshot's header is damaged, or the audit trail begins elsewhere.
+    pub fn open(log: Log, trail: Trail, base: State, hook: Hook) -> Result<Self, Error> {
+        let snapshots = Folder::open(log.disk().data(), log.reference())?;
         trail.begin_at(base.header().audit)?;
         let shared = Arc::new(Shared {
             log,

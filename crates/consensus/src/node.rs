@@ -14,6 +14,7 @@ use domain::{ClusterId, Digest, LineId, LineRef, LogId, NodeId, SessionId, UnixM
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
+use crate::audit::Trails;
 use crate::boundary;
 use crate::clock::Clock;
 use crate::clockwatch::{self, ClockVerdict, Heard, LastGood};
@@ -144,6 +145,7 @@ pub(crate) struct Inner {
     verdict: watch::Receiver<ClockVerdict>,
     main: Line,
     pub(crate) disk: Disk,
+    pub(crate) trails: Trails,
     pub(crate) branch: RwLock<Option<Line>>,
     /// Held while a branch is started or dropped.
     pub(crate) branch_change: tokio::sync::Mutex<()>,
@@ -187,6 +189,7 @@ impl Node {
         )?;
         let (disk, reference) =
             open_disk(config.data.clone(), founding.cluster, config.node).await?;
+        let trails = Trails::new(&config.data);
         let clock = NodeClock {
             base: Arc::new(Base(config.base_clock)),
             founded_offset_ms: founding.clock_offset_ms,
@@ -198,12 +201,14 @@ impl Node {
         let (boundaries, passed) = boundary::channel();
         let (log, machine) = {
             let disk = disk.clone();
+            let trails = trails.clone();
             let reference = reference.clone();
             let line = Arc::new(OnceLock::new());
             let hook = boundary::hook(boundaries, Arc::clone(&line));
             blocking(move || {
                 let log = disk.log(&reference)?;
-                let machine = Machine::open(log.clone(), State::unfounded(), hook)?;
+                let trail = trails.of(&reference).map_err(machine::Error::from)?;
+                let machine = Machine::open(log.clone(), trail, State::unfounded(), hook)?;
                 line.get_or_init(|| machine.shared());
                 Ok((log, machine))
             })
@@ -233,6 +238,7 @@ impl Node {
                 verdict: verdict.clone(),
                 main,
                 disk,
+                trails,
                 branch: RwLock::new(None),
                 branch_change: tokio::sync::Mutex::new(()),
                 forks: Mutex::default(),

@@ -18,7 +18,7 @@ use tonic::Status;
 use crate::audit::Trail;
 use crate::line::Line;
 use crate::node::{Error, Node, blocking};
-use crate::{export, place, wire};
+use crate::{export, wire};
 
 /// Rows that are read or fetched at once.
 const PAGE: u32 = 4096;
@@ -167,12 +167,8 @@ impl Node {
 
     /// The trail of a line, running here or not.
     async fn trail(&self, line: &LineRef) -> Result<Trail, Error> {
-        if let Ok(running) = self.line(line) {
-            return Ok(running.inner.shared.audit().clone());
-        }
-        let data = self.data().to_owned();
-        let line = line.clone();
-        blocking(move || Trail::open(&data, &line).map_err(foreign)).await
+        let (trails, line) = (self.inner.trails.clone(), line.clone());
+        blocking(move || trails.of(&line).map_err(foreign)).await
     }
 
     /// Audit rows of a line as this node has them, of one that no longer runs too.
@@ -185,9 +181,7 @@ impl Node {
         from_sequence: u64,
         rows_max: usize,
     ) -> Result<Vec<Row>, Error> {
-        if line.cluster != self.cluster()
-            || (self.line(line).is_err() && !place::audit(self.data(), line).is_dir())
-        {
+        if line.cluster != self.cluster() || !self.inner.trails.has(line) {
             let what = &line.line;
             return Err(Error::Branch(format!(
                 "this node has no audit trail of {what}"

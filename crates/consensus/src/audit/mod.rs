@@ -5,6 +5,7 @@
 //! from peers, checked against that head. The same files hold another line's rows, copied.
 
 mod elsewhere;
+mod once;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::LineRef;
 use domain::audit::{Head, Row};
+
+pub use self::once::Trails;
 
 use self::segment::{Found, Rows, Segment, Tail};
 use crate::place;
@@ -103,7 +106,7 @@ struct Inner {
 
 impl Trail {
     /// Opens the trail in a node's data folder, and checks all of it. An unfinished row at its very
-    /// end is cut off.
+    /// end is cut off, so that nobody else may have the trail open: see `Trails`.
     ///
     /// # Errors
     /// `Damaged`, naming file and row.
@@ -221,9 +224,11 @@ impl Trail {
         let bytes = segment::encode(&self.0.line, new)
             .map_err(|source| Error::file(&self.0.folder, source))?;
         let path = self.path(first.sequence);
-        (&*file)
-            .write_all(&bytes)
-            .map_err(|source| Error::file(&path, source))?;
+        if let Err(source) = (&*file).write_all(&bytes) {
+            // Part of a row may be there: it is cut off when the file is opened again.
+            inner.open = None;
+            return Err(Error::file(&path, source));
+        }
         debug_assert_eq!(last.sequence + 1, head.sequence);
         inner.next = head;
         if let Some(mut segment) = inner.segments.last_entry() {
@@ -271,6 +276,7 @@ impl Trail {
             let file = File::options()
                 .append(true)
                 .open(&path)
+                .and_then(|file| file.set_len(segment.bytes).map(|()| file))
                 .map_err(|source| Error::file(&path, source))?;
             let file = Arc::new(file);
             inner.open = Some(Arc::clone(&file));

@@ -6,11 +6,13 @@
     reason = "a test may fail loudly"
 )]
 
+use std::io::Write;
+
 use domain::audit::{Head, Row};
 use domain::state::State;
 use openraft::EntryPayload;
 
-use super::{Error, Trail};
+use super::{Error, Trail, Trails};
 use crate::place;
 use crate::raft::Proposed;
 use crate::sample;
@@ -84,6 +86,40 @@ fn a_torn_tail_is_cut_and_comes_again_by_replay() {
         assert_eq!(trail.verify(&head(&rows)).unwrap(), 6);
     }
     assert_eq!(std::fs::read(&path).unwrap(), whole);
+}
+
+#[test]
+fn a_row_that_is_being_written_is_not_cut_off_by_who_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows(6);
+    let line = sample::main_line();
+    let path = place::audit(folder.path(), &line).join("00000000000000000000.audit");
+    let trails = Trails::new(folder.path());
+    trails.of(&line).unwrap().append(&rows[..5]).unwrap();
+    let row = crate::audit::segment::encode("main.e1", &rows[5..]).unwrap();
+    let (begin, end) = row.split_at(row.len() / 2);
+    let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.write_all(begin).unwrap();
+    let read = trails.of(&line).unwrap().rows(0..100, usize::MAX).unwrap();
+    assert_eq!(read, rows[..5]);
+    file.write_all(end).unwrap();
+    let trail = Trail::open(folder.path(), &line).unwrap();
+    assert_eq!(trail.verify(&head(&rows)).unwrap(), 6);
+}
+
+#[test]
+fn what_a_failed_write_left_is_cut_off_before_the_next_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows(6);
+    let line = sample::main_line();
+    let path = place::audit(folder.path(), &line).join("00000000000000000000.audit");
+    let trail = Trail::open(folder.path(), &line).unwrap();
+    trail.append(&rows[..5]).unwrap();
+    let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.write_all(b"half a row").unwrap();
+    trail.inner().open = None;
+    trail.append(&rows[5..]).unwrap();
+    assert_eq!(trail.verify(&head(&rows)).unwrap(), 6);
 }
 
 #[test]

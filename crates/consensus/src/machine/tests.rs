@@ -18,6 +18,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::type_config::TypeConfigExt;
 
 use super::{Error, Hook, Machine, Shared};
+use crate::audit::Trails;
 use crate::raft::{self, Entry, Snapshot, TypeConfig, raft_log_id};
 use crate::store::{Disk, Durable, Log};
 use crate::{export, genesis, image, place, sample};
@@ -35,9 +36,13 @@ struct Node {
 
 impl Node {
     async fn open(data: &Path, hook: Hook) -> Self {
-        let log = Disk::open(data).unwrap().log(&sample::main_line()).unwrap();
-        let opening = log.clone();
-        let open = move || Machine::open(opening, State::unfounded(), hook).unwrap();
+        let line = sample::main_line();
+        let log = Disk::open(data).unwrap().log(&line).unwrap();
+        let (opening, trails) = (log.clone(), Trails::new(data));
+        let open = move || {
+            let trail = trails.of(&line).unwrap();
+            Machine::open(opening, trail, State::unfounded(), hook).unwrap()
+        };
         let mut machine = tokio::task::spawn_blocking(open).await.unwrap();
         if let Some(current) = machine.get_current_snapshot().await.unwrap() {
             let Snapshot { meta, snapshot } = current;

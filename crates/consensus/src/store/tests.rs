@@ -18,6 +18,7 @@ use openraft::{RaftLogReader, StorageError};
 use tempfile::TempDir;
 
 use super::{Disk, Error, Log, Pin, record};
+use crate::audit::Trails;
 use crate::machine::Machine;
 use crate::place;
 use crate::raft::{Entry, TypeConfig, Vote, raft_log_id};
@@ -40,7 +41,8 @@ impl StoreBuilder<TypeConfig, Log, Machine, TempDir> for Builder {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path());
         let hook = std::sync::Arc::new(|_, _: &_, _: &_, _: &_| ());
-        let machine = Machine::open(log.clone(), State::unfounded(), hook).unwrap();
+        let trail = Trails::new(folder.path()).of(log.reference()).unwrap();
+        let machine = Machine::open(log.clone(), trail, State::unfounded(), hook).unwrap();
         Ok((folder, log, machine))
     }
 }
