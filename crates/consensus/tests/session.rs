@@ -19,8 +19,8 @@ use domain::account::{self, Class, Imported, Participant};
 use domain::calendar::{Calendar, Timetable};
 use domain::session::{Act, Command, Phase, Plan, Reply};
 use domain::{
-    AccountId, Actor, CentreName, Digest, LineId, OperatorId, Outcome, ParticipantId, SessionId,
-    UnixMs, outcome,
+    AccountId, Actor, CentreName, Digest, LineId, NodeId, OperatorId, Outcome, ParticipantId,
+    SessionId, UnixMs, outcome,
 };
 use harness::{Cluster, until};
 
@@ -116,9 +116,11 @@ impl Drill {
         }
     }
 
-    /// An operator asks the main line, through any node that runs.
+    /// An operator asks the main line, through any node that runs and has a good clock.
     async fn operator(&self, name: &str, command: domain::Command) -> Outcome {
-        let running = *self.cluster.running.keys().next_back().unwrap();
+        let mut running = self.cluster.running.iter().rev();
+        let good = running.find(|(_, running)| running.node.clock_verdict().is_good());
+        let running = *good.unwrap().0;
         let proposal = Proposal {
             actor: Actor::Operator(OperatorId::parse(name).unwrap()),
             request: None,
@@ -438,6 +440,99 @@ mod faults {
     fn a_skipped_discard_is_seen() {
         assert!(harness::is_seen(Fault::SkipDiscard, discarded));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_clock_is_off_does_not_stand_for_the_branch() {
+    let mut drill = Drill::running().await;
+    drill.set_clocks(at(0));
+    drill.phase("S1", Phase::Open).await;
+    drill.set_clocks(at(2));
+    drill.phase("S1", Phase::Closed).await;
+    // Two of three: each could vote for the other.
+    drill.cluster.stop(6).await;
+    for node in [4, 5] {
+        drill.cluster.clocks[&node].set_now(at(2000));
+        until("the node knows that its clock is off", async || {
+            !drill.cluster.node(node).clock_verdict().is_good()
+        })
+        .await;
+    }
+    drill.approve_and_open().await;
+    let runs = |node| drill.cluster.node(node).branch().is_some();
+    until("the branch runs", async || runs(4) && runs(5)).await;
+    let right = drill.cluster.clocks[&1].offset_ms();
+    drill.cluster.clocks[&5].set_offset_ms(right);
+    let branch = drill.cluster.node(4).branch().unwrap();
+    until("the branch has begun", async || {
+        for node in [4, 5].map(|node| drill.cluster.node(node)) {
+            let leads = node.branch().unwrap().is_leader();
+            let id = node.id();
+            assert!(!leads || node.clock_verdict().is_good(), "{id} leads");
+        }
+        branch.state().header().line == branch.reference().line
+    })
+    .await;
+    assert_eq!(branch.leader(), Some(NodeId(5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_session_that_was_given_up_did_is_kept_until_it_is_attached() {
+    let mut drill = Drill::running().await;
+    drill.open_session_2().await;
+    drill.serve_session_2().await;
+    drill.suspend_on_branch(1).await;
+    for node in 4..=6 {
+        drill.cluster.stop(node).await;
+    }
+    drill.set_clocks(at(5).plus(60_000));
+    drill.phase("S2", Phase::Closed).await;
+    let state = drill.cluster.main(1).state();
+    let planned = state.plan(&id("S2")).unwrap().session.clone();
+    for operator in ["op1", "op2"] {
+        let command = Command::Approve {
+            act: Act::Abandon(id("S2")),
+            plan: Plan::digest_of(&planned),
+        };
+        drill
+            .operator(operator, domain::Command::Session(command))
+            .await;
+    }
+    drill
+        .plan(Command::Abandon {
+            session: id("S2"),
+            refused: Vec::new(),
+            reason: "west does not answer".into(),
+        })
+        .await;
+    // Its nodes come back after all: the branch closes, and leaves what it did behind.
+    for node in 4..=6 {
+        drill.cluster.start(node).await;
+    }
+    drill.phase("S2", Phase::Abandoned).await;
+    let mut gathered = None;
+    until("the evidence is in both centres", async || {
+        gathered = drill.cluster.node(1).gather(&id("S2")).await.ok();
+        gathered
+            .as_ref()
+            .is_some_and(|gathered| gathered.in_both_centres)
+    })
+    .await;
+    let evidence = gathered.unwrap().evidence;
+    assert_eq!(evidence.must_repeat.len(), 1);
+    let waived = Reply::Waived {
+        reason: "a drill".into(),
+    };
+    drill
+        .plan(Command::RollOver {
+            session: id("S2"),
+            replies: BTreeMap::from([(evidence.must_repeat[0].sequence, waived)]),
+            evidence: Box::new(evidence),
+            gap_accepted: None,
+        })
+        .await;
+    drill.branch_is_gone().await;
+    drill.monday().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

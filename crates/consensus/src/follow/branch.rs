@@ -129,28 +129,35 @@ pub(super) fn geneses_of(node: &Node, of: NodeId) -> Vec<(SessionId, Digest)> {
 
 /// What the branch's leader proposes.
 async fn lead(node: &Node, branch: &Line, plan: &Plan) -> Result<(), Error> {
-    let first = main_line::voters(node, plan).first().copied();
+    let state = branch.state();
+    let now = node.time().max(state.header().clock);
+    // Asked after the clock was read: the time of one that has stepped decides nothing.
+    if !branch.clock_is_ok() {
+        return Ok(());
+    }
+    let voters = main_line::voters(node, plan);
+    if branch.membership().voters.is_empty() {
+        branch.initialize(&voters).await?;
+    }
     if branch.leader().is_none()
-        && first == Some(node.id())
-        && branch.state().header().line == LineId::Main
+        && voters.first() == Some(&node.id())
+        && state.header().line == LineId::Main
     {
         // The first vote may have come before the others had started: no need to wait for another.
         branch.stand().await?;
     }
-    if !branch.is_leader() || !branch.clock_is_ok() {
+    if !branch.is_leader() {
         return Ok(());
     }
     let LineId::Branch { session, genesis } = branch.reference().line else {
         return Ok(());
     };
-    let state = branch.state();
     if state.header().ended {
         return Ok(());
     }
     if state.header().line == LineId::Main {
         return step(node, branch, Command::BranchStart { session, genesis }).await;
     }
-    let now = node.time().max(state.header().clock);
     let skew_ms = state.policy().clock_skew_ms;
     // The main line says close, or the timetable does: the branch asks nobody (LINES.md, Close).
     if plan.phase == Phase::Closed || plan.session.closes.plus(skew_ms) <= now {
