@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ring::{aead, hkdf, hmac};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use domain::id::ClusterId;
 use domain::{Digest, UnixMs};
 
+use crate::checkpoint::{Checkpoint, PublicKey, Seen, Signer};
 use crate::key_file::{Malformed, Purpose, Row};
 use crate::statement::Statement;
 use crate::{digest_of, key_file};
@@ -46,6 +48,7 @@ pub(crate) struct Key {
     pub(crate) seal: aead::LessSafeKey,
     digest: hmac::Key,
     proof: hmac::Key,
+    signer: Signer,
 }
 
 /// The keys that this node holds, and which it uses.
@@ -167,6 +170,21 @@ impl Keyring {
         Some(hmac::verify(&key.digest, &statement, &keyed.digest.0).is_ok())
     }
 
+    /// Signs what was seen of an audit chain; none if the key in use is not held, which `parse`
+    /// and `use_key` see to.
+    #[must_use]
+    pub fn sign_checkpoint(&self, seen: Seen) -> Option<Checkpoint> {
+        let id = self.digesting.load(Ordering::Acquire);
+        let key = self.keys.get(&id)?;
+        Some(key.signer.sign(id, seen))
+    }
+
+    /// The public keys by which checkpoints are believed, one for each digest key held.
+    pub fn checkpoint_keys(&self) -> impl Iterator<Item = (u32, PublicKey)> + '_ {
+        let digesting = self.keys.iter().filter(|(_, key)| !key.seals());
+        digesting.map(|(id, key)| (*id, key.signer.public()))
+    }
+
     pub(crate) fn get(&self, id: u32) -> Option<&Key> {
         self.keys.get(&id)
     }
@@ -189,12 +207,18 @@ impl Key {
                 .map_err(|_| broken())?
                 .into())
         };
+        let mut seed = Zeroizing::new([0; 32]);
+        root.expand(&[b"checkpoint"], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(seed.as_mut()))
+            .map_err(|_| broken())?;
+        let signer = Signer::from_seed(&seed).ok_or_else(broken)?;
         Ok(Self {
             purpose: row.purpose,
             created: UnixMs(row.created_ms),
             seal: aead::LessSafeKey::new(seal),
             digest: mac(b"digest")?,
             proof: mac(b"proof")?,
+            signer,
         })
     }
 
@@ -234,8 +258,6 @@ fn proof_statement(cluster: ClusterId, id: u32, key: &Key) -> Vec<u8> {
     reason = "a test may fail loudly"
 )]
 mod tests {
-    use zeroize::Zeroizing;
-
     use super::*;
     use crate::SeededEntropy;
     use crate::key_file::{add, found};

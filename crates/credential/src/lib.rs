@@ -10,6 +10,7 @@ pub mod associated;
 pub mod authority;
 pub mod card;
 pub mod certificate;
+pub mod checkpoint;
 pub mod code;
 pub mod entropy;
 pub mod key_file;
