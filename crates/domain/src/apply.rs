@@ -171,7 +171,7 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             Command::Cluster(cluster::Command::Found(_))
             | Command::Session(_)
             | Command::SetCalendar(_)
-            | Command::SetPolicy(_)
+            | Command::SetPolicy { .. }
             | Command::Account(_)
             | Command::Login(_)
             | Command::Token(_)
@@ -221,7 +221,9 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
         Command::Cluster(command) => cluster::apply(state, context, command),
         Command::Session(command) => session::apply(state, line, context, command),
         Command::SetCalendar(calendar) => cluster::set_calendar(state, context, calendar),
-        Command::SetPolicy(policy) => cluster::set_policy(state, context, policy),
+        Command::SetPolicy { policy, seen } => {
+            cluster::set_policy(state, context, policy, seen.as_ref())
+        }
         Command::Account(command) => account::apply(state, context, command),
         Command::Login(command) => login::apply(state, context, command),
         Command::Token(command) => token::apply(state, context, command),
@@ -334,7 +336,7 @@ fn kind_of(command: &Command) -> Kind {
         Command::Cluster(cluster::Command::AdvanceClock { .. }) => Kind::ClockAdvanced,
         Command::Session(command) => command.kind(),
         Command::SetCalendar(_) => Kind::CalendarSet,
-        Command::SetPolicy(_) => Kind::PolicySet,
+        Command::SetPolicy { .. } => Kind::PolicySet,
         Command::Account(command) => command.kind(),
         Command::Login(command) => command.kind(),
         Command::Token(command) => command.kind(),

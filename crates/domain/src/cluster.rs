@@ -273,7 +273,12 @@ pub(crate) fn set_calendar(
     Effect::done(Answer::Nothing, event)
 }
 
-pub(crate) fn set_policy(state: &mut State, context: &Context<'_>, policy: &Policy) -> Effect {
+pub(crate) fn set_policy(
+    state: &mut State,
+    context: &Context<'_>,
+    policy: &Policy,
+    seen: Option<&Digest>,
+) -> Effect {
     let event = Event::new(Kind::PolicySet);
     if let Err(rejection) = may_set(state, context) {
         return Effect::rejected(rejection, event);
@@ -282,6 +287,10 @@ pub(crate) fn set_policy(state: &mut State, context: &Context<'_>, policy: &Poli
     if !problems.is_empty() {
         let problems = problems.into_iter().map(str::to_owned).collect();
         return Effect::rejected(Rejection::BadValues(problems), event);
+    }
+    // Judged here, where changes stand in a row: at the edge two callers could both be right.
+    if seen.is_some_and(|seen| *seen != state.policy.digest()) {
+        return Effect::rejected(Rejection::ChangedSince, event);
     }
     state.policy = Held::new(policy.clone());
     Effect::done(Answer::Nothing, event)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::id::{BackEndId, FrontEndId, NodeId, OperatorId};
 use crate::line::LineId;
 use crate::time::UnixMs;
@@ -45,7 +46,12 @@ pub enum Command {
     /// A new calendar.
     SetCalendar(Box<calendar::Calendar>),
     /// A new policy.
-    SetPolicy(policy::Policy),
+    SetPolicy {
+        /// What it will be.
+        policy: policy::Policy,
+        /// The digest of the one that the caller saw, if no other may be replaced.
+        seen: Option<Digest>,
+    },
     /// Accounts, by administrators.
     Account(account::Command),
     /// Logins.
@@ -67,7 +73,7 @@ impl Command {
             Self::Cluster(cluster::Command::AdvanceClock { .. }) => "AdvanceClock",
             Self::Session(command) => command.method(),
             Self::SetCalendar(_) => "SetCalendar",
-            Self::SetPolicy(_) => "SetPolicy",
+            Self::SetPolicy { .. } => "SetPolicy",
             Self::Account(command) => match command {
                 account::Command::Import { .. } => "Import",
                 account::Command::Suspend { .. } => "Suspend",

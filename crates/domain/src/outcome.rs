@@ -223,6 +223,8 @@ pub enum Rejection {
     ImportConflicts(Vec<String>),
     /// The values of policy or calendar cannot be.
     BadValues(Vec<String>),
+    /// It is not what the caller saw any more.
+    ChangedSince,
     /// No such session in the calendar.
     NoSuchSession,
     /// The session is held at the primary: there is nothing to open.

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
+use crate::encoding;
+
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -66,6 +69,12 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Names these values: whoever replaces them says which they saw.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of("policy", &[&encoding::encode(self)])
+    }
+
     /// What is wrong with these values; nothing when they may be set.
     #[must_use]
     pub fn problems(&self) -> Vec<&'static str> {

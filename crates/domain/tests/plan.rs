@@ -117,7 +117,10 @@ fn the_boundary_ends_every_token_and_fences_the_primary_r18() {
 #[test]
 fn operators_changes_wait_while_a_branch_is_open() {
     let (mut main, mut branch) = drill();
-    let policy = Command::SetPolicy(domain::policy::Policy::default());
+    let policy = Command::SetPolicy {
+        policy: domain::policy::Policy::default(),
+        seen: None,
+    };
     let waits = Rejection::BranchOpen {
         session: session("S2"),
     };
@@ -501,8 +504,41 @@ fn one_operator_cannot_lower_the_number_of_approvals_to_one_s34() {
         approvals: 1,
         ..domain::policy::Policy::default()
     };
-    let rejection = world.rejected(&operator("ann"), Command::SetPolicy(policy));
+    let command = Command::SetPolicy { policy, seen: None };
+    let rejection = world.rejected(&operator("ann"), command);
     assert!(matches!(rejection, Rejection::BadValues(_)));
+}
+
+#[test]
+fn of_two_policies_over_the_same_one_the_second_is_refused_and_a_repeat_is_not() {
+    let mut world = World::founded();
+    let before = world.state.policy().clone();
+    let policy = |contact: &str| domain::policy::Policy {
+        support_contact: contact.to_owned(),
+        ..before.clone()
+    };
+    let set = |contact: &str| Command::SetPolicy {
+        policy: policy(contact),
+        seen: Some(before.digest()),
+    };
+    let key = world.key("first");
+    let ask = |world: &mut World| {
+        let envelope = domain::Envelope {
+            at: world.now,
+            actor: operator("ann"),
+            line: world.line.clone(),
+            request: Some(key),
+            command: set("first"),
+        };
+        world.propose(envelope).outcome.result
+    };
+    let first = ask(&mut world);
+    assert!(matches!(first, Came::Done(_)), "{first:?}");
+    let second = world.rejected(&operator("ben"), set("second"));
+    assert_eq!(second, Rejection::ChangedSince);
+    // The caller that did not hear of its success hears of it now.
+    assert_eq!(ask(&mut world), first);
+    assert_eq!(*world.state.policy(), policy("first"));
 }
 
 #[test]

@@ -14,11 +14,12 @@ use proto::audit::v1::ListAuditEventsRequest;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
 use proto::operator::v1::clock_service_client::ClockServiceClient;
+use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
     AbandonSessionRequest, AbandonSessionResponse, AdvanceClockRequest, ApprovePlanRequest,
-    CloseSessionRequest, ListSessionsRequest, OpenSessionRequest, PlanAct, PlanStage,
-    RollOverRequest, SetTimetableRequest, Verdict,
+    CloseSessionRequest, GetPolicyRequest, ListSessionsRequest, OpenSessionRequest, PlanAct,
+    PlanStage, RollOverRequest, SetPolicyRequest, SetTimetableRequest, Verdict,
 };
 use tonic::Status;
 use tonic::transport::Channel;
@@ -162,6 +163,36 @@ async fn a_session_whose_branch_runs_is_given_up_after_its_end_alone() {
     approve(&world, PlanAct::Abandon).await;
     let done = abandon(&world, EAST).await.unwrap();
     assert_eq!(done.session.unwrap().stage(), PlanStage::Abandoned);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_policies_with_one_etag_the_second_is_refused_and_a_repeat_is_not() {
+    let world = world(Shape::TwoCentres).await;
+    let mut client = PolicyServiceClient::new(world.operator(EAST, &world.kay).await);
+    let seen = client.get_policy(GetPolicyRequest {}).await.unwrap();
+    let seen = seen.into_inner();
+    let set = |contact: &str| SetPolicyRequest {
+        request_id: now(&world),
+        policy_toml: seen
+            .policy_toml
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                Some(("support_contact", _)) => format!("support_contact = \"{contact}\"\n"),
+                Some(_) | None => format!("{line}\n"),
+            })
+            .collect(),
+        etag: seen.etag.clone(),
+        dry_run: false,
+    };
+    let first = set("the first");
+    client.set_policy(first.clone()).await.unwrap();
+    let refused = client.set_policy(set("the second")).await.unwrap_err();
+    assert_eq!(reason(&refused), "ETAG_MISMATCH");
+    // The caller that did not hear of its success hears of it now.
+    client.set_policy(first).await.unwrap();
+    let in_force = client.get_policy(GetPolicyRequest {}).await.unwrap();
+    assert!(in_force.into_inner().policy_toml.contains("the first"));
     world.stop().await;
 }
 

@@ -325,7 +325,7 @@ pub fn marking(mark: u64) -> Proposal {
     Proposal {
         actor: Actor::Operator(OperatorId::parse("op1").unwrap()),
         request: None,
-        command: Command::SetPolicy(policy),
+        command: Command::SetPolicy { policy, seen: None },
     }
 }
 

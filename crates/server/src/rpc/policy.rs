@@ -32,10 +32,6 @@ impl PolicyService for Policies {
     }
 }
 
-fn etag(text: &str) -> String {
-    Digest::of("etag", &[text.as_bytes()]).short()
-}
-
 fn text(policy: &Policy) -> Result<String, Refusal> {
     toml::to_string(policy).map_err(|fault| Refusal::Internal(fault.to_string()))
 }
@@ -47,7 +43,7 @@ async fn get(
     let state = edge.node().main().state();
     let policy_toml = text(state.policy())?;
     Ok(operator::GetPolicyResponse {
-        etag: etag(&policy_toml),
+        etag: state.policy().digest().to_string(),
         policy_toml,
     })
 }
@@ -58,6 +54,10 @@ async fn set(
 ) -> Result<operator::SetPolicyResponse, Refusal> {
     let body = &ask.body;
     let key = ask.key(&body.request_id, edge.keyring())?;
+    let seen = match body.etag.as_str() {
+        "" => None,
+        etag => Some(etag.parse::<Digest>().map_err(|_| Refusal::EtagMismatch)?),
+    };
     let problems = |problems: Vec<String>| Refusal::Problems {
         reason: "BAD_POLICY",
         problems: problems
@@ -72,12 +72,14 @@ async fn set(
         return Err(problems(wrong.into_iter().map(str::to_owned).collect()));
     }
     let (line, state) = edge.fresh(&ask).await?;
-    if !body.etag.is_empty() && body.etag != etag(&text(state.policy())?) {
-        return Err(Refusal::EtagMismatch);
-    }
     let policy_toml = text(&policy)?;
-    if !body.dry_run {
-        let command = domain::Command::SetPolicy(policy);
+    if body.dry_run {
+        if seen.is_some_and(|seen| seen != state.policy().digest()) {
+            return Err(Refusal::EtagMismatch);
+        }
+    } else {
+        // The line compares, once it knows that the call is no repeat of one that was carried out.
+        let command = domain::Command::SetPolicy { policy, seen };
         edge.propose(&ask, &line, Some(key), command).await?;
     }
     Ok(operator::SetPolicyResponse { policy_toml })

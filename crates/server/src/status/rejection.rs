@@ -6,8 +6,8 @@ use domain::session::Phase;
 use domain::{Rejection, UnixMs};
 use tonic::Code;
 
-use super::shape::Shape;
-use super::{RETRY_LATER, RETRY_SOON};
+use super::shape::{self, Shape};
+use super::{RETRY_LATER, RETRY_SOON, Refusal};
 
 pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
     use Rejection as R;
@@ -186,6 +186,7 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         )
         .with("have", have)
         .with("need", need),
+        R::ChangedSince => shape::of(Refusal::EtagMismatch),
         R::PlanDiffers => Shape::precondition(
             "PLAN_DIFFERS",
             "the plan is not the one that was approved: look at it and approve it again",
