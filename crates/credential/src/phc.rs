@@ -1,24 +1,23 @@
 //! Verifiers as PHC strings: `$argon2id$v=19$m=19456,t=2,p=1$salt$hash` (S21).
 //!
-//! Strings may come from an import, so they are read strictly and with limits: one line of text
-//! must not be able to make the service spend a gigabyte or a minute on every login.
+//! Strings may come from an import, so they are read strictly and with limits. None may cost more
+//! than our own do: the check of one that costs less is made up to that cost, so that all checks
+//! take the same time, that of nobody's password too (S23).
 
 use std::fmt::Write as _;
 
-use argon2::{Algorithm, Version};
 use data_encoding::BASE64_NOPAD;
 use zeroize::Zeroizing;
 
 /// Most characters of a PHC string.
 pub const TEXT_BYTES_MAX: usize = 256;
-/// Most memory that a verifier may ask for: 256 MiB.
-pub const MEMORY_KIB_MAX: u32 = 256 * 1024;
-/// Most passes that a verifier may ask for.
-pub const PASSES_MAX: u32 = 16;
+/// Most passes that a verifier may ask for. Many over little memory would run in the processor's
+/// caches, and faster than the same work over more.
+pub const PASSES_MAX: u32 = 5;
 /// Most lanes that a verifier may ask for.
 pub const LANES_MAX: u32 = 8;
-/// Most memory times passes: about 20 times the work of our own verifiers.
-pub const WORK_KIB_MAX: u64 = 1024 * 1024;
+/// Most memory times passes, in KiB: the work of our own verifiers.
+pub const WORK_KIB_MAX: u64 = Params::STANDARD.work_kib();
 /// Bytes of a salt that we make: 128 bits (S21).
 pub const SALT_BYTES: usize = 16;
 /// Fewest bytes of a salt that is imported.
@@ -42,13 +41,16 @@ pub enum Malformed {
     #[error("the verifier is no PHC string of the form $argon2id$v=19$m=..,t=..,p=..$salt$hash")]
     Form,
     /// A hash function that is not read here.
-    #[error("the verifier is not made by argon2id or argon2i: reset the password instead")]
+    #[error("the verifier is not made by argon2id: reset the password instead")]
     Algorithm,
-    /// A version of Argon2 that does not exist.
-    #[error("the verifier's version of Argon2 is unknown; 16 and 19 are known")]
+    /// A version of Argon2 that is not read here.
+    #[error("the verifier's version of Argon2 is not 19: reset the password instead")]
     Version,
     /// More memory, passes or lanes than the limits, or fewer than Argon2 works with.
-    #[error("the verifier's {what} is out of bounds")]
+    #[error(
+        "the verifier's {what} is out of bounds: memory times passes is at most {WORK_KIB_MAX} \
+         KiB, passes {PASSES_MAX}, lanes {LANES_MAX}"
+    )]
     Cost {
         /// Which.
         what: &'static str,
@@ -85,20 +87,34 @@ impl Params {
         if lanes == 0 || lanes > LANES_MAX {
             return Err(Malformed::Cost { what: "lanes" });
         }
-        if memory_kib < 8 * lanes || memory_kib > MEMORY_KIB_MAX {
-            return Err(Malformed::Cost { what: "memory" });
-        }
-        if passes == 0
-            || passes > PASSES_MAX
-            || u64::from(memory_kib) * u64::from(passes) > WORK_KIB_MAX
-        {
+        if passes == 0 || passes > PASSES_MAX {
             return Err(Malformed::Cost { what: "passes" });
         }
-        Ok(Self {
+        let params = Self {
             memory_kib,
             passes,
             lanes,
-        })
+        };
+        if memory_kib < 8 * lanes || params.work_kib() > WORK_KIB_MAX {
+            return Err(Malformed::Cost { what: "memory" });
+        }
+        Ok(params)
+    }
+
+    /// The work of a guess: memory times passes, in KiB. Time goes with it.
+    #[must_use]
+    pub const fn work_kib(&self) -> u64 {
+        // `From` is not for constants yet; both fit.
+        self.memory_kib as u64 * self.passes as u64
+    }
+
+    /// What a guess costs less than with `wanted`, as parameters of its own; none where it is
+    /// nothing, or less than Argon2 can work.
+    #[must_use]
+    pub fn missing_of(&self, wanted: &Self) -> Option<Self> {
+        let missing = wanted.work_kib().saturating_sub(self.work_kib());
+        let memory_kib = u32::try_from(missing / u64::from(wanted.passes)).ok()?;
+        Self::new(memory_kib, wanted.passes, 1).ok()
     }
 
     /// Whether a guess costs less in memory or passes than with `wanted`.
@@ -128,8 +144,6 @@ impl Params {
 
 /// A verifier in its parts.
 pub(crate) struct Parts {
-    pub(crate) algorithm: Algorithm,
-    pub(crate) version: Version,
     pub(crate) params: Params,
     pub(crate) salt: Vec<u8>,
     pub(crate) hash: Zeroizing<Vec<u8>>,
@@ -145,17 +159,14 @@ impl Parts {
         if !field()?.is_empty() {
             return Err(Malformed::Form);
         }
-        let algorithm = match field()? {
-            "argon2id" => Algorithm::Argon2id,
-            "argon2i" => Algorithm::Argon2i,
-            _ => return Err(Malformed::Algorithm),
-        };
-        let version = match field()? {
-            "v=19" => Version::V0x13,
-            "v=16" => Version::V0x10,
+        if field()? != "argon2id" {
+            return Err(Malformed::Algorithm);
+        }
+        match field()? {
+            "v=19" => {}
             other if other.starts_with("v=") => return Err(Malformed::Version),
             _ => return Err(Malformed::Form),
-        };
+        }
         let params = params(field()?)?;
         let salt = bytes("salt", field()?, SALT_BYTES_MIN, SALT_BYTES_MAX)?;
         let hash = bytes("hash", field()?, HASH_BYTES_MIN, HASH_BYTES_MAX)?;
@@ -163,8 +174,6 @@ impl Parts {
             return Err(Malformed::Form);
         }
         Ok(Self {
-            algorithm,
-            version,
             params,
             salt,
             hash: Zeroizing::new(hash),
@@ -181,9 +190,7 @@ impl Parts {
         // Writing to a string cannot fail.
         let _infallible = write!(
             text,
-            "${}$v={}$m={memory_kib},t={passes},p={lanes}${}$",
-            self.algorithm.as_str(),
-            u32::from(self.version),
+            "$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${}$",
             BASE64_NOPAD.encode(&self.salt),
         );
         let hash = Zeroizing::new(BASE64_NOPAD.encode(&self.hash));
@@ -256,10 +263,37 @@ mod tests {
         let cost = |what| Malformed::Cost { what };
         assert_eq!(refusal(&with("m=4194304,t=1,p=1")), cost("memory"));
         assert_eq!(refusal(&with("m=99999999999,t=1,p=1")), cost("memory"));
-        assert_eq!(refusal(&with("m=19456,t=1000,p=1")), cost("passes"));
-        assert_eq!(refusal(&with("m=262144,t=16,p=1")), cost("passes"));
+        assert_eq!(refusal(&with("m=64,t=1000,p=1")), cost("passes"));
+        assert_eq!(refusal(&with("m=64,t=0,p=1")), Malformed::Form);
         assert_eq!(refusal(&with("m=19456,t=2,p=64")), cost("lanes"));
         assert_eq!(refusal(&with("m=7,t=2,p=1")), cost("memory"));
+    }
+
+    #[test]
+    fn no_verifier_costs_more_than_ours_and_the_rest_is_made_up_s23() {
+        let with = |params: &str| format!("$argon2id$v=19${params}${SALT}${HASH}");
+        // What libraries give by default, above our own.
+        for costlier in ["m=19457,t=2,p=1", "m=65536,t=3,p=4", "m=47104,t=1,p=1"] {
+            let refused = refusal(&with(costlier));
+            assert_eq!(refused, Malformed::Cost { what: "memory" }, "{costlier}");
+        }
+        // OWASP's own alternatives, and what is weaker.
+        for cheaper in [
+            "m=19456,t=2,p=1",
+            "m=38912,t=1,p=1",
+            "m=12288,t=3,p=1",
+            "m=9216,t=4,p=1",
+            "m=7168,t=5,p=1",
+            "m=4096,t=3,p=1",
+            "m=64,t=1,p=8",
+            "m=8,t=1,p=1",
+        ] {
+            let own = Parts::parse(&with(cheaper)).ok().unwrap().params;
+            let missing = own.missing_of(&Params::STANDARD);
+            let spent = own.work_kib() + missing.map_or(0, |missing| missing.work_kib());
+            let short = Params::STANDARD.work_kib() - spent;
+            assert!(short < 16, "{cheaper} is {short} KiB short");
+        }
     }
 
     #[test]
@@ -275,14 +309,14 @@ mod tests {
             assert_eq!(refusal(text), Malformed::Form, "{text}");
         }
         assert_eq!(refusal("$2b$12$abcdefgh"), Malformed::Algorithm);
-        assert_eq!(
-            refusal("$argon2d$v=19$m=8,t=1,p=1$x$y"),
-            Malformed::Algorithm
-        );
-        assert_eq!(
-            refusal("$argon2id$v=20$m=8,t=1,p=1$x$y"),
-            Malformed::Version
-        );
+        for kind in ["argon2", "argon2d", "argon2i"] {
+            let text = format!("${kind}$v=19$m=8,t=1,p=1$x$y");
+            assert_eq!(refusal(&text), Malformed::Algorithm);
+        }
+        for version in [16, 20] {
+            let text = format!("$argon2id$v={version}$m=8,t=1,p=1$x$y");
+            assert_eq!(refusal(&text), Malformed::Version);
+        }
         for params in [
             "",
             "t=2,m=19456,p=1",

@@ -89,6 +89,8 @@ pub enum Kind {
     Initiated,
     /// A password was changed.
     PasswordChanged,
+    /// A password was kept under a verifier of today's cost; it is the same password.
+    PasswordRehashed,
     /// A step-up was asked for.
     StepUpBegun,
     /// A step-up was verified.
@@ -135,6 +137,7 @@ impl Kind {
             | Self::TokenTouched
             | Self::ActivationRequested
             | Self::InitiationBegun
+            | Self::PasswordRehashed
             | Self::StepUpBegun
             | Self::StepUpVerified
             | Self::ReplacementBegun

@@ -85,6 +85,7 @@ impl Command {
                 login::Command::Begin { .. } => "BeginLogin",
                 login::Command::Resend { .. } => "ResendCode",
                 login::Command::Verify { .. } => "VerifyFactor",
+                login::Command::Rehash { .. } => "Rehash",
             },
             Self::Token(command) => match command {
                 token::Command::End { .. } => "EndToken",

@@ -172,6 +172,9 @@ fn golden_history() -> Vec<Envelope> {
     world.change_password(token, "first", "second", Reason::Routine);
     world.replace_channel(token, "second", Reason::LostOrCompromised);
     world.end(token);
+    let card = domain::factor::Method::Smartcard;
+    let right = world.verdict("AU1", card, "friday");
+    world.rehash("AU1", card, right, "friday at today's cost");
     world.suspend(&operator("ann"), None, "AU2");
     world.revoke_otp("AU1");
     world.close("S1", SATURDAY_2000);

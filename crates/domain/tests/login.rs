@@ -10,7 +10,7 @@ mod world;
 
 use domain::attempts::FREE_FAILURES;
 use domain::audit::Kind;
-use domain::factor::CodeProof;
+use domain::factor::{CodeProof, Method, Verdict};
 use domain::login::Proof;
 use domain::outcome::{Functions, Result as Came};
 use domain::portal::LandingOption;
@@ -404,4 +404,57 @@ fn a_suspended_persons_right_code_counts_as_no_failure() {
     )));
     let otp = world.state.account(&id("AU1")).unwrap().otp.clone();
     assert_eq!(otp.unwrap().failures, 0);
+}
+
+#[test]
+fn a_rehash_replaces_the_verifier_and_nothing_else_s21() {
+    let mut world = World::in_session_1();
+    let card = LandingOption::SmartcardOnlineAndReports;
+    world.login("AU1", card, "friday");
+    let token = *world.tokens.last().unwrap();
+    let begun = world.begin_login("AU1", card, "friday");
+    assert!(matches!(begun.result, Came::Done(_)));
+    let before = world.state.account(&id("AU1")).cloned().unwrap();
+    let right = world.verdict("AU1", Method::Smartcard, "friday");
+    let done = world.rehash("AU1", Method::Smartcard, right, "anew");
+    assert_eq!(done.result, Came::Done(Answer::Nothing));
+    let mut expected = before;
+    expected.card.as_mut().unwrap().password.verifier = sealed("anew");
+    assert_eq!(world.state.account(&id("AU1")), Some(&expected));
+    // Not a change of the password: tokens live on, logins under way come to their end, and
+    // nothing is counted as changed.
+    assert!(world.state.tokens().get(&token, world.now).is_some());
+    let changes = world.rows.iter().filter(|row| row.is_change());
+    assert_eq!(changes.count(), 1, "the import alone");
+    let row = world.rows.last().unwrap();
+    assert_eq!(row.kind, Kind::PasswordRehashed);
+    assert_eq!(row.repeat, None);
+}
+
+#[test]
+fn a_rehash_after_a_change_or_a_wrong_password_or_at_a_closed_line_is_refused_s21() {
+    let mut world = World::in_session_1();
+    let card = LandingOption::SmartcardOnlineAndReports;
+    world.login("AU1", card, "friday");
+    let token = *world.tokens.last().unwrap();
+    let stale = world.verdict("AU1", Method::Smartcard, "friday");
+    let routine = domain::change::Reason::Routine;
+    world.change_password(token, "friday", "second", routine);
+    let current = world.verdict("AU1", Method::Smartcard, "second");
+    let before = world.state.digests().account;
+    for (method, verdict) in [
+        (Method::Smartcard, stale),
+        (Method::Smartcard, Verdict::Wrong),
+        (Method::Otp, current),
+    ] {
+        let refused = world.rehash("AU1", method, verdict, "friday anew");
+        assert_eq!(refused.result, Came::Rejected(Rejection::ChangedSince));
+    }
+    world.close("S1", SATURDAY_2000);
+    let refused = world.rehash("AU1", Method::Smartcard, current, "second anew");
+    assert!(matches!(
+        refused.result,
+        Came::Rejected(Rejection::SessionClosed { .. })
+    ));
+    assert_eq!(world.state.digests().account, before);
 }

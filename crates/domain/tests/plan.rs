@@ -280,6 +280,26 @@ fn a_rollover_wants_an_answer_to_each_item_and_a_true_one() {
 }
 
 #[test]
+fn a_rehash_in_session_2_is_discarded_and_is_nothing_that_somebody_did_r44_s21() {
+    let (mut main, mut branch) = drill();
+    let method = domain::factor::Method::Smartcard;
+    let kept = main.state.account(&id("AU1")).cloned();
+    let right = branch.verdict("AU1", method, "friday");
+    let fenced = main.rehash("AU1", method, right, "anew").result;
+    let serving = domain::CentreName::parse("west").unwrap();
+    let expected = Rejection::CentreNotServing { serving };
+    assert_eq!(fenced, Came::Rejected(expected));
+    let done = branch.rehash("AU1", method, right, "anew").result;
+    assert!(matches!(done, Came::Done(_)), "{done:?}");
+    assert_ne!(branch.state.account(&id("AU1")).cloned(), kept);
+    close_both(&mut main, &mut branch);
+    let evidence = branch.evidence();
+    assert!(evidence.forgotten.is_empty() && evidence.must_repeat.is_empty());
+    main.roll_over(evidence, BTreeMap::new());
+    assert_eq!(main.state.account(&id("AU1")).cloned(), kept);
+}
+
+#[test]
 fn a_rollover_that_runs_by_itself_holds_what_nobody_answered() {
     let (mut main, mut branch) = drill();
     branch.suspend(&operator("ann"), None, "AU2");

@@ -15,6 +15,7 @@ use domain::id::{AccountId, CardNumber, ProcedureId};
 use domain::login::Subject;
 use domain::{State, UnixMs};
 use proto::auth::v1 as auth;
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::edge::Edge;
@@ -103,6 +104,32 @@ pub async fn judge(
     account: Option<&Account>,
     method: Method,
 ) -> Result<Verdict, Refusal> {
+    compare(edge, password, account, method, None).await
+}
+
+/// As `judge`; and a right password that is kept at less than today's cost is hashed anew, after
+/// the verdict (S21). None comes where none is due.
+///
+/// # Errors
+/// As `judge`.
+pub async fn judge_and_renew(
+    edge: &Edge,
+    password: Password,
+    account: Option<&Account>,
+    method: Method,
+) -> Result<(Verdict, oneshot::Receiver<Verifier>), Refusal> {
+    let (sender, anew) = oneshot::channel();
+    let verdict = compare(edge, password, account, method, Some(sender)).await?;
+    Ok((verdict, anew))
+}
+
+async fn compare(
+    edge: &Edge,
+    password: Password,
+    account: Option<&Account>,
+    method: Method,
+    anew: Option<oneshot::Sender<Verifier>>,
+) -> Result<Verdict, Refusal> {
     let stored = account.and_then(|account| Some((&account.id, account.password(method)?)));
     let verifier = match stored {
         None => None,
@@ -115,7 +142,7 @@ pub async fn judge(
         }
     };
     let version = stored.map_or(0, |(_, stored)| stored.version);
-    match edge.parts().pool.verify(password, verifier).await? {
+    match edge.parts().pool.verify(password, verifier, anew).await? {
         Typed::Right => Ok(Verdict::Right { version }),
         Typed::Wrong => Ok(Verdict::Wrong),
     }

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+mod rehash;
 mod verify;
 
+use rehash::rehash;
 pub(crate) use verify::{code_proved, use_step};
 use verify::{own_login, verify};
 
@@ -211,6 +213,17 @@ pub enum Command {
         /// The hash of the token to issue.
         token: TokenId,
     },
+    /// Keeps a password that was right under a verifier of today's cost (S21).
+    Rehash {
+        /// Whose.
+        account: AccountId,
+        /// The method whose password it is.
+        method: Method,
+        /// The verdict on the password that was typed.
+        verdict: Verdict,
+        /// The sealed verifier of the same password.
+        verifier: Sealed,
+    },
 }
 
 /// What the edge found about the second factor.
@@ -230,6 +243,7 @@ impl Command {
             Self::Begin { .. } => Kind::LoginBegun,
             Self::Resend { .. } => Kind::CodeResent,
             Self::Verify { .. } => Kind::LoginVerified,
+            Self::Rehash { .. } => Kind::PasswordRehashed,
         }
     }
 }
@@ -273,6 +287,12 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             codes,
             token,
         } => verify(state, context, (login, *codes), proof, token),
+        Command::Rehash {
+            account,
+            method,
+            verdict,
+            verifier,
+        } => rehash(state, context, (account, *method), *verdict, verifier),
     }
 }
 

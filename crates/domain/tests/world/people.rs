@@ -44,6 +44,19 @@ impl World {
         )
     }
 
+    /// The same password under another verifier, as the edge proposes it after a right one.
+    pub fn rehash(&mut self, who: &str, method: Method, verdict: Verdict, to: &str) -> Outcome {
+        self.ask(
+            &front(),
+            Command::Login(login::Command::Rehash {
+                account: id(who),
+                method,
+                verdict,
+                verifier: sealed(to),
+            }),
+        )
+    }
+
     pub fn verify_login(&mut self, proof: Proof) -> Outcome {
         let mut login = [0; 16];
         login[..8].copy_from_slice(&self.counter.to_be_bytes());

@@ -13,6 +13,7 @@ use domain::{Answer, Rejection, Sealed, State, UnixMs};
 use proto::auth::v1 as auth;
 use proto::auth::v1::verify_factor_request::Factor;
 
+use super::rehash::{self, Judged};
 use crate::edge::{self, Edge};
 use crate::factor::{self, Claimed};
 use crate::identity::Caller;
@@ -44,7 +45,8 @@ pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginRes
             clock: now,
         });
     }
-    let verdict = factor::judge(edge, password, claimed.account.as_ref(), method).await?;
+    let (verdict, anew) =
+        factor::judge_and_renew(edge, password, claimed.account.as_ref(), method).await?;
     let login = LoginId(edge.derived("login id", &key));
     let nonce = edge.derived("login nonce", &key);
     // Drawn and sealed for everybody; it is kept only where a code is to be sent.
@@ -66,6 +68,14 @@ pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginRes
     let Answer::LoginOpened { ends_at, send_code } = settled.answer else {
         return Err(edge::unexpected(&settled.answer));
     };
+    if let Some(account) = &claimed.account {
+        let judged = Judged {
+            account: account.id.clone(),
+            method,
+            verdict,
+        };
+        rehash::later(edge, &line, ask.caller.actor(), judged, anew);
+    }
     let after = line.state();
     if send_code {
         post_code(edge, &after, login, &sealed, &code, settled.at);

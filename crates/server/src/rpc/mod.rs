@@ -37,6 +37,7 @@ mod login;
 mod plan;
 mod policy;
 mod readiness;
+mod rehash;
 mod session;
 mod token;
 
