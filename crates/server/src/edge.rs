@@ -207,11 +207,18 @@ impl Edge {
     /// The open branch, else the main line.
     #[must_use]
     pub fn serving_line(&self) -> Line {
+        let fence = self.node().main().state().header().fence.clone();
         self.node()
             .branch()
             .filter(|branch| {
                 let state = branch.state();
-                !state.header().ended && matches!(state.header().line, LineId::Branch { .. })
+                // One that was given up may still run, to be closed: it serves nobody.
+                match &state.header().line {
+                    LineId::Branch { session, .. } => {
+                        !state.header().ended && fence.as_ref() == Some(session)
+                    }
+                    LineId::Main => false,
+                }
             })
             .unwrap_or_else(|| self.node().main())
     }

@@ -18,8 +18,9 @@ use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
     AbandonSessionRequest, AbandonSessionResponse, AdvanceClockRequest, ApprovePlanRequest,
-    CloseSessionRequest, GetPolicyRequest, ListSessionsRequest, OpenSessionRequest, PlanAct,
-    PlanStage, RollOverRequest, SetPolicyRequest, SetTimetableRequest, Verdict,
+    CloseSessionRequest, GetPolicyRequest, ListSessionsRequest, MustRepeatAnswer,
+    OpenSessionRequest, PlanAct, PlanStage, RollOverRequest, RollOverResponse, SetPolicyRequest,
+    SetTimetableRequest, Verdict,
 };
 use tonic::Status;
 use tonic::transport::Channel;
@@ -159,11 +160,44 @@ async fn a_session_whose_branch_runs_is_given_up_after_its_end_alone() {
     assert_eq!(reason(&refused), "BRANCH_RUNS", "{refused:?}");
     let west = world.nodes[WEST].lines();
     assert!(!west.has_refused(&session), "nobody promised in vain");
+    until("the branch is confirmed", async || {
+        let state = world.nodes[EAST].lines().main().state();
+        state.plan(&session)?.boundary?.digest
+    })
+    .await;
     advance(&world, at(23, 30)).await;
     approve(&world, PlanAct::Abandon).await;
     let done = abandon(&world, EAST).await.unwrap();
     assert_eq!(done.session.unwrap().stage(), PlanStage::Abandoned);
+    // The branch was not lost: what it did is attached, once.
+    let done = roll_over(&world, Vec::new()).await.unwrap();
+    assert!(!done.already_done);
+    let evidence = done.evidence.unwrap();
+    assert!(!evidence.audit_head.is_empty() && evidence.closed_time.is_some());
+    assert_eq!(evidence.session.unwrap().stage(), PlanStage::Abandoned);
+    let again = roll_over(&world, Vec::new()).await.unwrap();
+    assert!(again.already_done);
+    until("nothing of the branch is left", async || {
+        west.branch().is_none().then_some(())
+    })
+    .await;
     world.stop().await;
+}
+
+async fn roll_over(
+    world: &World,
+    answers: Vec<MustRepeatAnswer>,
+) -> Result<RollOverResponse, Status> {
+    sessions(world, EAST, &world.kay)
+        .await
+        .roll_over(RollOverRequest {
+            request_id: now(world),
+            session: S2.to_owned(),
+            answers,
+            ..RollOverRequest::default()
+        })
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 #[tokio::test(flavor = "multi_thread")]

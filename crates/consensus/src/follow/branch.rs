@@ -2,29 +2,22 @@
 //! service, and drop it once the main line has sealed it.
 
 use domain::planted::{self, Fault};
-use domain::session::{Command, Phase, Plan};
+use domain::session::{Command, Phase, Plan, Sealing};
 use domain::{Digest, LineId, NodeId, SessionId, State};
 
 use super::{main_line, step};
 use crate::line::Line;
-use crate::node::{Error, Node};
+use crate::node::{Error, Node, blocking};
 
 pub(super) async fn round(node: &Node) -> Result<(), Error> {
     let state = node.main().state();
     drop_ended(node, &state).await?;
-    let plan = state
-        .header()
-        .fence
-        .as_ref()
-        .and_then(|session| state.plan(session))
-        .filter(|plan| main_line::voters(node, plan).contains(&node.id()));
+    let plan = attended(&state).filter(|plan| main_line::voters(node, plan).contains(&node.id()));
     let Some(plan) = plan else { return Ok(()) };
-    match plan.phase {
-        Phase::Opening | Phase::Open | Phase::Closed => {}
-        Phase::RolledOver | Phase::Abandoned => return Ok(()),
-    }
     let branch = match node.branch() {
         Some(branch) => branch,
+        // One that was given up goes on where it had begun; it does not begin now.
+        None if plan.phase == Phase::Abandoned && !was_started(node, plan).await? => return Ok(()),
         None => match start(node, plan).await? {
             Some(branch) => branch,
             None => return Ok(()),
@@ -33,7 +26,44 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
     lead(node, &branch, plan).await
 }
 
-/// Drops what is left of branches that the main line has sealed or given up.
+/// The plan whose branch is looked after: the one that fences the main line, else the last one if
+/// it was given up and its evidence may still be found and attached (LINES.md, Abandon).
+pub(super) fn attended(state: &State) -> Option<&Plan> {
+    match &state.header().fence {
+        Some(session) => state.plan(session),
+        None => state
+            .plans()
+            .filter(|plan| plan.boundary.is_some())
+            .max_by_key(|plan| plan.opened_at)
+            .filter(|plan| awaits_evidence(plan, state)),
+    }
+}
+
+/// Whether the plan was given up and what its branch did can still be sealed. Not where a majority
+/// refused to start it: nothing was ever acknowledged there.
+fn awaits_evidence(plan: &Plan, state: &State) -> bool {
+    let given_up = match plan.phase {
+        Phase::Abandoned => true,
+        Phase::Opening | Phase::Open | Phase::Closed | Phase::RolledOver => false,
+    };
+    let confirmed = plan
+        .boundary
+        .is_some_and(|boundary| boundary.digest.is_some());
+    let ends = plan.session.closes.plus(state.policy().clock_skew_ms);
+    let open = |sealed: &Sealing| sealed.evidence.is_none() && ends <= sealed.at;
+    given_up && confirmed && plan.sealed.as_ref().is_some_and(open)
+}
+
+async fn was_started(node: &Node, plan: &Plan) -> Result<bool, Error> {
+    let disk = node.inner.disk.clone();
+    let lines = blocking(move || Ok(disk.lines()?)).await?;
+    Ok(lines.iter().any(|line| match &line.line {
+        LineId::Main => false,
+        LineId::Branch { session, .. } => *session == plan.session.id,
+    }))
+}
+
+/// Drops what is left of branches that the main line has sealed, or given up for good.
 async fn drop_ended(node: &Node, state: &State) -> Result<(), Error> {
     if planted::is(Fault::SkipDiscard) {
         return Ok(());
@@ -43,12 +73,13 @@ async fn drop_ended(node: &Node, state: &State) -> Result<(), Error> {
     if let Some(LineId::Branch { session, .. }) = running {
         here.push(session);
     }
+    let attended = attended(state).map(|plan| &plan.session.id);
     for session in here {
         let ended = state.plan(&session).is_some_and(|plan| match plan.phase {
             Phase::RolledOver | Phase::Abandoned => true,
             Phase::Opening | Phase::Open | Phase::Closed => false,
         });
-        if ended {
+        if ended && attended != Some(&session) {
             node.drop_branch(&session).await?;
             tracing::info!(%session, "dropped the branch");
         }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use proto::peer::v1 as peer;
 use tokio::time::Instant;
 
-use super::main_line;
+use super::{branch, main_line};
 use crate::node::{Error, Node};
 
 /// How long a node may take to refuse a branch.
@@ -146,12 +146,10 @@ fn gathered(node: &Node, evidence: Evidence) -> Gathered {
 /// Copies the closed branch's audit rows to this node, if it is one of the primary's.
 pub(super) async fn round(node: &Node) -> Result<(), Error> {
     let state = node.main().state();
-    let plan = state
-        .header()
-        .fence
-        .as_ref()
-        .and_then(|session| state.plan(session))
-        .filter(|plan| plan.phase == Phase::Closed);
+    let plan = branch::attended(&state).filter(|plan| match plan.phase {
+        Phase::Closed | Phase::Abandoned => true,
+        Phase::Opening | Phase::Open | Phase::RolledOver => false,
+    });
     let Some(plan) = plan else { return Ok(()) };
     let is_voter = main_line::voters(node, plan).contains(&node.id());
     if is_voter || node.copied().of(&plan.session.id).is_some() {

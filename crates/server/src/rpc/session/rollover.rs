@@ -46,7 +46,14 @@ pub(super) async fn preview(
     })
 }
 
-/// Whether the session's branch has closed and waits for its rollover.
+/// Whether the main line has sealed what the session's branch left behind.
+fn is_sealed(plan: &Plan) -> bool {
+    let sealed = plan.sealed.as_ref();
+    sealed.is_some_and(|sealed| sealed.evidence.is_some())
+}
+
+/// Whether the session's branch has closed and waits for its rollover, or was given up and its
+/// evidence may still be attached.
 fn check_closed<'a>(state: &'a State, session: &SessionId) -> Result<&'a Plan, Refusal> {
     let rejected = |rejection| Refusal::Rejected {
         rejection,
@@ -57,6 +64,7 @@ fn check_closed<'a>(state: &'a State, session: &SessionId) -> Result<&'a Plan, R
         .ok_or_else(|| rejected(Rejection::NoSuchSession))?;
     match plan.phase {
         Phase::Closed => Ok(plan),
+        Phase::Abandoned if !is_sealed(plan) => Ok(plan),
         Phase::Opening | Phase::Open | Phase::RolledOver | Phase::Abandoned => {
             Err(rejected(Rejection::WrongPhase { phase: plan.phase }))
         }
@@ -183,10 +191,7 @@ pub(super) async fn roll_over(
     let session = read_session(&body.session)?;
     let replies = read_answers(&body.answers, ask.reason.as_deref())?;
     let (line, state) = edge.fresh(&ask).await?;
-    if state
-        .plan(&session)
-        .is_some_and(|plan| plan.phase == Phase::RolledOver)
-    {
+    if state.plan(&session).is_some_and(is_sealed) {
         return rolled_over(edge, &session, AlreadyDone::Yes).await;
     }
     check_closed(&state, &session)?;
