@@ -163,6 +163,7 @@ impl Cluster {
     pub async fn preview(&self) -> Result<PreviewRolloverResponse, Status> {
         let message = PreviewRolloverRequest {
             session: S2.to_owned(),
+            ..PreviewRolloverRequest::default()
         };
         call(self.operators(1), |channel| {
             let message = message.clone();
@@ -226,6 +227,7 @@ impl Cluster {
             SessionServiceClient::new(channel)
                 .get_evidence(request(GetEvidenceRequest {
                     session: S2.to_owned(),
+                    ..GetEvidenceRequest::default()
                 }))
                 .await
         })

@@ -264,3 +264,41 @@ fn the_audit_is_one_chain_and_each_entry_is_in_it() {
         );
     }
 }
+
+#[test]
+fn an_import_of_too_many_rows_is_refused_for_that_alone() {
+    let mut world = World::founded();
+    let before = world.state.digests();
+    let row = |number: usize| domain::account::Participant {
+        id: domain::ParticipantId::parse(&format!("F{number}")).unwrap(),
+        title: "a firm".into(),
+    };
+    let known = world.state.account(&id("AU1")).unwrap();
+    let account = domain::account::Imported {
+        id: known.id.clone(),
+        participant: known.participant.clone(),
+        class: known.class,
+        title: known.title.clone(),
+        email: None,
+        card: None,
+    };
+    let import = |rows: usize| {
+        Command::Account(domain::account::Command::Import {
+            participants: (0..rows).map(row).collect(),
+            accounts: vec![account.clone()],
+        })
+    };
+    let told = |rejection| match rejection {
+        Rejection::ImportConflicts(rows) => rows,
+        other => panic!("{other:?}"),
+    };
+    let most = domain::account::IMPORT_ROWS_MAX;
+    let too_many = told(world.rejected(&operator("ann"), import(most)));
+    assert!(
+        too_many.len() == 1 && too_many[0].contains("500"),
+        "{too_many:?}"
+    );
+    let taken = told(world.rejected(&operator("ann"), import(most - 1)));
+    assert!(taken.len() == 1 && taken[0].contains("AU1"), "{taken:?}");
+    assert_eq!(world.state.digests().account, before.account);
+}

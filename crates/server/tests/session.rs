@@ -10,6 +10,10 @@
 
 use credential::authority::Issued;
 use domain::{SessionId, UnixMs};
+use proto::account::v1::AccountClass;
+use proto::admin::v1::account_service_client::AccountServiceClient;
+use proto::admin::v1::import_service_client::ImportServiceClient;
+use proto::admin::v1::{AccountRow, ImportAccountsRequest, ParticipantRow, SuspendAccountRequest};
 use proto::audit::v1::ListAuditEventsRequest;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
@@ -18,8 +22,9 @@ use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
     AbandonSessionRequest, AbandonSessionResponse, AdvanceClockRequest, ApprovePlanRequest,
-    CloseSessionRequest, GetPolicyRequest, ListSessionsRequest, MustRepeatAnswer,
-    OpenSessionRequest, PlanAct, PlanStage, RollOverRequest, RollOverResponse, SetPolicyRequest,
+    CloseSessionRequest, GetEvidenceRequest, GetPolicyRequest, ListSessionsRequest,
+    MustRepeatAnswer, OpenSessionRequest, PlanAct, PlanStage, PreviewRolloverRequest,
+    PreviewRolloverResponse, RollOverRequest, RollOverResponse, SetPolicyRequest,
     SetTimetableRequest, Verdict,
 };
 use tonic::Status;
@@ -184,6 +189,44 @@ async fn a_session_whose_branch_runs_is_given_up_after_its_end_alone() {
     world.stop().await;
 }
 
+/// Two accounts of one firm.
+async fn import(world: &World) {
+    let row = |line: u32, user_id: &str| AccountRow {
+        line,
+        user_id: user_id.to_owned(),
+        participant_id: "C1".to_owned(),
+        account_class: AccountClass::User.into(),
+        title: user_id.to_owned(),
+        ..AccountRow::default()
+    };
+    let request = ImportAccountsRequest {
+        request_id: now(world),
+        participants: vec![ParticipantRow {
+            line: 1,
+            participant_id: "C1".to_owned(),
+            title: "a firm".to_owned(),
+        }],
+        accounts: vec![row(2, "U1"), row(3, "U2")],
+        dry_run: false,
+    };
+    ImportServiceClient::new(world.operator(EAST, &world.kay).await)
+        .import_accounts(request)
+        .await
+        .unwrap();
+}
+
+async fn suspend(world: &World, node: usize, user_id: &str) {
+    AccountServiceClient::new(world.operator(node, &world.kay).await)
+        .suspend_account(SuspendAccountRequest {
+            request_id: now(world),
+            name: format!("participants/C1/users/{user_id}"),
+            reason: "a test".to_owned(),
+            ..SuspendAccountRequest::default()
+        })
+        .await
+        .unwrap();
+}
+
 async fn roll_over(
     world: &World,
     answers: Vec<MustRepeatAnswer>,
@@ -198,6 +241,61 @@ async fn roll_over(
         })
         .await
         .map(tonic::Response::into_inner)
+}
+
+/// Two people are suspended in session 2, and it closes; what a rollover would do.
+async fn two_suspended(world: &World) -> PreviewRolloverResponse {
+    import(world).await;
+    open(world).await;
+    branch_runs(world).await;
+    advance(world, at(22, 1)).await;
+    until("the session serves", async || {
+        let branch = world.nodes[WEST].lines().branch()?;
+        branch.state().header().current.as_ref().map(|_| ())
+    })
+    .await;
+    suspend(world, WEST, "U1").await;
+    suspend(world, WEST, "U2").await;
+    advance(world, at(23, 1)).await;
+    let mut client = sessions(world, EAST, &world.kay).await;
+    let preview = until("the branch has closed", async || {
+        let request = PreviewRolloverRequest {
+            session: S2.to_owned(),
+            page_size: 1,
+            ..PreviewRolloverRequest::default()
+        };
+        client.preview_rollover(request).await.ok()
+    });
+    preview.await.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_is_told_in_pages() {
+    let world = world(Shape::TwoCentres).await;
+    let preview = two_suspended(&world).await;
+    assert_eq!(preview.forgotten_count, 2);
+    assert_eq!(preview.forgotten.len(), 1);
+    assert!(!preview.next_page_token.is_empty());
+    let mut client = sessions(&world, EAST, &world.kay).await;
+    let mut listed = Vec::new();
+    let mut request = GetEvidenceRequest {
+        session: S2.to_owned(),
+        page_size: 1,
+        ..GetEvidenceRequest::default()
+    };
+    loop {
+        let answer = client.get_evidence(request.clone()).await.unwrap();
+        let evidence = answer.into_inner().evidence.unwrap();
+        assert!(evidence.forgotten.len() <= 1);
+        assert_eq!(evidence.forgotten_count, 2);
+        listed.extend(evidence.forgotten.into_iter().map(|of| of.account));
+        request.page_token = evidence.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, ["U1", "U2"]);
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -307,6 +307,7 @@ impl Player {
         }
         let message = PreviewRolloverRequest {
             session: act.session.to_string(),
+            ..PreviewRolloverRequest::default()
         };
         let preview = call(self.stage.operator(None)?, |channel| {
             let message = message.clone();

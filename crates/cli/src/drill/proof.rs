@@ -270,20 +270,30 @@ impl Player {
 
     /// The sealed evidence of a session.
     pub(super) async fn evidence(&self, session: &str) -> Result<Evidence, Trouble> {
-        let message = GetEvidenceRequest {
+        let mut message = GetEvidenceRequest {
             session: session.to_owned(),
+            ..GetEvidenceRequest::default()
         };
-        let answer = call(self.stage.operator(None)?, |channel| {
-            let message = message.clone();
-            async move {
-                SessionServiceClient::new(channel)
-                    .get_evidence(request(message))
-                    .await
-            }
-        })
-        .await?;
         let none = || Failure::pre_check(format!("there is no evidence of {session}"));
-        Ok(answer.evidence.ok_or_else(none)?)
+        let mut forgotten = Vec::new();
+        loop {
+            let answer = call(self.stage.operator(None)?, |channel| {
+                let message = message.clone();
+                async move {
+                    SessionServiceClient::new(channel)
+                        .get_evidence(request(message))
+                        .await
+                }
+            })
+            .await?;
+            let mut evidence = answer.evidence.ok_or_else(none)?;
+            forgotten.append(&mut evidence.forgotten);
+            message.page_token = std::mem::take(&mut evidence.next_page_token);
+            if message.page_token.is_empty() {
+                evidence.forgotten = forgotten;
+                return Ok(evidence);
+            }
+        }
     }
 
     pub(super) async fn forgotten_is_done(&mut self, act: &OfSession) -> Done {

@@ -232,18 +232,17 @@ const CONFLICTS_NAMED: usize = 20;
 
 /// What contradicts the state, or the other rows.
 fn conflicts(state: &State, participants: &[Participant], accounts: &[Imported]) -> Vec<String> {
+    if accounts.len() + participants.len() > IMPORT_ROWS_MAX {
+        return vec![format!("more than {IMPORT_ROWS_MAX} rows in one entry")];
+    }
     let mut conflicts = Vec::new();
     let mut ids = BTreeSet::new();
     let mut cards = BTreeSet::new();
-    if accounts.len() + participants.len() > IMPORT_ROWS_MAX {
-        conflicts.push(format!("more than {IMPORT_ROWS_MAX} rows in one entry"));
-    }
+    let firms: BTreeSet<_> = participants.iter().map(|row| &row.id).collect();
     for account in accounts {
         let id = &account.id;
         let firm = &account.participant;
-        let known = state.participants.get(firm).is_some()
-            || participants.iter().any(|row| row.id == *firm);
-        if !known {
+        if state.participants.get(firm).is_none() && !firms.contains(firm) {
             conflicts.push(format!("{id}: there is no participant {firm}"));
         }
         if state.account(id).is_some() || !ids.insert(id) {

@@ -22,7 +22,7 @@ use crate::wire;
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
 /// Rows that are read at once.
-const ROWS_AT_ONCE: u32 = 4_096;
+pub(super) const ROWS_AT_ONCE: u32 = 4_096;
 /// Rows in one part of an export.
 const ROWS_A_PART: usize = 256;
 
@@ -58,30 +58,16 @@ impl AuditService for Audits {
     }
 }
 
-/// Rows of a line from one sequence number up to another, as this node has them.
+/// At most `rows_max` rows from a sequence number on, as this node has them.
 ///
 /// # Errors
 /// `NO_EVIDENCE` when the trail is not here.
-pub(super) async fn rows(
+pub(super) async fn page(
     edge: &Edge,
     line: &LineRef,
     from: u64,
-    to: u64,
+    rows_max: u32,
 ) -> Result<Vec<Row>, Refusal> {
-    let mut rows: Vec<Row> = Vec::new();
-    let mut at = from;
-    while at < to {
-        let left = u32::try_from(to.saturating_sub(at)).unwrap_or(ROWS_AT_ONCE);
-        let found = page(edge, line, at, left.min(ROWS_AT_ONCE)).await?;
-        let Some(last) = found.last() else { break };
-        at = last.sequence.saturating_add(1);
-        rows.extend(found);
-    }
-    Ok(rows)
-}
-
-/// At most `rows_max` rows from a sequence number on.
-async fn page(edge: &Edge, line: &LineRef, from: u64, rows_max: u32) -> Result<Vec<Row>, Refusal> {
     let node = edge.node();
     let rows_max = usize::try_from(rows_max).unwrap_or(PAGE_MAX);
     node.audit_rows(line, from, rows_max)

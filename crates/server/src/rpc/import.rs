@@ -1,5 +1,7 @@
 //! `ImportService`: participants and accounts, all rows or none. Every bad row is told.
 
+use std::collections::BTreeSet;
+
 use credential::associated::Associated;
 use credential::password::Verifier;
 use credential::secret::Password;
@@ -43,6 +45,9 @@ struct Rows {
     participants: Vec<Participant>,
     accounts: Vec<Row>,
     problems: Vec<admin::RowProblem>,
+    firms: BTreeSet<ParticipantId>,
+    ids: BTreeSet<AccountId>,
+    cards: BTreeSet<CardNumber>,
 }
 
 struct Row {
@@ -85,14 +90,14 @@ impl Rows {
         let title = self.title(row.line, &row.title);
         match ParticipantId::parse(&row.participant_id) {
             Err(wrong) => self.wrong(row.line, "participant_id", wrong),
-            Ok(id) if self.participants.iter().any(|known| known.id == id) => {
-                self.wrong(
-                    row.line,
-                    "participant_id",
-                    format!("{id} is in the file twice"),
-                );
+            Ok(id) if self.firms.insert(id.clone()) => {
+                self.participants.push(Participant { id, title });
             }
-            Ok(id) => self.participants.push(Participant { id, title }),
+            Ok(id) => self.wrong(
+                row.line,
+                "participant_id",
+                format!("{id} is in the file twice"),
+            ),
         }
     }
 
@@ -122,7 +127,7 @@ impl Rows {
         let email = self.email(row);
         let card = self.card(row);
         if let Ok(id) = &id
-            && self.accounts.iter().any(|known| known.id == *id)
+            && !self.ids.insert(id.clone())
         {
             self.wrong(row.line, "user_id", format!("{id} is in the file twice"));
         }
@@ -175,8 +180,14 @@ impl Rows {
                         .map(Secret::Password)
                         .map_err(|wrong| wrong.to_string())
                 };
-                if let Err(wrong) = &number {
-                    self.wrong(row.line, "card_number", wrong);
+                match &number {
+                    Err(wrong) => self.wrong(row.line, "card_number", wrong),
+                    Ok(number) if !self.cards.insert(number.clone()) => self.wrong(
+                        row.line,
+                        "card_number",
+                        format!("{number} is in the file twice"),
+                    ),
+                    Ok(_) => {}
                 }
                 if let Err(wrong) = &secret {
                     self.wrong(row.line, "card_password", wrong);
@@ -191,9 +202,7 @@ impl Rows {
         let mut wrong = Vec::new();
         for row in &self.accounts {
             let firm = &row.participant;
-            if state.participant(firm).is_none()
-                && !self.participants.iter().any(|known| known.id == *firm)
-            {
+            if state.participant(firm).is_none() && !self.firms.contains(firm) {
                 wrong.push((
                     row.line,
                     "participant_id",
@@ -231,6 +240,7 @@ async fn import(
     if count > IMPORT_ROWS_MAX {
         let text = format!("{count} rows; send at most {IMPORT_ROWS_MAX} a call");
         rows.wrong(0, "", text);
+        return Err(refusal(rows.problems));
     }
     for row in &body.participants {
         rows.participant(row);
@@ -250,7 +260,9 @@ async fn import(
         });
     }
     // What contradicts the state is the line's to say: a repeated call finds its own rows there.
-    refuse(rows.problems)?;
+    if !rows.problems.is_empty() {
+        return Err(refusal(rows.problems));
+    }
     let mut accounts = Vec::with_capacity(rows.accounts.len());
     for row in rows.accounts {
         accounts.push(sealed(edge, row).await?);
@@ -276,11 +288,8 @@ async fn import(
     })
 }
 
-fn refuse(problems: Vec<admin::RowProblem>) -> Result<(), Refusal> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal::Problems {
+fn refusal(problems: Vec<admin::RowProblem>) -> Refusal {
+    Refusal::Problems {
         reason: "BAD_ROWS",
         problems: problems
             .into_iter()
@@ -289,7 +298,7 @@ fn refuse(problems: Vec<admin::RowProblem>) -> Result<(), Refusal> {
                 (at.trim_end().to_owned(), problem.text)
             })
             .collect(),
-    })
+    }
 }
 
 async fn sealed(edge: &Edge, row: Row) -> Result<Imported, Refusal> {

@@ -6,7 +6,7 @@ use domain::session::Phase;
 use domain::{Rejection, UnixMs};
 use tonic::Code;
 
-use super::shape::{self, Shape};
+use super::shape::{self, NAMED_MAX, Shape};
 use super::{RETRY_LATER, RETRY_SOON, Refusal};
 
 pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
@@ -264,6 +264,11 @@ fn listed(field: &str, texts: Vec<String>) -> Vec<(String, String)> {
 }
 
 fn joined(items: &[u64]) -> String {
-    let texts: Vec<String> = items.iter().map(u64::to_string).collect();
-    texts.join(", ")
+    let named = items.iter().take(NAMED_MAX).map(u64::to_string);
+    let mut text = named.collect::<Vec<_>>().join(", ");
+    let more = items.len().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }

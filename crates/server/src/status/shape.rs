@@ -11,6 +11,23 @@ use super::{RETRY_SOON, Refusal, Unread, rejection};
 use crate::listener::MESSAGE_BYTES_MAX;
 use crate::{hashing, identity};
 
+/// Most things of a list that a status names. It goes into the answer's headers, of which clients
+/// take 16 KiB in all.
+pub(super) const NAMED_MAX: usize = 20;
+/// Longest text about one of them, in bytes.
+const WORDS_BYTES_MAX: usize = 128;
+/// Longest list of them in the message, in bytes.
+const LIST_BYTES_MAX: usize = 1_024;
+
+/// Cuts a text that is longer, and shows that it was cut.
+fn shorten(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        let end = text.floor_char_boundary(bytes_max);
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
 /// What goes beside the reason.
 pub(super) enum Extra {
     None,
@@ -47,8 +64,15 @@ impl Shape {
         }
     }
 
-    pub(super) fn problems(reason: &str, problems: Vec<(String, String)>) -> Self {
-        let message = problems
+    /// The first of the problems, and how many more there are: a status goes into headers.
+    pub(super) fn problems(reason: &str, mut problems: Vec<(String, String)>) -> Self {
+        let more = problems.len().saturating_sub(NAMED_MAX);
+        problems.truncate(NAMED_MAX);
+        for (at, what) in &mut problems {
+            shorten(at, WORDS_BYTES_MAX);
+            shorten(what, WORDS_BYTES_MAX);
+        }
+        let mut message = problems
             .iter()
             .map(|(at, what)| {
                 if at.is_empty() {
@@ -59,6 +83,10 @@ impl Shape {
             })
             .collect::<Vec<_>>()
             .join("; ");
+        shorten(&mut message, LIST_BYTES_MAX);
+        if more > 0 {
+            message.push_str(&format!("; and {more} more"));
+        }
         Self {
             extra: Extra::Fields(problems),
             ..Self::new(Code::InvalidArgument, reason, message)

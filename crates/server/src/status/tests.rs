@@ -88,3 +88,34 @@ fn what_people_see_has_both_languages_r12() {
     let local = status.get_details_localized_message().unwrap();
     assert_eq!(local.locale, "zh-Hant");
 }
+
+#[test]
+fn a_status_with_a_long_list_fits_into_headers_and_says_how_much_is_left_out() {
+    let long = "潮".repeat(1_000);
+    let problems = (0..10_000)
+        .map(|line| (format!("line {line}"), long.clone()))
+        .collect();
+    let rows = vec![long; 10_000];
+    let items: Vec<u64> = (0..10_000).collect();
+    for status in [
+        status(Refusal::Problems {
+            reason: "BAD_ROWS",
+            problems,
+        }),
+        rejected(Rejection::ImportConflicts(rows.clone())),
+        rejected(Rejection::BadValues(rows)),
+        rejected(Rejection::Unanswered(items)),
+    ] {
+        let told = status.message();
+        assert!(told.contains("and 9980 more"), "{told}");
+        let answer = status.clone().into_http::<()>();
+        let bytes: usize = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 32)
+            .sum();
+        assert!(bytes < 16 * 1_024, "{bytes} bytes of headers");
+        let named = status.get_details_bad_request();
+        assert!(named.is_none_or(|named| named.field_violations.len() == 20));
+    }
+}

@@ -66,6 +66,7 @@ pub(super) async fn run(flags: &AnswerHolds, output: Output) -> Result<(), Failu
 async fn held(node: &Operator, session: &str) -> Result<Vec<MustRepeat>, Failure> {
     let message = GetEvidenceRequest {
         session: session.to_owned(),
+        ..GetEvidenceRequest::default()
     };
     let answer = told(
         node.session()

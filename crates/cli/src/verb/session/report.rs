@@ -12,14 +12,7 @@ use crate::output::{Output, Table};
 
 pub(super) async fn run(flags: &Report, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
-    let message = GetEvidenceRequest {
-        session: flags.session.clone(),
-    };
-    let request = node.request(message, None);
-    let answer = told(node.session().get_evidence(request).await)?;
-    let evidence = answer.evidence.ok_or_else(|| {
-        Failure::pre_check(format!("there is no evidence of {} yet", flags.session))
-    })?;
+    let evidence = whole(&node, &flags.session).await?;
     let document = document(&flags.session, &evidence);
     let text = text(&flags.session, &evidence);
     if let Some(folder) = &flags.dir {
@@ -32,6 +25,28 @@ pub(super) async fn run(flags: &Report, output: Output) -> Result<(), Failure> {
         }
     }
     output.data(&document, || text)
+}
+
+/// The evidence with all pages of what was forgotten.
+async fn whole(node: &Operator, session: &str) -> Result<Evidence, Failure> {
+    let mut message = GetEvidenceRequest {
+        session: session.to_owned(),
+        ..GetEvidenceRequest::default()
+    };
+    let mut forgotten = Vec::new();
+    loop {
+        let request = node.request(message.clone(), None);
+        let answer = told(node.session().get_evidence(request).await)?;
+        let mut evidence = answer.evidence.ok_or_else(|| {
+            Failure::pre_check(format!("there is no evidence of {session} yet"))
+        })?;
+        forgotten.append(&mut evidence.forgotten);
+        message.page_token = std::mem::take(&mut evidence.next_page_token);
+        if message.page_token.is_empty() {
+            evidence.forgotten = forgotten;
+            return Ok(evidence);
+        }
+    }
 }
 
 fn document(session: &str, evidence: &Evidence) -> serde_json::Value {

@@ -36,6 +36,7 @@ pub(super) async fn run(flags: &Rollover, output: Output) -> Result<(), Failure>
     }
     let message = PreviewRolloverRequest {
         session: flags.session.clone(),
+        ..PreviewRolloverRequest::default()
     };
     let request = node.request(message, None);
     let preview = told(node.session().preview_rollover(request).await)?;
@@ -93,7 +94,7 @@ fn given(flags: &Rollover) -> Given<'_> {
 fn foretold(preview: &PreviewRolloverResponse) -> String {
     let mut text = format!(
         "{} changes will be FORGOTTEN; next business day {}",
-        preview.forgotten.len(),
+        preview.forgotten_count,
         preview.next_business_day
     );
     if !preview.must_repeat.is_empty() {

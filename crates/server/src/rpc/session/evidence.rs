@@ -12,17 +12,23 @@ use super::super::{audit, plan};
 use super::{read_session, shown};
 use crate::edge::Edge;
 use crate::request::Ask;
-use crate::status::Refusal;
+use crate::status::{Field, Refusal};
 use crate::wire;
+
+/// Changes in a page when the caller does not say.
+const PAGE_DEFAULT: usize = 1_000;
+/// Most changes in a page: what an answer holds at most is 4 MiB.
+const PAGE_MAX: usize = 5_000;
 
 pub(super) async fn evidence(
     edge: &Edge,
     ask: Ask<operator::GetEvidenceRequest>,
 ) -> Result<operator::GetEvidenceResponse, Refusal> {
     let session = read_session(&ask.body.session)?;
+    let page = Page::read(ask.body.page_size, &ask.body.page_token)?;
     edge.fresh(&ask).await?;
     Ok(operator::GetEvidenceResponse {
-        evidence: Some(evidence_of(edge, &session).await?),
+        evidence: Some(evidence_of(edge, &session, &page).await?),
     })
 }
 
@@ -30,6 +36,7 @@ pub(super) async fn evidence(
 pub(super) async fn evidence_of(
     edge: &Edge,
     session: &SessionId,
+    page: &Page,
 ) -> Result<operator::Evidence, Refusal> {
     let main = edge.node().main();
     let state = main.state();
@@ -73,7 +80,10 @@ pub(super) async fn evidence_of(
     shown.audit_count = kept.audit.sequence.saturating_sub(kept.audit_from);
     shown.closed_time = Some(wire::time(kept.closed_at));
     // The rows may be at other nodes alone; the sealed counts stand without them.
-    shown.forgotten = forgotten(edge, &kept).await.unwrap_or_default();
+    let found = forgotten(edge, &kept, page).await.unwrap_or_default();
+    shown.forgotten = found.changes;
+    shown.next_page_token = found.next_page_token;
+    shown.forgotten_count = count(&kept);
     let replies = plan.sealed.as_ref().map(|sealed| &sealed.replies);
     shown.answered = kept
         .must_repeat
@@ -138,18 +148,71 @@ pub(super) fn not_gathered(error: &node::Error) -> Refusal {
     }
 }
 
-/// The rows of the branch that changed an account: what the rollover forgets.
+/// Which part of what is forgotten is asked for.
+pub(super) struct Page {
+    from: u64,
+    size: usize,
+}
+
+impl Page {
+    /// The first one, as long as it is by default.
+    pub(super) const FIRST: Self = Self {
+        from: 0,
+        size: PAGE_DEFAULT,
+    };
+
+    pub(super) fn read(size: i32, token: &str) -> Result<Self, Refusal> {
+        let from = match token {
+            "" => 0,
+            text => text.parse().map_err(|_| {
+                Refusal::malformed(Field::Other("page_token"), "one that was answered before")
+            })?,
+        };
+        let size = wire::page_size(size, PAGE_DEFAULT, PAGE_MAX)?;
+        Ok(Self { from, size })
+    }
+}
+
+/// A page of the changes that a rollover forgets.
+#[derive(Default)]
+pub(super) struct Forgotten {
+    pub(super) changes: Vec<operator::Change>,
+    /// Where the next page begins; empty after the last.
+    pub(super) next_page_token: String,
+}
+
+/// The rows of the branch that changed an account: what the rollover forgets. A page begins at a
+/// sequence number of the branch's audit.
 pub(super) async fn forgotten(
     edge: &Edge,
     evidence: &Evidence,
-) -> Result<Vec<operator::Change>, Refusal> {
+    page: &Page,
+) -> Result<Forgotten, Refusal> {
     let branch = edge
         .node()
         .branch_reference(&evidence.session, evidence.genesis);
-    let rows = audit::rows(edge, &branch, evidence.audit_from, evidence.audit.sequence).await?;
-    Ok(rows
-        .iter()
-        .filter(|row| row.is_change())
-        .map(change)
-        .collect())
+    let end = evidence.audit.sequence;
+    let mut at = page.from.max(evidence.audit_from);
+    let mut found = Forgotten::default();
+    while at < end {
+        let rows = audit::page(edge, &branch, at, audit::ROWS_AT_ONCE).await?;
+        let Some(last) = rows.last() else { break };
+        at = last.sequence.saturating_add(1);
+        let changes = rows
+            .iter()
+            .filter(|row| row.sequence < end && row.is_change());
+        for row in changes {
+            if found.changes.len() >= page.size {
+                found.next_page_token = row.sequence.to_string();
+                return Ok(found);
+            }
+            found.changes.push(change(row));
+        }
+    }
+    Ok(found)
+}
+
+/// How many changes are forgotten.
+pub(super) fn count(evidence: &Evidence) -> u64 {
+    evidence.forgotten.values().sum()
 }

@@ -13,7 +13,7 @@ use domain::{Rejection, State};
 use proto::operator::v1 as operator;
 use tokio::time::Instant;
 
-use super::evidence::{evidence_of, forgotten, item, not_gathered, repeat_reason};
+use super::evidence::{Page, count, evidence_of, forgotten, item, not_gathered, repeat_reason};
 use super::{read_session, shown};
 use crate::edge::Edge;
 use crate::request::Ask;
@@ -29,6 +29,7 @@ pub(super) async fn preview(
     ask: Ask<operator::PreviewRolloverRequest>,
 ) -> Result<operator::PreviewRolloverResponse, Refusal> {
     let session = read_session(&ask.body.session)?;
+    let page = Page::read(ask.body.page_size, &ask.body.page_token)?;
     let (_, state) = edge.fresh(&ask).await?;
     check_closed(&state, &session)?;
     let gathered = edge
@@ -38,8 +39,11 @@ pub(super) async fn preview(
     let evidence = gathered.map_err(|error| not_gathered(&error))?.evidence;
     let day = state.plan(&session).map(|plan| plan.session.day);
     let next = day.and_then(|day| state.calendar().next_business_day(day));
+    let found = forgotten(edge, &evidence, &page).await?;
     Ok(operator::PreviewRolloverResponse {
-        forgotten: forgotten(edge, &evidence).await?,
+        forgotten: found.changes,
+        next_page_token: found.next_page_token,
+        forgotten_count: count(&evidence),
         must_repeat: evidence.must_repeat.iter().map(item).collect(),
         next_business_day: next.map(|day| day.to_string()).unwrap_or_default(),
         session: shown(edge, &session),
@@ -256,7 +260,7 @@ async fn rolled_over(
 ) -> Result<operator::RollOverResponse, Refusal> {
     let state = edge.node().main().state();
     Ok(operator::RollOverResponse {
-        evidence: Some(evidence_of(edge, session).await?),
+        evidence: Some(evidence_of(edge, session, &Page::FIRST).await?),
         business_day: state
             .header()
             .business_day
