@@ -300,6 +300,46 @@ fn a_rehash_in_session_2_is_discarded_and_is_nothing_that_somebody_did_r44_s21()
 }
 
 #[test]
+fn a_bad_answer_is_told_before_what_was_not_repeated_yet() {
+    let (mut main, mut branch) = drill();
+    branch.suspend(&operator("ann"), None, "AU1");
+    branch.suspend(&operator("ann"), None, "AU2");
+    close_both(&mut main, &mut branch);
+    let evidence = branch.evidence();
+    let items: Vec<u64> = evidence
+        .must_repeat
+        .iter()
+        .map(|item| item.sequence)
+        .collect();
+    let mut answer = |replies: &[(u64, Reply)]| {
+        let replies = replies.iter().cloned().collect();
+        main.roll_over(evidence.clone(), replies).result
+    };
+    let repeated = (items[0], Reply::Repeated);
+    let waived = |item, length| {
+        let reason = "x".repeat(length);
+        (item, Reply::Waived { reason })
+    };
+    let too_long = domain::session::REASON_BYTES_MAX + 1;
+    for bad in [
+        waived(items[1], too_long),
+        waived(items[1], 0),
+        waived(u64::MAX, 1),
+    ] {
+        let said = answer(&[repeated.clone(), bad]);
+        assert!(
+            matches!(said, Came::Rejected(Rejection::BadValues(_))),
+            "{said:?}"
+        );
+    }
+    let said = answer(std::slice::from_ref(&repeated));
+    assert_eq!(said, Came::Rejected(Rejection::Unanswered(vec![items[1]])));
+    let said = answer(&[repeated, waived(items[1], too_long - 1)]);
+    let item = items[0];
+    assert_eq!(said, Came::Rejected(Rejection::NotRepeated { item }));
+}
+
+#[test]
 fn a_rollover_that_runs_by_itself_holds_what_nobody_answered() {
     let (mut main, mut branch) = drill();
     branch.suspend(&operator("ann"), None, "AU2");
@@ -324,13 +364,15 @@ fn a_rollover_that_runs_by_itself_holds_what_nobody_answered() {
     let waived = Reply::Waived {
         reason: "a drill".into(),
     };
-    main.done(
-        &operator("ann"),
+    let answer = |item| {
         Command::Session(Plan::AnswerHolds {
             session: session("S2"),
-            replies: BTreeMap::from([(item, waived)]),
-        }),
-    );
+            replies: BTreeMap::from([(item, waived.clone())]),
+        })
+    };
+    let strange = main.rejected(&operator("ann"), answer(item + 1));
+    assert!(matches!(strange, Rejection::BadValues(_)), "{strange:?}");
+    main.done(&operator("ann"), answer(item));
     assert!(issued(&main.login("AU2", card, "friday")));
 }
 

@@ -21,11 +21,11 @@ use proto::operator::v1::clock_service_client::ClockServiceClient;
 use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
-    AbandonSessionRequest, AbandonSessionResponse, AdvanceClockRequest, ApprovePlanRequest,
-    CloseSessionRequest, GetEvidenceRequest, GetPolicyRequest, ListSessionsRequest,
-    MustRepeatAnswer, OpenSessionRequest, PlanAct, PlanStage, PreviewRolloverRequest,
-    PreviewRolloverResponse, RollOverRequest, RollOverResponse, SetPolicyRequest,
-    SetTimetableRequest, Verdict,
+    AbandonSessionRequest, AbandonSessionResponse, AdvanceClockRequest, Answer, AnswerHoldsRequest,
+    ApprovePlanRequest, CloseSessionRequest, GetEvidenceRequest, GetPolicyRequest,
+    ListSessionsRequest, MustRepeatAnswer, OpenSessionRequest, PlanAct, PlanStage,
+    PreviewRolloverRequest, PreviewRolloverResponse, RollOverRequest, RollOverResponse,
+    SetPolicyRequest, SetTimetableRequest, Verdict,
 };
 use tonic::Status;
 use tonic::transport::Channel;
@@ -267,6 +267,47 @@ async fn two_suspended(world: &World) -> PreviewRolloverResponse {
         client.preview_rollover(request).await.ok()
     });
     preview.await.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_answer_repeats_nothing_and_what_was_answered_is_not_repeated_later() {
+    let world = world(Shape::TwoCentres).await;
+    let preview = two_suspended(&world).await;
+    let items: Vec<String> = preview.must_repeat.into_iter().map(|of| of.item).collect();
+    let answer = |item: &str, answer: Answer, reason: &str| MustRepeatAnswer {
+        item: item.to_owned(),
+        answer: answer.into(),
+        reason: reason.to_owned(),
+    };
+    let active = || {
+        let state = world.nodes[EAST].lines().main().state();
+        state.accounts().filter(|account| account.active()).count()
+    };
+    let repeated = || answer(&items[0], Answer::Repeat, "");
+    for bad in [
+        answer(&items[1], Answer::Waive, &"x".repeat(257)),
+        answer("999999", Answer::Waive, "no such item"),
+    ] {
+        let refused = roll_over(&world, vec![repeated(), bad]).await.unwrap_err();
+        assert_eq!(reason(&refused), "BAD_VALUES", "{refused:?}");
+        assert_eq!(active(), 2, "a refused rollover changes nothing");
+    }
+    let waived = answer(&items[1], Answer::Waive, "a drill");
+    roll_over(&world, vec![repeated(), waived]).await.unwrap();
+    assert_eq!(active(), 1);
+    // Nothing is held: nothing is left to repeat.
+    let refused = sessions(&world, EAST, &world.kay)
+        .await
+        .answer_holds(AnswerHoldsRequest {
+            request_id: now(&world),
+            session: S2.to_owned(),
+            answers: vec![answer(&items[1], Answer::Repeat, "")],
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&refused), "ALREADY_SO");
+    assert_eq!(active(), 1);
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

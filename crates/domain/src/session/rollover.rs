@@ -34,15 +34,7 @@ pub(super) fn roll_over(
     // Evidence of a session that was given up may be found later, and is attached.
     need(&plan, &[Phase::Closed, Phase::Abandoned])?;
     check_evidence(state, context, &plan, evidence)?;
-    let items: BTreeSet<u64> = evidence
-        .must_repeat
-        .iter()
-        .map(|item| item.sequence)
-        .collect();
-    if let Some(strange) = replies.keys().find(|item| !items.contains(item)) {
-        let problem = format!("there is no item {strange} to answer");
-        return Err(Rejection::BadValues(vec![problem]));
-    }
+    check_answers(&evidence.must_repeat, replies)?;
     if gap_accepted.is_some_and(|gap| gap.is_empty() || gap.len() > REASON_BYTES_MAX) {
         let problem = format!("a gap is accepted in 1 to {REASON_BYTES_MAX} bytes");
         return Err(Rejection::BadValues(vec![problem]));
@@ -99,8 +91,29 @@ fn check_evidence(
     Ok(())
 }
 
+/// Whether each answer is to an item, and has a reason of a length that is kept. It does not look
+/// at what was repeated: a bad answer is told before anything is done for a good one.
+fn check_answers(items: &[MustRepeat], replies: &BTreeMap<u64, Reply>) -> Result<(), Rejection> {
+    let known: BTreeSet<u64> = items.iter().map(|item| item.sequence).collect();
+    for (item, reply) in replies {
+        if !known.contains(item) {
+            let problem = format!("there is no item {item} to answer");
+            return Err(Rejection::BadValues(vec![problem]));
+        }
+        match reply {
+            Reply::Waived { reason } if reason.is_empty() || reason.len() > REASON_BYTES_MAX => {
+                let problem =
+                    format!("item {item} is waived for a reason of 1 to {REASON_BYTES_MAX} bytes");
+                return Err(Rejection::BadValues(vec![problem]));
+            }
+            Reply::Waived { .. } | Reply::Repeated => {}
+        }
+    }
+    Ok(())
+}
+
 /// The items that nobody answered: an operator must answer all, a rollover that runs by itself
-/// holds them.
+/// holds them. That something was not repeated is said last, when nothing else is wrong.
 fn check_replies(
     state: &State,
     context: &Context<'_>,
@@ -108,35 +121,25 @@ fn check_replies(
     items: &[MustRepeat],
     replies: &BTreeMap<u64, Reply>,
 ) -> Result<BTreeSet<u64>, Rejection> {
-    for item in items {
-        match replies.get(&item.sequence) {
-            Some(Reply::Repeated) if !stands(state, since, item) => {
-                return Err(Rejection::NotRepeated {
-                    item: item.sequence,
-                });
-            }
-            Some(Reply::Waived { reason })
-                if reason.is_empty() || reason.len() > REASON_BYTES_MAX =>
-            {
-                return Err(Rejection::Unanswered(vec![item.sequence]));
-            }
-            Some(Reply::Repeated | Reply::Waived { .. }) | None => {}
-        }
-    }
     let unanswered: BTreeSet<u64> = items
         .iter()
         .map(|item| item.sequence)
         .filter(|item| !replies.contains_key(item))
         .collect();
     match context.actor {
-        Actor::Node(_) => Ok(unanswered),
-        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) => {
-            if unanswered.is_empty() {
-                Ok(unanswered)
-            } else {
-                Err(Rejection::Unanswered(unanswered.into_iter().collect()))
-            }
+        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) if !unanswered.is_empty() => {
+            return Err(Rejection::Unanswered(unanswered.into_iter().collect()));
         }
+        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {}
+    }
+    let untrue = items.iter().find(|item| {
+        replies.get(&item.sequence) == Some(&Reply::Repeated) && !stands(state, since, item)
+    });
+    match untrue {
+        Some(item) => Err(Rejection::NotRepeated {
+            item: item.sequence,
+        }),
+        None => Ok(unanswered),
     }
 }
 
@@ -246,10 +249,13 @@ pub(super) fn answer_holds(
     let Some(sealing) = plan.sealed.as_mut() else {
         return Err(Rejection::WrongPhase { phase: plan.phase });
     };
-    let items: Vec<MustRepeat> = sealing
+    let all = sealing
         .evidence
+        .as_ref()
+        .map_or(&[][..], |evidence| &evidence.must_repeat);
+    check_answers(all, replies)?;
+    let items: Vec<MustRepeat> = all
         .iter()
-        .flat_map(|evidence| &evidence.must_repeat)
         .filter(|item| sealing.held.contains(&item.sequence))
         .filter(|item| replies.contains_key(&item.sequence))
         .cloned()

@@ -3,8 +3,9 @@
 
 use consensus::Line;
 use domain::id::{NodeId, SessionId};
+use domain::request::Key;
 use domain::session::{Command, Plan};
-use domain::{Envelope, LineId, LineRef, Rejection, State};
+use domain::{Actor, Envelope, LineId, LineRef, Rejection, State, cluster};
 use proto::operator::v1 as operator;
 
 use super::{read_session, shown};
@@ -32,7 +33,7 @@ pub(super) async fn abandon(
             // A promise not to start is never taken back: nobody gives one for an act that would
             // be refused all the same.
             let voters = voters(edge, plan);
-            would_be_done(edge, &ask, &line, command(voters.clone()))?;
+            would_be_done(edge, &ask, &line, key, command(voters.clone()))?;
             check_not_running(edge, &session, &voters)?;
             edge.node().collect_refusals(&session).await
         }
@@ -60,24 +61,38 @@ fn voters(edge: &Edge, plan: &Plan) -> Vec<NodeId> {
         .unwrap_or_default()
 }
 
-/// What the line would say if everybody refused; nothing is proposed.
-fn would_be_done<B>(
+/// What the line would say to the command now; nothing is proposed.
+pub(super) fn would_be_done<B>(
     edge: &Edge,
     ask: &Ask<B>,
     line: &Line,
+    request: Key,
     command: domain::Command,
 ) -> Result<(), Refusal> {
     let mut state = line.state();
     let id = line.reference().line;
     let at = line.applied().borrow().unwrap_or_default();
-    let envelope = Envelope {
-        at: edge.now(&state),
-        actor: ask.caller.actor(),
+    let now = edge.now(&state);
+    // As the leader does before it stamps an entry of a line that was idle.
+    let advance = Envelope {
+        at: now,
+        actor: Actor::Node(edge.node().id()),
         line: id.clone(),
         request: None,
+        command: domain::Command::Cluster(cluster::Command::AdvanceClock {
+            to: now,
+            offset_ms: None,
+        }),
+    };
+    let asked = Envelope {
+        at: now,
+        actor: ask.caller.actor(),
+        line: id.clone(),
+        request: Some(request),
         command,
     };
-    let outcome = domain::apply(&mut state, &id, at, &envelope).outcome;
+    domain::apply(&mut state, &id, at, &advance);
+    let outcome = domain::apply(&mut state, &id, at, &asked).outcome;
     status::answer(outcome).map(|_| ())
 }
 

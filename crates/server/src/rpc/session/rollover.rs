@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use consensus::Line;
 use consensus::follow::Wanted;
 use domain::account;
 use domain::audit::Repeat;
 use domain::factor::Method;
 use domain::id::{NodeId, SessionId};
-use domain::session::{Command, MustRepeat, Phase, Plan, Reply};
+use domain::request::Key;
+use domain::session::{Command, MustRepeat, Phase, Plan, Reply, Sealing};
 use domain::{Rejection, State};
 use proto::operator::v1 as operator;
 use tokio::time::Instant;
 
+use super::abandon::would_be_done;
 use super::evidence::{Page, count, evidence_of, forgotten, item, not_gathered, repeat_reason};
 use super::{read_session, shown};
 use crate::edge::Edge;
@@ -114,6 +117,25 @@ fn read_answers(
     Ok(replies)
 }
 
+/// Whether the line would take the command once its items are repeated. Asked before anything is
+/// repeated: a refused command changes nothing.
+fn may_repeat<B>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    line: &Line,
+    key: Key,
+    command: domain::Command,
+) -> Result<(), Refusal> {
+    match would_be_done(edge, ask, line, key, command) {
+        Ok(())
+        | Err(Refusal::Rejected {
+            rejection: Rejection::NotRepeated { .. },
+            ..
+        }) => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
+}
+
 /// Does on the main line what the branch did and the rollover forgets; what is so already stays.
 async fn repeat<B>(
     edge: &Edge,
@@ -167,7 +189,7 @@ fn patience<B>(ask: &Ask<B>) -> Instant {
 }
 
 /// What is missing of the branch's audit records, and what to do.
-fn gap(edge: &Edge, durable_at: &[NodeId]) -> String {
+fn missing_at(edge: &Edge, durable_at: &[NodeId]) -> String {
     let primary = &edge.node().founding().primary;
     let missing: Vec<String> = primary
         .nodes
@@ -210,33 +232,21 @@ pub(super) async fn roll_over(
         .gather_by(&session, wanted, patience(&ask))
         .await;
     let gathered = gathered.map_err(|error| not_gathered(&error))?;
-    let evidence = &gathered.evidence;
-    // Asked before anything is repeated: a refused rollover changes nothing.
-    let unanswered: Vec<u64> = evidence
-        .must_repeat
-        .iter()
-        .map(|item| item.sequence)
-        .filter(|item| !replies.contains_key(item))
-        .collect();
-    if !unanswered.is_empty() {
-        return Err(Refusal::Rejected {
-            rejection: Rejection::Unanswered(unanswered),
-            clock: state.header().clock,
-        });
-    }
-    if !gathered.in_both_centres && body.accept_gap.is_empty() {
-        return Err(Refusal::NoEvidence {
-            why: gap(edge, &gathered.durable_at),
-        });
-    }
-    repeat(edge, &ask, &evidence.must_repeat, &replies).await?;
     let gap = (!gathered.in_both_centres).then(|| body.accept_gap.clone());
+    let items = gathered.evidence.must_repeat.clone();
     let command = domain::Command::Session(Command::RollOver {
         session: session.clone(),
         evidence: Box::new(gathered.evidence),
-        replies,
-        gap_accepted: gap,
+        replies: replies.clone(),
+        gap_accepted: gap.clone().filter(|gap| !gap.is_empty()),
     });
+    may_repeat(edge, &ask, &line, key, command.clone())?;
+    if gap.is_some_and(|gap| gap.is_empty()) {
+        return Err(Refusal::NoEvidence {
+            why: missing_at(edge, &gathered.durable_at),
+        });
+    }
+    repeat(edge, &ask, &items, &replies).await?;
     match edge.propose(&ask, &line, Some(key), command).await {
         Ok(_) => rolled_over(edge, &session, AlreadyDone::No).await,
         Err(Refusal::Rejected {
@@ -281,14 +291,26 @@ pub(super) async fn answer_holds(
     let session = read_session(&ask.body.session)?;
     let replies = read_answers(&ask.body.answers, ask.reason.as_deref())?;
     let (line, state) = edge.fresh(&ask).await?;
-    let items = state
+    // What is not held was answered before: it is not for this call to repeat.
+    let held: Vec<MustRepeat> = state
         .plan(&session)
         .and_then(|plan| plan.sealed.as_ref())
-        .and_then(|sealed| sealed.evidence.as_ref())
-        .map(|evidence| evidence.must_repeat.clone())
+        .map(held)
         .unwrap_or_default();
-    repeat(edge, &ask, &items, &replies).await?;
-    let command = domain::Command::Session(Command::AnswerHolds { session, replies });
+    let command = domain::Command::Session(Command::AnswerHolds {
+        session,
+        replies: replies.clone(),
+    });
+    may_repeat(edge, &ask, &line, key, command.clone())?;
+    repeat(edge, &ask, &held, &replies).await?;
     edge.propose(&ask, &line, Some(key), command).await?;
     Ok(operator::AnswerHoldsResponse {})
+}
+
+fn held(sealing: &Sealing) -> Vec<MustRepeat> {
+    let items = sealing.evidence.iter().flat_map(|all| &all.must_repeat);
+    items
+        .filter(|item| sealing.held.contains(&item.sequence))
+        .cloned()
+        .collect()
 }
