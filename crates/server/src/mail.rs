@@ -5,6 +5,7 @@
 //! absent: whether something may be sent; that is the line's answer.
 
 use std::fmt;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use lettre::message::{Body, Mailbox};
 use lettre::transport::smtp::AsyncSmtpTransport;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncTransport, Message, Tokio1Executor};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -23,6 +25,10 @@ use crate::config::{Smtp, SmtpSecurity, Way};
 
 /// Most mails on their way at once; further ones are dropped with a warning.
 pub const UNDER_WAY_MAX: usize = 256;
+
+/// Mail in a folder holds codes: nobody but its owner reads it.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// Why no mail can be sent, or one was not.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +50,33 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The mail server refused, or could not be reached.
-    #[error(transparent)]
-    Smtp(#[from] lettre::transport::smtp::Error),
+    /// The mail server cannot be called as the configuration says.
+    #[error("the mail server {host}: {source}")]
+    Server {
+        /// Its host.
+        host: String,
+        /// Why.
+        source: lettre::transport::smtp::Error,
+    },
+    /// The mail server refused, or could not be reached. Its own words are left out: they quote
+    /// the recipient.
+    #[error("{0}")]
+    Smtp(String),
     /// Too many are on their way.
     #[error("more than {UNDER_WAY_MAX} mails are on their way")]
     TooMany,
+}
+
+/// What went wrong with the mail server, and the code of its answer if it gave one.
+fn smtp_words(error: &lettre::transport::smtp::Error) -> String {
+    match error.status() {
+        Some(code) => format!("the mail server answered {code}"),
+        None if error.is_timeout() => "the mail server did not answer in time".to_owned(),
+        None if error.is_tls() => "no TLS with the mail server".to_owned(),
+        None if error.is_response() => "the mail server's answer cannot be read".to_owned(),
+        None if error.is_client() => "the mail server cannot take the mail".to_owned(),
+        None => "the mail server cannot be reached".to_owned(),
+    }
 }
 
 /// Whether a mail is about something that stays.
@@ -77,18 +104,18 @@ pub enum Event {
 }
 
 /// What is sent.
-pub enum Letter<'a> {
+pub enum Letter {
     /// A one-time code for a login.
-    LoginCode(&'a Code, UnixMs),
+    LoginCode(Code, UnixMs),
     /// A one-time code that proves a channel or confirms an act.
-    ConfirmationCode(&'a Code, UnixMs),
+    ConfirmationCode(Code, UnixMs),
     /// The mailed part of an activation.
-    ActivationCode(&'a Half, UnixMs),
+    ActivationCode(Half, UnixMs),
     /// A notice.
     Notice(Event, UnixMs),
 }
 
-impl Letter<'_> {
+impl Letter {
     /// A stable name, in a header of the mail.
     fn kind(&self) -> &'static str {
         match self {
@@ -195,7 +222,11 @@ impl Outbox {
         let from = from.map_err(|_| Error::From(config.from.clone()))?;
         let sender = match &config.way {
             Way::Folder(folder) => {
-                std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
+                let made = std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(FOLDER_MODE)
+                    .create(folder);
+                made.map_err(|source| Error::Folder {
                     folder: folder.clone(),
                     source,
                 })?;
@@ -212,20 +243,15 @@ impl Outbox {
 
     /// Sends a letter behind the caller's back, so that the time of an answer does not tell
     /// whether one was sent. A failure is logged, without the address.
-    pub fn post(&self, to: &str, letter: &Letter<'_>, mark: Mark, about: LogId) {
+    pub fn post(&self, to: &str, letter: Letter, mark: Mark, about: LogId) {
         let kind = letter.kind();
-        let outbox = self.clone();
-        let message = self.message(to, letter, mark, about);
+        let (outbox, to) = (self.clone(), to.to_owned());
         let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
             tracing::warn!(kind, error = %Error::TooMany, "a mail was not sent");
             return;
         };
         tokio::spawn(async move {
-            let sent = match message {
-                Ok(message) => outbox.deliver(message).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = sent {
+            if let Err(error) = outbox.send(&to, &letter, mark, about).await {
                 tracing::warn!(kind, %error, "a mail was not sent");
             }
             drop(permit);
@@ -239,7 +265,7 @@ impl Outbox {
     pub async fn send(
         &self,
         to: &str,
-        letter: &Letter<'_>,
+        letter: &Letter,
         mark: Mark,
         about: LogId,
     ) -> Result<(), Error> {
@@ -250,7 +276,7 @@ impl Outbox {
     fn message(
         &self,
         to: &str,
-        letter: &Letter<'_>,
+        letter: &Letter,
         mark: Mark,
         about: LogId,
     ) -> Result<Message, Error> {
@@ -296,7 +322,8 @@ impl Outbox {
     async fn deliver(&self, message: Message) -> Result<(), Error> {
         match &self.sender {
             Sender::Smtp(server) => {
-                server.send(message).await?;
+                let sent = server.send(message).await;
+                sent.map_err(|error| Error::Smtp(smtp_words(&error)))?;
                 Ok(())
             }
             Sender::Folder(folder) => {
@@ -309,7 +336,7 @@ impl Outbox {
                 let name = Uuid::now_v7();
                 let partial = folder.join(format!(".{name}"));
                 let bytes = Zeroizing::new(message.formatted());
-                tokio::fs::write(&partial, &*bytes).await.map_err(failed)?;
+                private(&partial, &bytes).await.map_err(failed)?;
                 tokio::fs::rename(&partial, folder.join(format!("{name}.eml")))
                     .await
                     .map_err(failed)
@@ -318,11 +345,28 @@ impl Outbox {
     }
 }
 
+/// Writes a new file that nobody but its owner reads.
+async fn private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = tokio::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(path)
+        .await?;
+    file.write_all(bytes).await?;
+    file.flush().await
+}
+
 fn transport(smtp: &Smtp) -> Result<AsyncSmtpTransport<Tokio1Executor>, Error> {
+    type Smtps = AsyncSmtpTransport<Tokio1Executor>;
     let builder = match smtp.security {
-        SmtpSecurity::Starttls => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(&smtp.host)?,
-        SmtpSecurity::Tls => AsyncSmtpTransport::<Tokio1Executor>::relay(&smtp.host)?,
+        SmtpSecurity::Starttls => Smtps::starttls_relay(&smtp.host),
+        SmtpSecurity::Tls => Smtps::relay(&smtp.host),
     };
+    let builder = builder.map_err(|source| Error::Server {
+        host: smtp.host.clone(),
+        source,
+    })?;
     let builder = builder.port(smtp.port);
     let (Some(user), Some(file)) = (&smtp.user, &smtp.password_file) else {
         return Ok(builder.build());
@@ -349,7 +393,7 @@ mod tests {
         .unwrap()
     }
 
-    async fn sent(letter: &Letter<'_>, mark: Mark) -> String {
+    async fn sent(letter: &Letter, mark: Mark) -> String {
         let folder = tempfile::tempdir().unwrap();
         let about = LogId {
             term: 1,
@@ -370,7 +414,7 @@ mod tests {
     #[tokio::test]
     async fn a_code_is_sent_in_both_languages_and_without_a_link_s29() {
         let code = Code::parse("12345678").ok().unwrap();
-        let mail = sent(&Letter::LoginCode(&code, UnixMs(0)), Mark::Real).await;
+        let mail = sent(&Letter::LoginCode(code, UnixMs(0)), Mark::Real).await;
         assert!(mail.lines().any(|line| line == "Code: 12345678"), "{mail}");
         assert!(mail.contains("你的一次性密碼"), "{mail}");
         assert!(mail.contains("X-Tidemark-Drill: no"), "{mail}");
@@ -385,6 +429,66 @@ mod tests {
         assert!(mail.contains("DRILL: what is changed"), "{mail}");
         assert!(mail.contains("X-Tidemark-Drill: yes"), "{mail}");
         assert!(!mail.contains("://"), "{mail}");
+    }
+
+    #[tokio::test]
+    async fn mail_in_the_folder_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("outbox");
+        let code = Code::parse("12345678").ok().unwrap();
+        let letter = Letter::LoginCode(code, UnixMs(0));
+        outbox(&folder)
+            .send("person@firm.example", &letter, Mark::Real, LogId::default())
+            .await
+            .unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        let mut mails = std::fs::read_dir(&folder).unwrap();
+        let mail = mails.next().unwrap().unwrap().path();
+        assert_eq!(mode(&mail), 0o600);
+    }
+
+    #[tokio::test]
+    async fn what_a_mail_server_says_of_the_recipient_is_not_repeated() {
+        use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let mut caller = BufStream::new(socket.accept().await.unwrap().0);
+            let mut answer = "220 mail.example\r\n";
+            loop {
+                // A caller that hangs up has heard what it came for.
+                if caller.write_all(answer.as_bytes()).await.is_err()
+                    || caller.flush().await.is_err()
+                {
+                    return;
+                }
+                let mut line = String::new();
+                if caller.read_line(&mut line).await.unwrap_or(0) == 0 {
+                    return;
+                }
+                answer = match line.get(..4) {
+                    Some("EHLO") => "250-mail.example\r\n250 8BITMIME\r\n",
+                    Some("RCPT") => "550 5.1.1 <person@firm.example> is not known here\r\n",
+                    Some(_) | None => "250 mail.example\r\n",
+                };
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let smtp = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1");
+        let outbox = Outbox {
+            sender: Sender::Smtp(Arc::new(smtp.port(port).build())),
+            ..outbox(folder.path())
+        };
+        let letter = Letter::Notice(Event::Suspended, UnixMs(0));
+        let error = outbox
+            .send("person@firm.example", &letter, Mark::Real, LogId::default())
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "the mail server answered 550");
+        assert!(!format!("{error:?}").contains("person"), "{error:?}");
+        server.abort();
     }
 
     #[tokio::test]

@@ -133,12 +133,12 @@ pub(super) async fn begin_step_up(
         .and_then(sealed_code);
     // A repeated call sealed another code than the one that was kept and sent.
     let is_first = sealed.is_some() && kept == sealed.as_ref();
-    if let (Some(code), Some(email), true) = (&code, &person.account.email, is_first) {
+    if let (Some(code), Some(email), true) = (code, &person.account.email, is_first) {
         let letter = Letter::ConfirmationCode(code, ends_at);
         let mark = edge::mark(&line.reference().line);
         edge.parts()
             .outbox
-            .post(&email.address, &letter, mark, settled.at);
+            .post(&email.address, letter, mark, settled.at);
     }
     let challenge = challenge(&line, &person, act, nonce, ends_at);
     Ok(auth::BeginStepUpResponse {
@@ -240,12 +240,12 @@ pub(super) async fn begin_replacement(
         .propose(&ask, &line, Some(key), domain::Command::Change(command))
         .await?;
     let ends_at = opened(settled.answer)?;
-    if let (Some(code), Some(email)) = (&enrolment.code, &account.email) {
+    if let (Some(code), Some(email)) = (enrolment.code, &account.email) {
         let letter = Letter::ConfirmationCode(code, ends_at);
         let mark = edge::mark(&line.reference().line);
         edge.parts()
             .outbox
-            .post(&email.address, &letter, mark, settled.at);
+            .post(&email.address, letter, mark, settled.at);
     }
     Ok(auth::BeginReplaceChannelResponse {
         replacement_id: procedure.to_string(),

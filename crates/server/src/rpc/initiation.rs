@@ -49,7 +49,7 @@ pub(super) async fn request(
         return Err(edge::unexpected(&settled.answer));
     };
     if let (true, Some(account)) = (send_code, here) {
-        post_half(edge, &line.state(), account, &sealed, &half, settled.at);
+        post_half(edge, &line.state(), account, &sealed, half, settled.at);
     }
     Ok(auth::RequestActivationResponse {
         message: Some(text(
@@ -65,7 +65,7 @@ fn post_half(
     state: &State,
     account: &Account,
     sealed: &Sealed,
-    half: &Half,
+    half: Half,
     about: domain::LogId,
 ) {
     let activation = state.activation(&account.id, edge.now(state));
@@ -77,7 +77,7 @@ fn post_half(
         let mark = edge::mark(&state.header().line);
         edge.parts()
             .outbox
-            .post(&email.address, &letter, mark, about);
+            .post(&email.address, letter, mark, about);
     }
 }
 
@@ -139,14 +139,14 @@ pub(super) async fn begin(
         .await?;
     let ends_at = opened(settled.answer)?;
     if let (Some(code), Some(email)) = (
-        &enrolment.code,
+        enrolment.code,
         account.and_then(|account| account.email.as_ref()),
     ) {
         let letter = Letter::ConfirmationCode(code, ends_at);
         let mark = edge::mark(&line.reference().line);
         edge.parts()
             .outbox
-            .post(&email.address, &letter, mark, settled.at);
+            .post(&email.address, letter, mark, settled.at);
     }
     let carry = line.reference().line.carry();
     Ok(auth::BeginInitiationResponse {
@@ -250,7 +250,7 @@ pub(super) fn changed(
         let mark = edge::mark(&line.reference().line);
         edge.parts()
             .outbox
-            .post(&email.address, &letter, mark, settled.at);
+            .post(&email.address, letter, mark, settled.at);
     }
     Ok(carry)
 }

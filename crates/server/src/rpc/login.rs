@@ -78,7 +78,7 @@ pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginRes
     }
     let after = line.state();
     if send_code {
-        post_code(edge, &after, login, &sealed, &code, settled.at);
+        post_code(edge, &after, login, &sealed, code, settled.at);
     }
     // A repeated call is answered with what the first one opened.
     let challenge = Challenge {
@@ -103,7 +103,7 @@ fn post_code(
     state: &State,
     id: LoginId,
     sealed: &Sealed,
-    code: &Code,
+    code: Code,
     about: domain::LogId,
 ) {
     let now = edge.now(state);
@@ -120,7 +120,7 @@ fn post_code(
         let mark = edge::mark(&state.header().line);
         edge.parts()
             .outbox
-            .post(&email.address, &letter, mark, about);
+            .post(&email.address, letter, mark, about);
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) async fn resend(edge: &Edge, ask: Resend) -> Result<auth::ResendCodeR
         return Err(edge::unexpected(&settled.answer));
     };
     if send_code {
-        post_code(edge, &line.state(), login, &sealed, &code, settled.at);
+        post_code(edge, &line.state(), login, &sealed, code, settled.at);
     }
     Ok(auth::ResendCodeResponse {
         expire_time: Some(wire::time(ends_at)),
