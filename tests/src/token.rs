@@ -85,7 +85,8 @@ impl Cluster {
                     Ok(answer) => !answer.into_inner().introspection.unwrap().active,
                     Err(status) => {
                         let reason = refusal::reason(&status).unwrap_or_default();
-                        ["CENTRE_NOT_SERVING", "SESSION_CLOSED"].contains(&reason.as_str())
+                        ["CENTRE_NOT_SERVING", "SESSION_CLOSED", "BRANCH_OPEN"]
+                            .contains(&reason.as_str())
                     }
                 };
                 dead.then_some(())

@@ -163,7 +163,7 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
         ),
         "BRANCH_OPEN" => (
             Exit::Refused,
-            "a branch takes no operator change: wait for its rollover",
+            "wait for the session's rollover: tidemark status says where it stands",
         ),
         "BRANCH_RUNS" => (Exit::Refused, "close it: tidemark session close"),
         "SESSION_CLOSED" | "OUTSIDE_SESSION" => (

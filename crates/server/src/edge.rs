@@ -178,15 +178,14 @@ impl Edge {
     /// The line that the call speaks to.
     ///
     /// # Errors
-    /// `CENTRE_NOT_SERVING`, naming the centre that does; for people and back ends.
+    /// For the line of the centre that serves: `CENTRE_NOT_SERVING`, `BRANCH_OPEN`,
+    /// `CENTRE_CHANGING`, and for people `SESSION_CLOSED`.
     pub fn line<B>(&self, ask: &Ask<B>) -> Result<Line, Refusal> {
         match ask.rpc.line {
             Target::Main | Target::None => Ok(self.node().main()),
             Target::Serving => {
                 let line = self.serving_line();
-                let state = line.state();
-                self.check_serving(&state, &ask.caller)
-                    .map_err(|rejection| self.rejected(rejection, &state))?;
+                self.admit(&line.state(), &ask.caller)?;
                 Ok(line)
             }
         }
@@ -201,6 +200,11 @@ impl Edge {
         let line = self.line(ask)?;
         line.read_index().await?;
         let state = line.state();
+        match ask.rpc.line {
+            // A boundary may be among what was read.
+            Target::Serving => self.admit(&state, &ask.caller)?,
+            Target::Main | Target::None => {}
+        }
         Ok((line, state))
     }
 
@@ -272,50 +276,76 @@ impl Edge {
         }
     }
 
-    /// People are served where and while a session is open; operators wherever the line is.
-    fn check_serving(&self, state: &State, caller: &Caller) -> Result<(), Rejection> {
-        let checked = self.find_serving(state);
-        match (caller, checked) {
-            (_, Ok(())) => Ok(()),
-            // An operator may look after accounts before the session opens; not at a fenced line.
-            (Caller::Operator(_) | Caller::BackEnd(_), Err(Rejection::SessionClosed { .. })) => {
+    /// People are served where and while a session is open; operators and back ends also between
+    /// sessions. Nobody is by a fenced main line.
+    fn admit(&self, state: &State, caller: &Caller) -> Result<(), Refusal> {
+        let header = state.header();
+        if let (LineId::Main, Some(session)) = (&header.line, &header.fence) {
+            return Err(self.fenced(state, session, caller));
+        }
+        match (state.open_session(self.now(state)), caller) {
+            (Ok(plan), _) if self.is_here(&plan.session.centre) => Ok(()),
+            (Ok(plan), _) => {
+                let serving = plan.session.centre.clone();
+                Err(self.rejected(Rejection::CentreNotServing { serving }, state))
+            }
+            (Err(Rejection::SessionClosed { .. }), Caller::Operator(_) | Caller::BackEnd(_)) => {
                 Ok(())
             }
             (
-                Caller::FrontEnd(..) | Caller::Node(_),
                 Err(rejection @ Rejection::SessionClosed { .. }),
-            ) => {
-                self.inner
-                    .refused_outside_session
-                    .fetch_add(1, Ordering::Relaxed);
-                Err(rejection)
-            }
-            (_, Err(rejection)) => Err(rejection),
+                Caller::FrontEnd(..) | Caller::Node(_),
+            ) => Err(self.refused_outside(rejection, state)),
+            (Err(rejection), _) => Err(self.rejected(rejection, state)),
         }
     }
 
-    fn find_serving(&self, state: &State) -> Result<(), Rejection> {
+    /// Why a main line that a session fences serves nobody. What is done in the session belongs
+    /// on its branch; a call that was done there and is repeated here would be done twice, and a
+    /// token of the branch is not known here.
+    fn fenced(&self, state: &State, session: &SessionId, caller: &Caller) -> Refusal {
         let now = self.now(state);
-        match state.open_session(now) {
-            Ok(plan) if self.is_here(&plan.session.centre) => Ok(()),
-            Ok(plan) => Err(Rejection::CentreNotServing {
-                serving: plan.session.centre.clone(),
-            }),
-            // The fence stands until rollover; but outside its times nobody serves.
-            Err(Rejection::CentreNotServing { serving }) => {
-                let fenced_by = state.header().fence.as_ref().and_then(|id| state.plan(id));
-                let open = fenced_by
-                    .is_some_and(|plan| plan.session.holds(now) && plan.phase != Phase::Closed);
-                if open && !self.is_here(&serving) {
-                    Err(Rejection::CentreNotServing { serving })
-                } else {
-                    Err(Rejection::SessionClosed {
-                        next: next_opening(state, now),
-                    })
-                }
+        let serves = state.plan(session).filter(|plan| match plan.phase {
+            Phase::Opening | Phase::Open => plan.session.holds(now) && !self.has_ended(session),
+            Phase::Closed | Phase::RolledOver | Phase::Abandoned => false,
+        });
+        match (serves, caller) {
+            (Some(plan), _) if self.is_here(&plan.session.centre) => Refusal::CentreChanging {
+                session: session.clone(),
+            },
+            (Some(plan), _) => {
+                let serving = plan.session.centre.clone();
+                self.rejected(Rejection::CentreNotServing { serving }, state)
             }
-            Err(rejection) => Err(rejection),
+            (None, Caller::Operator(_) | Caller::BackEnd(_)) => {
+                let session = session.clone();
+                self.rejected(Rejection::BranchOpen { session }, state)
+            }
+            // The fence stands until rollover; but outside its times nobody serves.
+            (None, Caller::FrontEnd(..) | Caller::Node(_)) => {
+                let next = next_opening(state, now);
+                self.refused_outside(Rejection::SessionClosed { next }, state)
+            }
         }
+    }
+
+    /// Whether the session's branch has closed here; the main line's plan follows it.
+    fn has_ended(&self, session: &SessionId) -> bool {
+        self.node().branch().is_some_and(|branch| {
+            let state = branch.state();
+            let is_of = match &state.header().line {
+                LineId::Branch { session: of, .. } => of == session,
+                LineId::Main => false,
+            };
+            is_of && state.header().ended
+        })
+    }
+
+    fn refused_outside(&self, rejection: Rejection, state: &State) -> Refusal {
+        self.inner
+            .refused_outside_session
+            .fetch_add(1, Ordering::Relaxed);
+        self.rejected(rejection, state)
     }
 
     /// Proposes a command for the caller and waits for its outcome.

@@ -11,11 +11,15 @@
 use credential::authority::Issued;
 use domain::{SessionId, UnixMs};
 use proto::account::v1::AccountClass;
+use proto::account::v1::Portal;
 use proto::admin::v1::account_service_client::AccountServiceClient;
 use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{AccountRow, ImportAccountsRequest, ParticipantRow, SuspendAccountRequest};
+use proto::admin::v1::{AccountRow, ImportAccountsRequest, ParticipantRow};
+use proto::admin::v1::{SuspendAccountRequest};
 use proto::audit::v1::ListAuditEventsRequest;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
+use proto::auth::v1::BeginLoginRequest;
+use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
 use proto::operator::v1::clock_service_client::ClockServiceClient;
 use proto::operator::v1::policy_service_client::PolicyServiceClient;
@@ -27,8 +31,10 @@ use proto::operator::v1::{
     PreviewRolloverRequest, PreviewRolloverResponse, RollOverRequest, RollOverResponse,
     SetPolicyRequest, SetTimetableRequest, Verdict,
 };
-use tonic::Status;
+use proto::token::v1::IntrospectTokenRequest;
+use proto::token::v1::token_service_client::TokenServiceClient;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -499,6 +505,109 @@ async fn pages_of_the_audit_are_bounded_whatever_is_asked() {
     assert!(past.events.is_empty() && past.next_page_token.is_empty());
     let first = ask(1, "").await.unwrap();
     assert_eq!(first.events.len(), 1);
+    world.stop().await;
+}
+
+/// An operator suspends an account on the line that serves; there is none.
+async fn suspends(world: &World, node: usize) -> Status {
+    let message = SuspendAccountRequest {
+        request_id: now(world),
+        name: "participants/C00001/users/C00001U1".to_owned(),
+        reason: "has left".to_owned(),
+        client_address: String::new(),
+    };
+    AccountServiceClient::new(world.operator(node, &world.kay).await)
+        .suspend_account(message)
+        .await
+        .unwrap_err()
+}
+
+async fn introspects(world: &World, node: usize) -> Status {
+    let address = world.nodes[node].addresses().back;
+    let channel = world.channel(address, &world.back).await.unwrap();
+    TokenServiceClient::new(channel)
+        .introspect_token(IntrospectTokenRequest {
+            access_token: "a token of the branch".to_owned(),
+            portal: Portal::Ccms.into(),
+            scope: "online-functions".to_owned(),
+            activity: false,
+        })
+        .await
+        .unwrap_err()
+}
+
+async fn logs_in(world: &World, node: usize) -> Status {
+    let address = world.nodes[node].addresses().front;
+    let channel = world.channel(address, &world.front).await.unwrap();
+    AuthServiceClient::new(channel)
+        .begin_login(BeginLoginRequest {
+            request_id: now(world),
+            user_id: "C00001U1".to_owned(),
+            option: "ccms-otp-online".to_owned(),
+            password: "low tide at noon".to_owned(),
+            client_address: "192.0.2.1".to_owned(),
+        })
+        .await
+        .unwrap_err()
+}
+
+async fn each(world: &World, node: usize) -> [String; 3] {
+    [
+        reason(&suspends(world, node).await),
+        reason(&introspects(world, node).await),
+        reason(&logs_in(world, node).await),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_main_line_serves_neither_operators_nor_back_ends_nor_people_i2() {
+    let world = world(Shape::TwoCentres).await;
+    // The branch does not come up in time.
+    let west = world.nodes[WEST].lines();
+    let session = SessionId::parse(S2).unwrap();
+    west.refuse_branch(&session).await.unwrap();
+    open(&world).await;
+    let closed = ["BRANCH_OPEN", "BRANCH_OPEN", "SESSION_CLOSED"];
+    for node in [EAST, WEST] {
+        assert_eq!(each(&world, node).await, closed, "before its times");
+    }
+    advance(&world, at(22, 1)).await;
+    let elsewhere = "CENTRE_NOT_SERVING";
+    assert_eq!(each(&world, EAST).await, [elsewhere; 3]);
+    assert_eq!(each(&world, WEST).await, ["CENTRE_CHANGING"; 3]);
+    let again = introspects(&world, WEST).await;
+    assert_eq!(again.code(), Code::Unavailable, "clients repeat it");
+    advance(&world, at(23, 30)).await;
+    for node in [EAST, WEST] {
+        assert_eq!(each(&world, node).await, closed, "after its times");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_closed_before_its_times_at_either_centre_and_once() {
+    let world = world(Shape::TwoCentres).await;
+    open(&world).await;
+    branch_runs(&world).await;
+    let close = async |node: usize| {
+        sessions(&world, node, &world.kay)
+            .await
+            .close_session(CloseSessionRequest {
+                request_id: now(&world),
+                session: S2.to_owned(),
+            })
+            .await
+    };
+    close(EAST).await.unwrap();
+    until("the branch follows", async || {
+        let branch = world.nodes[WEST].lines().branch()?;
+        branch.state().header().ended.then_some(())
+    })
+    .await;
+    for node in [EAST, WEST] {
+        let refused = close(node).await.unwrap_err();
+        assert_eq!(reason(&refused), "ALREADY_SO", "{refused:?}");
+    }
     world.stop().await;
 }
 

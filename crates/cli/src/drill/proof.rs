@@ -35,8 +35,12 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Whether a node refuses to say anything of tokens, since it does not serve.
 fn says_nothing(status: &Status) -> bool {
-    refusal::reason(status)
-        .is_some_and(|reason| matches!(reason.as_str(), "CENTRE_NOT_SERVING" | "SESSION_CLOSED"))
+    refusal::reason(status).is_some_and(|reason| {
+        matches!(
+            reason.as_str(),
+            "CENTRE_NOT_SERVING" | "SESSION_CLOSED" | "BRANCH_OPEN"
+        )
+    })
 }
 
 /// One node's word on a token: good, or not.
@@ -111,7 +115,8 @@ impl Player {
                 }
             }
         }
-        if inactive == 0 {
+        // Between a session's times all refuse: the token is accepted nowhere.
+        if inactive + refused == 0 {
             return Err(Failure::pre_check("no node said that the token is dead").into());
         }
         Ok(Told::new(format!(

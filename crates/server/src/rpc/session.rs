@@ -195,7 +195,12 @@ async fn close(
 ) -> Result<operator::CloseSessionResponse, Refusal> {
     let key = ask.key(&ask.body.request_id, edge.keyring())?;
     let session = read_session(&ask.body.session)?;
-    let line = edge.line(&ask)?;
+    let line = match edge.line(&ask) {
+        // Outside its times the plan can be closed on the main line: its branch follows, or has
+        // closed before.
+        Err(refusal) if is_fenced_by(&refusal, &session) => edge.node().main(),
+        found => found?,
+    };
     let command = || {
         domain::Command::Session(Command::Close {
             session: session.clone(),
@@ -213,6 +218,13 @@ async fn close(
         closed_log_id: Some(wire::log_id(settled.at)),
         session: shown(edge, &session),
     })
+}
+
+fn is_fenced_by(refusal: &Refusal, named: &SessionId) -> bool {
+    match refusal.rejection() {
+        Some(Rejection::BranchOpen { session }) => session == named,
+        Some(_) | None => false,
+    }
 }
 
 /// The sessions around today, those that the timetable names and those that were opened.
