@@ -178,7 +178,7 @@ impl Edge {
     /// The line that the call speaks to.
     ///
     /// # Errors
-    /// For the line of the centre that serves: `CENTRE_NOT_SERVING`, `BRANCH_OPEN`,
+    /// For the line of the centre that serves: `CLOCK_OFF`, `CENTRE_NOT_SERVING`, `BRANCH_OPEN`,
     /// `CENTRE_CHANGING`, and for people `SESSION_CLOSED`.
     pub fn line<B>(&self, ask: &Ask<B>) -> Result<Line, Refusal> {
         match ask.rpc.line {
@@ -277,8 +277,11 @@ impl Edge {
     }
 
     /// People are served where and while a session is open; operators and back ends also between
-    /// sessions. Nobody is by a fenced main line.
+    /// sessions. Nobody is by a clock that is off, nor by a fenced main line.
     fn admit(&self, state: &State, caller: &Caller) -> Result<(), Refusal> {
+        if !self.node().clock_verdict().is_good() {
+            return Err(Refusal::Line(line::Error::ClockOff));
+        }
         let header = state.header();
         if let (LineId::Main, Some(session)) = (&header.line, &header.fence) {
             return Err(self.fenced(state, session, caller));

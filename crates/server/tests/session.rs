@@ -15,7 +15,7 @@ use proto::account::v1::Portal;
 use proto::admin::v1::account_service_client::AccountServiceClient;
 use proto::admin::v1::import_service_client::ImportServiceClient;
 use proto::admin::v1::{AccountRow, ImportAccountsRequest, ParticipantRow};
-use proto::admin::v1::{SuspendAccountRequest};
+use proto::admin::v1::{GetAccountRequest, SuspendAccountRequest};
 use proto::audit::v1::ListAuditEventsRequest;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::auth::v1::BeginLoginRequest;
@@ -608,6 +608,32 @@ async fn a_session_is_closed_before_its_times_at_either_centre_and_once() {
         let refused = close(node).await.unwrap_err();
         assert_eq!(reason(&refused), "ALREADY_SO", "{refused:?}");
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_clock_is_off_serves_nobody_also_not_reads() {
+    let world = world(Shape::TwoCentres).await;
+    let read = async || {
+        AccountServiceClient::new(world.operator(EAST, &world.kay).await)
+            .get_account(GetAccountRequest {
+                name: "participants/C00001/users/C00001U1".to_owned(),
+            })
+            .await
+            .unwrap_err()
+    };
+    assert_eq!(read().await.code(), Code::NotFound);
+    // Of two clocks that differ, nobody knows whose is right.
+    world.clocks[WEST].set_offset_ms(10_000);
+    until("the clocks are compared", async || {
+        let verdict = world.nodes[EAST].lines().clock_verdict();
+        (!verdict.is_good()).then_some(())
+    })
+    .await;
+    let refused = read().await;
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(reason(&refused), "CLOCK_OFF");
+    assert_eq!(reason(&introspects(&world, EAST).await), "CLOCK_OFF");
     world.stop().await;
 }
 
