@@ -100,8 +100,11 @@ impl Line {
         }
     }
 
-    /// An error once the engine has stopped.
-    pub(crate) fn running(&self) -> Result<(), Error> {
+    /// An error once the engine has stopped here, on purpose or by a fault of its own.
+    ///
+    /// # Errors
+    /// `Stopped` and `Storage`.
+    pub fn running(&self) -> Result<(), Error> {
         let metrics = self.inner.raft.metrics();
         let state = metrics.borrow_watched().running_state.clone();
         Ok(state?)

@@ -75,6 +75,6 @@ fn of_line(line: &Line) -> peer::LineStatus {
         voters: members.voters.iter().map(|node| node.0).collect(),
         learners: members.learners.iter().map(|node| node.0).collect(),
         last_log_index: line.last_log_index().unwrap_or(0),
-        running: role != peer::LineRole::Unspecified,
+        running: line.running().is_ok(),
     }
 }

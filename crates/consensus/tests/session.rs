@@ -328,6 +328,39 @@ async fn a_saturday_and_its_monday_by_the_timetable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_branch_has_failed_still_follows_the_plan() {
+    let mut drill = Drill::running().await;
+    drill.set_clocks(at(0));
+    drill.phase("S1", Phase::Open).await;
+    drill.set_clocks(at(2));
+    drill.phase("S1", Phase::Closed).await;
+    // Alone, node 4 starts the branch and finds no majority: it tries again and again.
+    drill.cluster.stop(5).await;
+    drill.cluster.stop(6).await;
+    drill.approve_and_open().await;
+    let runs = async || drill.cluster.node(4).branch().is_some();
+    until("the branch runs on node 4", runs).await;
+    let failed = drill.cluster.node(4).branch().unwrap();
+    failed.stop().await;
+    until("node 4 says so to its peers", async || {
+        let (_, status) = drill.cluster.node(1).heard().from(NodeId(4)).unwrap();
+        status.lines.iter().filter(|line| !line.running).count() == 1
+    })
+    .await;
+    drop(failed);
+    drill.cluster.start(5).await;
+    drill.cluster.start(6).await;
+    until("the others serve", async || {
+        let branch = drill.cluster.node(6).branch();
+        branch.is_some_and(|branch| branch.state().header().line == branch.reference().line)
+    })
+    .await;
+    drill.suspend_on_branch(1).await;
+    drill.roll_over().await;
+    drill.branch_is_gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_stop_at_any_phase_go_on_i9() {
     let mut drill = Drill::running().await;
     let genesis = drill.open_session_2().await;

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use domain::session::Evidence;
 use domain::{Actor, Command, SessionId, outcome, session};
+use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use crate::line::{self, Line};
+use crate::line::Line;
 use crate::node::{self, Node};
 use crate::propose::Proposal;
 
@@ -64,6 +64,18 @@ enum Lane {
 }
 
 impl Lane {
+    /// Does what there is to do, for as long as the main line runs here. A branch that has failed
+    /// does not end this: it is left to its other nodes, and dropped in its time.
+    async fn follow(self, node: &Node) {
+        while node.main().running().is_ok() {
+            if let Err(error) = self.round(node).await {
+                tracing::debug!(lane = ?self, %error, "will try again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            changed(node).await;
+        }
+    }
+
     async fn round(self, node: &Node) -> Result<(), node::Error> {
         match self {
             Self::MainLine => main_line::round(node).await,
@@ -73,40 +85,26 @@ impl Lane {
     }
 }
 
-/// Follows the plans, for as long as the node runs.
+/// Follows the plans, for as long as the main line runs here. No lane waits for another.
 pub(crate) async fn follow(node: Node) {
-    let start = Instant::now();
-    let mut lanes = [Lane::MainLine, Lane::Branch, Lane::Evidence].map(|lane| (lane, start));
-    loop {
-        for (lane, not_before) in &mut lanes {
-            if Instant::now() < *not_before {
-                continue;
-            }
-            match lane.round(&node).await {
-                Ok(()) => {}
-                Err(node::Error::Line(line::Error::Stopped | line::Error::Storage(_))) => {
-                    tracing::warn!(?lane, "a line has stopped: plans are not followed here");
-                    return;
-                }
-                Err(error) => {
-                    tracing::debug!(?lane, %error, "will try again");
-                    *not_before = Instant::now() + PAUSE;
-                }
-            }
+    let lanes = [Lane::MainLine, Lane::Branch, Lane::Evidence];
+    join_all(lanes.map(|lane| lane.follow(&node))).await;
+    tracing::warn!("the main line has stopped: plans are not followed here");
+}
+
+/// Resolves when there may be something to do.
+async fn changed(node: &Node) {
+    let (main, branch) = (node.main(), node.branch());
+    let branch_changed = async {
+        match &branch {
+            Some(branch) => branch.changed().await,
+            None => std::future::pending().await,
         }
-        let main = node.main();
-        let branch = node.branch();
-        let branch_changed = async {
-            match &branch {
-                Some(branch) => branch.changed().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = main.changed() => {}
-            () = branch_changed => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
+    };
+    tokio::select! {
+        () = main.changed() => {}
+        () = branch_changed => {}
+        () = tokio::time::sleep(LOOK_EVERY) => {}
     }
 }
 
