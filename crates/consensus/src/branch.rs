@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -13,16 +13,14 @@ use domain::state::State;
 use domain::{Digest, LineId, LineRef, LogId, NodeId, SessionId};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use proto::peer::v1 as peer;
 use tonic::Status;
 
 use crate::line::{self, Line};
 use crate::machine::{self, Machine};
 use crate::node::{Error, Fork, Node, blocking};
-use crate::peers::CHUNK_BYTES;
 use crate::raft::{Snapshot, SnapshotMeta};
 use crate::transfer::Count;
-use crate::{genesis, image, network, place, wire};
+use crate::{genesis, image, place};
 
 const REFUSED: &str = "refused";
 
@@ -73,7 +71,7 @@ impl Node {
         verified.into_iter().collect()
     }
 
-    fn note_genesis(&self, session: &SessionId, digest: Option<Digest>) {
+    pub(crate) fn note_genesis(&self, session: &SessionId, digest: Option<Digest>) {
         let known = &self.inner.geneses;
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         match digest {
@@ -157,60 +155,6 @@ impl Node {
                 tracing::warn!(%session, %error, "a genesis here cannot be used");
             }
         }
-    }
-
-    /// Fetches a genesis from a peer and keeps it only if it is the one of this boundary with
-    /// this full digest.
-    ///
-    /// # Errors
-    /// `Branch` when the peer has none or cannot be reached; `Image` when what came is another.
-    pub async fn fetch_genesis(
-        &self,
-        session: &SessionId,
-        boundary: LogId,
-        full: Digest,
-        from: NodeId,
-    ) -> Result<State, Error> {
-        let reference = self.branch_reference(session, full);
-        let unreachable = |why: String| Error::Branch(format!("genesis from node {from}: {why}"));
-        let mut client = self
-            .peers()
-            .file_client(from)
-            .ok_or_else(|| unreachable("it is not in the directory".to_owned()))?;
-        let request = peer::FetchGenesisRequest {
-            line: Some(wire::line_ref(&reference)),
-        };
-        let path = genesis::path(self.data(), session);
-        make_folder(&path)?;
-        let fetched = path.with_extension(format!("fetched-{from}"));
-        let mut file = Some(fs::File::create(&fetched)?);
-        let mut count: Option<Count> = None;
-        let receive = async {
-            let mut parts = client.fetch_genesis(request).await?.into_inner();
-            while let Some(part) = parts.message().await? {
-                count
-                    .get_or_insert_with(|| Count::new(part.length))
-                    .add(&part.chunk)?;
-                file = append(file.take(), part.chunk.to_vec()).await?;
-            }
-            Ok::<_, Status>(())
-        };
-        tokio::time::timeout(network::snapshot_limit(u64::from(u32::MAX)), receive)
-            .await
-            .map_err(|_| unreachable("it took too long".to_owned()))?
-            .map_err(|status| unreachable(status.message().to_owned()))?;
-        count
-            .ok_or_else(|| unreachable("nothing came".to_owned()))?
-            .finish()?;
-        let image = blocking(move || {
-            let image = genesis::verify(&fetched, boundary, &full)?;
-            fs::File::open(&fetched)?.sync_all()?;
-            place::rename(&fetched, &path)?;
-            Ok(image)
-        })
-        .await?;
-        self.note_genesis(session, Some(full));
-        Ok(image.state)
     }
 
     /// Starts the session's branch from a verified genesis, with these voters, which must be the
@@ -356,28 +300,6 @@ impl Node {
         genesis::path(self.data(), session).with_extension(REFUSED)
     }
 
-    /// A genesis that a peer asks for, and its length.
-    pub(crate) async fn open_genesis(
-        &self,
-        branch: &LineRef,
-    ) -> Result<(Arc<fs::File>, u64), Status> {
-        let LineId::Branch { session, genesis } = &branch.line else {
-            return Err(Status::invalid_argument("the main line has no genesis"));
-        };
-        let here = self.geneses().into_iter().any(|(known, digest)| {
-            known == *session && digest == *genesis && branch.cluster == self.cluster()
-        });
-        if !here {
-            return Err(Status::failed_precondition(format!(
-                "this node has no genesis of {}",
-                branch.line
-            )));
-        }
-        let file = fs::File::open(genesis::path(self.data(), session))?;
-        let length = file.metadata()?.len();
-        Ok((Arc::new(file), length))
-    }
-
     /// Receives a snapshot for a line, to be installed.
     pub(crate) async fn receive_snapshot(
         &self,
@@ -422,20 +344,6 @@ fn is_of(line: &LineRef, session: &SessionId) -> bool {
     }
 }
 
-fn make_folder(file: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(file: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), place::create_folder)
-}
-
-/// Appends to a file in a thread that may block, and hands it back.
-async fn append(file: Option<fs::File>, chunk: Vec<u8>) -> io::Result<Option<fs::File>> {
-    debug_assert!(chunk.len() <= CHUNK_BYTES, "peers send parts of this size");
-    tokio::task::spawn_blocking(move || {
-        let mut file = file;
-        if let Some(file) = &mut file {
-            file.write_all(&chunk)?;
-        }
-        Ok(file)
-    })
-    .await
-    .map_err(io::Error::other)?
 }

@@ -11,6 +11,7 @@ pub mod clockwatch;
 mod digests;
 mod duties;
 pub mod export;
+mod fetch;
 pub mod follow;
 pub mod frame;
 pub mod genesis;

@@ -11,9 +11,12 @@
 mod harness;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
 
 use consensus::place;
 use domain::{Digest, NodeId, SessionId};
+use harness::hindrance::Hindrance;
 use harness::{Cluster, mark_of, marking, until};
 
 fn west() -> BTreeSet<NodeId> {
@@ -147,4 +150,23 @@ async fn a_late_node_gets_a_snapshot_and_the_audit_rows_before_it() {
         cluster.node(6).has_audit(&reference, &head).await.unwrap()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_never_sends_its_genesis_is_given_up() {
+    let cluster = Cluster::six_running().await;
+    let boundary = cluster.main(4).propose(marking(1)).await.unwrap().at;
+    let session = SessionId::parse("s2").unwrap();
+    let state = cluster.main(4).state();
+    let node = cluster.node(4);
+    let full = node.fork(&session, boundary, &state).await.unwrap();
+    cluster.hinder(4, "FetchGenesis", Hindrance::Stalls);
+    let fetching = cluster
+        .node(5)
+        .fetch_genesis(&session, boundary, full, NodeId(4));
+    let fetched = tokio::time::timeout(Duration::from_secs(30), fetching).await;
+    let refused = fetched.expect("in time").unwrap_err().to_string();
+    assert!(refused.contains("took too long"), "{refused}");
+    let left = fs::read_dir(cluster.node(5).data().join("genesis")).unwrap();
+    assert_eq!(left.count(), 0);
 }

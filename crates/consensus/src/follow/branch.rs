@@ -128,18 +128,22 @@ async fn fetch(node: &Node, plan: &Plan, expected: Digest) -> Result<Option<Stat
     let Some(boundary) = plan.boundary else {
         return Ok(None);
     };
+    let mut failed = None;
     for peer in node.peers().others() {
         let has = geneses_of(node, peer.node)
             .into_iter()
             .any(|(of, digest)| of == *session && digest == expected);
         if has {
-            return node
+            match node
                 .fetch_genesis(session, boundary.at, expected, peer.node)
                 .await
-                .map(Some);
+            {
+                Ok(genesis) => return Ok(Some(genesis)),
+                Err(error) => failed = Some(error),
+            }
         }
     }
-    Ok(None)
+    failed.map_or(Ok(None), Err)
 }
 
 /// The geneses that a node says to have verified.

@@ -10,6 +10,8 @@
     reason = "a test may fail loudly, and uses what it needs"
 )]
 
+pub mod hindrance;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use domain::calendar::Calendar;
 use domain::cluster::{self, Centre, Founding, KeyPin, Operator};
 use domain::policy::Policy;
 use domain::{Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId};
+use hindrance::{Hindered, Hindrance, Hindrances};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -39,6 +42,8 @@ pub struct Cluster {
     folders: BTreeMap<u64, TempDir>,
     pub clocks: BTreeMap<u64, OffsetClock>,
     pub running: BTreeMap<u64, Running>,
+    /// What is in the way of other nodes, by node.
+    pub hindrances: BTreeMap<u64, Hindrances>,
     /// None in plaintext.
     pub certificates: Option<Certificates>,
 }
@@ -175,6 +180,7 @@ impl Cluster {
                 .collect(),
             clocks: (1..=6).map(|id| (id, OffsetClock::default())).collect(),
             running: BTreeMap::new(),
+            hindrances: (1..=6).map(|id| (id, Hindrances::default())).collect(),
             certificates: None,
         }
     }
@@ -222,7 +228,10 @@ impl Cluster {
         .await;
         let node = opened.unwrap();
         let (shutdown, stopped) = oneshot::channel();
-        let service = Service::server(node.clone());
+        let service = Hindered {
+            service: Service::server(node.clone()),
+            hindrances: Arc::clone(&self.hindrances[&id]),
+        };
         let mut server = Server::builder();
         if let Some(certificates) = &self.certificates {
             server = server.tls_config(certificates.server(id)).unwrap();
@@ -277,6 +286,17 @@ impl Cluster {
             self.main(leader).membership().learners.len() == 3
         })
         .await;
+    }
+
+    /// Lets a method of a node's peer service fail, or never answer.
+    pub fn hinder(&self, id: u64, method: &'static str, hindrance: Hindrance) {
+        let mut hindrances = self.hindrances[&id].lock().unwrap();
+        hindrances.insert(method, hindrance);
+    }
+
+    /// Lets nothing be in the way at a node any more.
+    pub fn clear(&self, id: u64) {
+        self.hindrances[&id].lock().unwrap().clear();
     }
 
     /// The node that leads the main line, by its own account.
