@@ -255,6 +255,8 @@ impl Node {
         let disk = self.inner.disk.clone();
         let lines = blocking(move || Ok(disk.lines()?)).await?;
         for line in lines.iter().filter(|line| is_of(line, session)) {
+            // The log could write the last rows of the trail again: not after this.
+            self.sync_audit(line).await?;
             self.inner.disk.forget(line).await?;
         }
         self.note_genesis(session, None);

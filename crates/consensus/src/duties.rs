@@ -1,5 +1,6 @@
 //! What a node does for its lines without being asked: forms the main line's group once, keeps
-//! its learners in it, founds the cluster, and follows the verdict on its clock.
+//! its learners in it, founds the cluster, fills holes in audit trails, and follows the verdict on
+//! its clock.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -44,8 +45,10 @@ pub(crate) async fn see_to_main(node: Node) {
 }
 
 async fn round(node: &Node, main: &Line) -> Result<(), Error> {
-    if let Err(error) = node.fill_audit(main).await {
-        tracing::debug!(%error, "audit rows are missing here");
+    for line in std::iter::once(main).chain(&node.branch()) {
+        if let Err(error) = node.fill_audit(line).await {
+            tracing::debug!(line = %line.reference().line, %error, "audit rows are missing here");
+        }
     }
     if forms_the_group(node) && main.clock_is_ok() && !main.is_initialized().await? {
         let voters: BTreeSet<NodeId> = node.founding().primary.nodes.iter().map(|n| n.id).collect();

@@ -78,12 +78,15 @@ impl Node {
         from: NodeId,
     ) -> Result<(), Error> {
         let trail = self.trail(line).await?;
+        let holes = trail.missing().into_iter().rev();
+        for gap in holes.filter(|gap| gap.end > audit_from) {
+            self.fill_gap(line, &trail, gap).await?;
+        }
         loop {
             let at = trail.head().sequence.max(audit_from);
             if at >= head.sequence {
-                let sync = trail.clone();
-                blocking(move || sync.sync().map_err(foreign)).await?;
-                return if trail.head() == head {
+                self.sync_audit(line).await?;
+                return if trail.holds(audit_from, &head) {
                     Ok(())
                 } else {
                     Err(Error::Branch(
@@ -107,30 +110,32 @@ impl Node {
         }
     }
 
-    /// Whether the trail of a line is durable here up to this head.
+    /// Whether the trail of a line is durable here, from `audit_from` up to this head.
     ///
     /// # Errors
     /// `Branch` when the trail here is damaged.
-    pub async fn has_audit(&self, line: &LineRef, head: &Head) -> Result<bool, Error> {
-        let trail = self.trail(line).await?;
-        let synced = trail.clone();
-        blocking(move || synced.sync().map_err(foreign)).await?;
-        Ok(trail.head() == *head)
+    pub async fn has_audit(
+        &self,
+        line: &LineRef,
+        audit_from: u64,
+        head: &Head,
+    ) -> Result<bool, Error> {
+        Ok(self.trail(line).await?.holds(audit_from, head))
     }
 
-    /// Fetches the rows that the main line's trail misses here, since a snapshot was installed.
+    /// Fetches the rows that the trail of a line misses here, since a snapshot was installed.
     ///
     /// # Errors
     /// `Branch` when no peer has them.
     pub(crate) async fn fill_audit(&self, line: &Line) -> Result<(), Error> {
         let trail = line.inner.shared.audit().clone();
         for gap in trail.missing().into_iter().rev() {
-            self.fill_gap(line, &trail, gap).await?;
+            self.fill_gap(&line.reference(), &trail, gap).await?;
         }
         Ok(())
     }
 
-    async fn fill_gap(&self, line: &Line, trail: &Trail, gap: Range<u64>) -> Result<(), Error> {
+    async fn fill_gap(&self, line: &LineRef, trail: &Trail, gap: Range<u64>) -> Result<(), Error> {
         let mut end = gap.end;
         // From the end to the beginning: each page proves itself by the row after it.
         while end > gap.start {
@@ -138,10 +143,7 @@ impl Node {
             let wanted = u32::try_from(end.saturating_sub(start)).unwrap_or(PAGE);
             let mut filled = false;
             for peer in self.peers().others() {
-                let Ok(rows) = self
-                    .fetch_audit(&line.reference(), start, wanted, peer.node)
-                    .await
-                else {
+                let Ok(rows) = self.fetch_audit(line, start, wanted, peer.node).await else {
                     continue;
                 };
                 let trail = trail.clone();
@@ -210,7 +212,8 @@ impl Node {
         .await
     }
 
-    /// What a closed branch leaves behind, from its state and its audit trail here.
+    /// What a closed branch leaves behind, from its state and its audit trail here, which is
+    /// durable when this returns.
     ///
     /// # Errors
     /// `Branch` when the branch is not closed, or this node has not all of its rows.
@@ -228,7 +231,18 @@ impl Node {
             .and_then(|plan| plan.boundary)
             .ok_or_else(|| missing("the plan has no boundary"))?;
         let trail = branch.inner.shared.audit().clone();
-        let rows = blocking(move || own_rows(&trail)).await?;
+        let rows = blocking(move || {
+            // What is sealed must not be lost with the log that could write it again.
+            trail.sync().map_err(foreign)?;
+            match trail.missing().first() {
+                None => own_rows(&trail),
+                Some(gap) => Err(Error::Branch(format!(
+                    "no evidence yet: the audit rows {} to {} are missing here",
+                    gap.start, gap.end
+                ))),
+            }
+        })
+        .await?;
         let began = rows
             .first()
             .ok_or_else(|| missing("the branch's first audit row is not here"))?;
@@ -263,6 +277,18 @@ impl Node {
                 .take_while(|row| row.sequence <= closed.sequence),
         );
         Ok(evidence)
+    }
+
+    /// Makes the audit rows of a line durable here, as far as there are any.
+    ///
+    /// # Errors
+    /// `Branch` when the trail is damaged or the disk fails.
+    pub(crate) async fn sync_audit(&self, line: &LineRef) -> Result<(), Error> {
+        if !self.inner.trails.has(line) {
+            return Ok(());
+        }
+        let trail = self.trail(line).await?;
+        blocking(move || trail.sync().map_err(foreign)).await
     }
 
     /// Asks a peer for the evidence of a closed branch.

@@ -22,6 +22,7 @@ use domain::{
     AccountId, Actor, CentreName, Digest, LineId, NodeId, OperatorId, Outcome, ParticipantId,
     SessionId, UnixMs, outcome,
 };
+use harness::hindrance::Hindrance;
 use harness::{Cluster, until};
 
 const TIMETABLE: &str = r#"
@@ -319,12 +320,119 @@ async fn a_saturday_and_its_monday_by_the_timetable() {
         let branch = running
             .node
             .branch_reference(&evidence.session, evidence.genesis);
-        let has = running.node.has_audit(&branch, &evidence.audit).await;
+        let (from, head) = (evidence.audit_from, evidence.audit);
+        let has = running.node.has_audit(&branch, from, &head).await;
         whole.insert(*number, has.unwrap_or(false));
     }
     let east = (1..=3).filter(|node| whole[node]).count();
     let west = (4..=6).filter(|node| whole[node]).count();
-    assert!(east >= 2 && west >= 2, "{whole:?}");
+    assert!(east >= 2 && west == 3, "durable: {whole:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_is_given_only_over_audit_rows_that_are_durable() {
+    let drill = Drill::running().await;
+    drill.open_session_2().await;
+    drill.serve_session_2().await;
+    drill.suspend_on_branch(1).await;
+    // So that only this test asks for it.
+    for node in 4..=6 {
+        let method = "GetBranchEvidence";
+        drill.cluster.hinder(node, method, Hindrance::Refuses);
+    }
+    drill.set_clocks(at(5));
+    drill.phase("S2", Phase::Closed).await;
+    let node = drill.cluster.node(5);
+    let branch = node.branch().unwrap();
+    until("the branch is closed", async || {
+        branch.state().header().ended
+    })
+    .await;
+    let evidence = node.branch_evidence(&branch).await.unwrap();
+    let (from, head) = (evidence.audit_from, evidence.audit);
+    let durable = node.has_audit(&branch.reference(), from, &head).await;
+    assert!(durable.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_rows_that_one_node_does_not_give_are_copied_from_another() {
+    let drill = Drill::running().await;
+    drill.cluster.hinder(4, "FetchAudit", Hindrance::Refuses);
+    drill.open_session_2().await;
+    drill.serve_session_2().await;
+    drill.suspend_on_branch(1).await;
+    drill.roll_over().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_completes_its_trail_of_the_branch() {
+    let mut drill = Drill::running().await;
+    drill.open_session_2().await;
+    drill.serve_session_2().await;
+    let leads = |node: &u64| drill.cluster.node(*node).branch().unwrap().is_leader();
+    let away = (4..=6).find(|node| !leads(node)).unwrap();
+    drill.cluster.stop(away).await;
+    drill.suspend_on_branch(1).await;
+    drill.roll_over().await;
+    drill.branch_is_gone().await;
+    drill.cluster.start(away).await;
+    let node = drill.cluster.node(away);
+    until("the node has the whole trail", async || {
+        let state = node.main().state();
+        let sealed = state.plan(&id("S2")).and_then(|plan| plan.sealed.clone());
+        let Some(evidence) = sealed.and_then(|sealed| sealed.evidence) else {
+            return false;
+        };
+        let branch = node.branch_reference(&evidence.session, evidence.genesis);
+        let (from, head) = (evidence.audit_from, evidence.audit);
+        node.has_audit(&branch, from, &head).await.unwrap()
+    })
+    .await;
+    drill.branch_is_gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_node_gives_evidence_once_it_has_the_audit_rows_before_its_snapshot() {
+    let mut drill = Drill::running().await;
+    drill.set_clocks(at(0));
+    drill.phase("S1", Phase::Open).await;
+    drill.set_clocks(at(2));
+    drill.phase("S1", Phase::Closed).await;
+    drill.cluster.stop(6).await;
+    drill.approve_and_open().await;
+    drill.phase("S2", Phase::Open).await;
+    drill.branch_runs().await;
+    drill.serve_session_2().await;
+    for number in 1..=3 {
+        drill.suspend_on_branch(number).await;
+    }
+    for node in [4, 5] {
+        let branch = drill.cluster.node(node).branch().unwrap();
+        let upto = branch.read_index().await.unwrap().index;
+        branch.trigger_snapshot().await.unwrap();
+        until("the snapshot is built", async || {
+            branch.snapshot_index() >= Some(upto)
+        })
+        .await;
+        branch.trigger_purge(upto).await.unwrap();
+        drill.cluster.hinder(node, "FetchAudit", Hindrance::Refuses);
+    }
+    drill.cluster.start(6).await;
+    drill.set_clocks(at(5));
+    let late = |drill: &Drill| drill.cluster.node(6).branch();
+    until("the branch is closed on node 6", async || {
+        late(&drill).is_some_and(|branch| branch.state().header().ended)
+    })
+    .await;
+    let (node, branch) = (drill.cluster.node(6), late(&drill).unwrap());
+    let refused = node.branch_evidence(&branch).await.unwrap_err().to_string();
+    assert!(refused.contains("are missing here"), "{refused}");
+    drill.cluster.clear(4);
+    drill.cluster.clear(5);
+    until("node 6 has the evidence", async || {
+        node.branch_evidence(&branch).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -353,6 +353,14 @@ impl Trail {
         inner.synced.min(first_gap)
     }
 
+    /// Whether the rows from `from` up to `head` are all here, durably, and lead there.
+    #[must_use]
+    pub fn holds(&self, from: u64, head: &Head) -> bool {
+        let inner = self.inner();
+        let whole = inner.gaps().iter().all(|gap| gap.end <= from);
+        whole && inner.next == *head && inner.synced >= head.sequence
+    }
+
     /// What is missing, by the state's head: first and one past the last row of each gap.
     #[must_use]
     pub fn missing(&self) -> Vec<Range<u64>> {

@@ -5,7 +5,7 @@ use domain::planted::{self, Fault};
 use domain::session::{Command, Phase, Plan, Sealing};
 use domain::{Digest, LineId, NodeId, SessionId, State};
 
-use super::{main_line, step};
+use super::{main_line, seal, step};
 use crate::line::Line;
 use crate::node::{Error, Node, blocking};
 
@@ -80,6 +80,9 @@ async fn drop_ended(node: &Node, state: &State) -> Result<(), Error> {
             Phase::Opening | Phase::Open | Phase::Closed => false,
         });
         if ended && attended != Some(&session) {
+            if let Some(plan) = state.plan(&session) {
+                seal::complete(node, plan).await;
+            }
             node.drop_branch(&session).await?;
             tracing::info!(%session, "dropped the branch");
         }

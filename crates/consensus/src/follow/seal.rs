@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use domain::session::{Evidence, Phase, Plan};
-use domain::{LineRef, NodeId, SessionId};
+use domain::{LineId, LineRef, NodeId, SessionId};
 use futures::future::join_all;
 use proto::peer::v1 as peer;
 use tokio::time::Instant;
 
 use super::{branch, main_line};
+use crate::line::Line;
 use crate::node::{Error, Node};
 
 /// How long a node may take to refuse a branch.
@@ -45,7 +46,7 @@ impl Node {
         let plan = state
             .plan(session)
             .ok_or_else(|| Error::Branch(format!("session {session} was not opened")))?;
-        let (evidence, _) = fetch(self, plan).await?;
+        let evidence = fetch(self, plan).await?;
         Ok(gathered(self, evidence))
     }
 
@@ -155,40 +156,100 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
     if is_voter || node.copied().of(&plan.session.id).is_some() {
         return Ok(());
     }
-    let (evidence, from) = fetch(node, plan).await?;
-    let branch = reference(node, &evidence);
-    node.copy_audit(&branch, evidence.audit_from, evidence.audit, from)
-        .await?;
-    tracing::info!(session = %evidence.session, %from, "copied the branch's audit rows");
-    node.copied().note(evidence);
-    Ok(())
-}
-
-fn reference(node: &Node, evidence: &Evidence) -> LineRef {
-    node.branch_reference(&evidence.session, evidence.genesis)
-}
-
-/// The evidence, from this node or from one of the branch's voters, and from which.
-async fn fetch(node: &Node, plan: &Plan) -> Result<(Evidence, NodeId), Error> {
-    let session = &plan.session.id;
-    if let Some(branch) = node.branch() {
-        return Ok((node.branch_evidence(&branch).await?, node.id()));
-    }
-    let digest = plan.boundary.and_then(|boundary| boundary.digest);
-    let Some(digest) = digest else {
-        return Err(Error::Branch(format!(
-            "the branch of {session} was never confirmed: there is no evidence; abandon it"
-        )));
-    };
-    let branch = node.branch_reference(session, digest);
-    let mut last = Error::Branch(format!("no node of {} can be asked", plan.session.centre));
+    let branch = confirmed(node, plan)?;
+    let mut last = nobody(plan);
     for voter in main_line::voters(node, plan) {
-        match node.fetch_evidence(&branch, voter).await {
-            Ok(evidence) => return Ok((evidence, voter)),
+        match copy(node, &branch, voter).await {
+            Ok(evidence) => {
+                node.copied().note(evidence);
+                return Ok(());
+            }
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Completes the trail of a sealed branch at one of its voters: this one may not have applied the
+/// branch's last entries, and its log is about to go.
+pub(super) async fn complete(node: &Node, plan: &Plan) {
+    let sealed = plan.sealed.as_ref();
+    let Some(evidence) = sealed.and_then(|sealed| sealed.evidence.as_ref()) else {
+        return;
+    };
+    let branch = node.branch_reference(&evidence.session, evidence.genesis);
+    let (from, head) = (evidence.audit_from, evidence.audit);
+    // The latest rows may be all here, and not be durable yet.
+    let synced = node.sync_audit(&branch).await;
+    if synced.is_ok() && matches!(node.has_audit(&branch, from, &head).await, Ok(true)) {
+        return;
+    }
+    let mut last = synced.err();
+    for peer in node.peers().others() {
+        match node.copy_audit(&branch, from, head, peer.node).await {
+            Ok(()) => return,
+            Err(error) => last = Some(error),
+        }
+    }
+    tracing::warn!(session = %plan.session.id, ?last, "the branch's audit trail is not whole here");
+}
+
+/// What one of the branch's voters has to show, and the audit rows that prove it.
+async fn copy(node: &Node, branch: &LineRef, from: NodeId) -> Result<Evidence, Error> {
+    let evidence = node.fetch_evidence(branch, from).await?;
+    node.copy_audit(branch, evidence.audit_from, evidence.audit, from)
+        .await?;
+    tracing::info!(session = %evidence.session, %from, "copied the branch's audit rows");
+    Ok(evidence)
+}
+
+/// The evidence, from this node or from one of the branch's voters.
+async fn fetch(node: &Node, plan: &Plan) -> Result<Evidence, Error> {
+    let mut last = nobody(plan);
+    let own = node.branch().filter(|branch| is_of(branch, plan));
+    let branch = match own {
+        Some(own) => {
+            match node.branch_evidence(&own).await {
+                Ok(evidence) => return Ok(evidence),
+                Err(error) => last = error,
+            }
+            own.reference()
+        }
+        None => confirmed(node, plan)?,
+    };
+    for voter in main_line::voters(node, plan) {
+        if voter == node.id() {
+            continue;
+        }
+        match node.fetch_evidence(&branch, voter).await {
+            Ok(evidence) => return Ok(evidence),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn nobody(plan: &Plan) -> Error {
+    Error::Branch(format!("no node of {} can be asked", plan.session.centre))
+}
+
+/// The branch that the plan's opening was confirmed with.
+fn confirmed(node: &Node, plan: &Plan) -> Result<LineRef, Error> {
+    let session = &plan.session.id;
+    let digest = plan.boundary.and_then(|boundary| boundary.digest);
+    match digest {
+        Some(digest) => Ok(node.branch_reference(session, digest)),
+        None => Err(Error::Branch(format!(
+            "the branch of {session} was never confirmed: there is no evidence; abandon it"
+        ))),
+    }
+}
+
+fn is_of(branch: &Line, plan: &Plan) -> bool {
+    match branch.reference().line {
+        LineId::Main => false,
+        LineId::Branch { session, .. } => session == plan.session.id,
+    }
 }
 
 /// Whether a node says that the branch's audit rows are durable there.
