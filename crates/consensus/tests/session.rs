@@ -552,7 +552,7 @@ async fn late_node_starts_from_the_boundary() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_node_starts_from_the_boundary_and_not_from_what_it_has_i1() {
-    late_node_starts_from_the_boundary().await;
+    Box::pin(late_node_starts_from_the_boundary()).await;
 }
 
 #[cfg(feature = "planted-faults")]
