@@ -240,7 +240,15 @@ pub(super) async fn roll_over(
         replies: replies.clone(),
         gap_accepted: gap.clone().filter(|gap| !gap.is_empty()),
     });
-    may_repeat(edge, &ask, &line, key, command.clone())?;
+    match may_repeat(edge, &ask, &line, key, command.clone()) {
+        Ok(()) => {}
+        // Somebody else's, or the one that runs by itself, came first.
+        Err(Refusal::Rejected {
+            rejection: Rejection::AlreadySo,
+            ..
+        }) => return rolled_over(edge, &session, AlreadyDone::Yes).await,
+        Err(refusal) => return Err(refusal),
+    }
     if gap.is_some_and(|gap| gap.is_empty()) {
         return Err(Refusal::NoEvidence {
             why: missing_at(edge, &gathered.durable_at),
