@@ -8,128 +8,31 @@
     reason = "a test may fail loudly"
 )]
 
-use credential::authority::Issued;
-use domain::{SessionId, UnixMs};
-use proto::account::v1::AccountClass;
+use domain::SessionId;
 use proto::account::v1::Portal;
 use proto::admin::v1::account_service_client::AccountServiceClient;
-use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{AccountRow, ImportAccountsRequest, ParticipantRow};
 use proto::admin::v1::{GetAccountRequest, SuspendAccountRequest};
 use proto::audit::v1::ListAuditEventsRequest;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::auth::v1::BeginLoginRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
-use proto::operator::v1::clock_service_client::ClockServiceClient;
-use proto::operator::v1::policy_service_client::PolicyServiceClient;
-use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
-    AbandonSessionRequest, AbandonSessionResponse, AdvanceClockRequest, Answer, AnswerHoldsRequest,
-    ApprovePlanRequest, CloseSessionRequest, GetEvidenceRequest, GetPolicyRequest,
-    ListSessionsRequest, MustRepeatAnswer, OpenSessionRequest, PlanAct, PlanStage,
-    PreviewRolloverRequest, PreviewRolloverResponse, RollOverRequest, RollOverResponse,
-    SetPolicyRequest, SetTimetableRequest, Verdict,
+    AbandonSessionRequest, AbandonSessionResponse, CloseSessionRequest, PlanAct, PlanStage,
+    RollOverRequest, SetTimetableRequest, Verdict,
 };
 use proto::token::v1::IntrospectTokenRequest;
 use proto::token::v1::token_service_client::TokenServiceClient;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_types::StatusExt;
-use world::{S2, Shape, World, at, request_at, until, world};
+use world::drill::{
+    EAST, WEST, advance, approve, branch_runs, now, open, reason, roll_over, sessions,
+};
+use world::{S2, Shape, World, at, until, world};
 
 mod world;
-
-const EAST: usize = 0;
-const WEST: usize = 1;
-
-fn reason(status: &Status) -> String {
-    status
-        .get_details_error_info()
-        .map(|info| info.reason)
-        .unwrap_or_default()
-}
-
-async fn sessions(world: &World, node: usize, who: &Issued) -> SessionServiceClient<Channel> {
-    SessionServiceClient::new(world.operator(node, who).await)
-}
-
-async fn advance(world: &World, to: UnixMs) {
-    let time = prost_types::Timestamp {
-        seconds: i64::try_from(to.0 / 1_000).unwrap(),
-        nanos: 0,
-    };
-    for node in [WEST, EAST] {
-        let now = world.nodes[node].lines().time();
-        if now >= to {
-            continue;
-        }
-        let mut client = ClockServiceClient::new(world.operator(node, &world.kay).await);
-        client
-            .advance_clock(AdvanceClockRequest {
-                request_id: request_at(now),
-                clock_time: Some(time),
-            })
-            .await
-            .unwrap();
-        until("the clock is there at every node", async || {
-            let there = |node: &server::Node| node.lines().time() >= to;
-            world.nodes.iter().all(there).then_some(())
-        })
-        .await;
-    }
-}
-
-fn now(world: &World) -> String {
-    request_at(world.nodes[EAST].lines().time())
-}
-
-async fn approve(world: &World, act: PlanAct) {
-    for who in [&world.kay, &world.lee] {
-        let mut client = sessions(world, EAST, who).await;
-        let listed = client
-            .list_sessions(ListSessionsRequest::default())
-            .await
-            .unwrap()
-            .into_inner();
-        let entry = listed
-            .sessions
-            .into_iter()
-            .find(|entry| entry.session.as_ref().unwrap().session == S2)
-            .unwrap();
-        let approval = ApprovePlanRequest {
-            request_id: now(world),
-            session: S2.to_owned(),
-            act: act.into(),
-            plan_digest: entry.plan_digest,
-        };
-        client.approve_plan(approval).await.unwrap();
-    }
-}
-
-/// Session 2 is opened at 20:01.
-async fn open(world: &World) {
-    advance(world, at(20, 1)).await;
-    approve(world, PlanAct::Open).await;
-    sessions(world, EAST, &world.kay)
-        .await
-        .open_session(OpenSessionRequest {
-            request_id: now(world),
-            session: S2.to_owned(),
-        })
-        .await
-        .unwrap();
-}
-
-async fn branch_runs(world: &World) {
-    until("the branch runs", async || {
-        world.nodes[WEST].lines().branch().map(|_| ())
-    })
-    .await;
-}
 
 async fn abandon(world: &World, node: usize) -> Result<AbandonSessionResponse, Status> {
     sessions(world, node, &world.kay)
@@ -192,186 +95,6 @@ async fn a_session_whose_branch_runs_is_given_up_after_its_end_alone() {
         west.branch().is_none().then_some(())
     })
     .await;
-    world.stop().await;
-}
-
-/// Two accounts of one firm.
-async fn import(world: &World) {
-    let row = |line: u32, user_id: &str| AccountRow {
-        line,
-        user_id: user_id.to_owned(),
-        participant_id: "C1".to_owned(),
-        account_class: AccountClass::User.into(),
-        title: user_id.to_owned(),
-        ..AccountRow::default()
-    };
-    let request = ImportAccountsRequest {
-        request_id: now(world),
-        participants: vec![ParticipantRow {
-            line: 1,
-            participant_id: "C1".to_owned(),
-            title: "a firm".to_owned(),
-        }],
-        accounts: vec![row(2, "U1"), row(3, "U2")],
-        dry_run: false,
-    };
-    ImportServiceClient::new(world.operator(EAST, &world.kay).await)
-        .import_accounts(request)
-        .await
-        .unwrap();
-}
-
-async fn suspend(world: &World, node: usize, user_id: &str) {
-    AccountServiceClient::new(world.operator(node, &world.kay).await)
-        .suspend_account(SuspendAccountRequest {
-            request_id: now(world),
-            name: format!("participants/C1/users/{user_id}"),
-            reason: "a test".to_owned(),
-            ..SuspendAccountRequest::default()
-        })
-        .await
-        .unwrap();
-}
-
-async fn roll_over(
-    world: &World,
-    answers: Vec<MustRepeatAnswer>,
-) -> Result<RollOverResponse, Status> {
-    sessions(world, EAST, &world.kay)
-        .await
-        .roll_over(RollOverRequest {
-            request_id: now(world),
-            session: S2.to_owned(),
-            answers,
-            ..RollOverRequest::default()
-        })
-        .await
-        .map(tonic::Response::into_inner)
-}
-
-/// Two people are suspended in session 2, and it closes; what a rollover would do.
-async fn two_suspended(world: &World) -> PreviewRolloverResponse {
-    import(world).await;
-    open(world).await;
-    branch_runs(world).await;
-    advance(world, at(22, 1)).await;
-    until("the session serves", async || {
-        let branch = world.nodes[WEST].lines().branch()?;
-        branch.state().header().current.as_ref().map(|_| ())
-    })
-    .await;
-    suspend(world, WEST, "U1").await;
-    suspend(world, WEST, "U2").await;
-    advance(world, at(23, 1)).await;
-    let mut client = sessions(world, EAST, &world.kay).await;
-    let preview = until("the branch has closed", async || {
-        let request = PreviewRolloverRequest {
-            session: S2.to_owned(),
-            page_size: 1,
-            ..PreviewRolloverRequest::default()
-        };
-        client.preview_rollover(request).await.ok()
-    });
-    preview.await.into_inner()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refused_answer_repeats_nothing_and_what_was_answered_is_not_repeated_later() {
-    let world = world(Shape::TwoCentres).await;
-    let preview = two_suspended(&world).await;
-    let items: Vec<String> = preview.must_repeat.into_iter().map(|of| of.item).collect();
-    let answer = |item: &str, answer: Answer, reason: &str| MustRepeatAnswer {
-        item: item.to_owned(),
-        answer: answer.into(),
-        reason: reason.to_owned(),
-    };
-    let active = || {
-        let state = world.nodes[EAST].lines().main().state();
-        state.accounts().filter(|account| account.active()).count()
-    };
-    let repeated = || answer(&items[0], Answer::Repeat, "");
-    for bad in [
-        answer(&items[1], Answer::Waive, &"x".repeat(257)),
-        answer("999999", Answer::Waive, "no such item"),
-    ] {
-        let refused = roll_over(&world, vec![repeated(), bad]).await.unwrap_err();
-        assert_eq!(reason(&refused), "BAD_VALUES", "{refused:?}");
-        assert_eq!(active(), 2, "a refused rollover changes nothing");
-    }
-    let waived = answer(&items[1], Answer::Waive, "a drill");
-    roll_over(&world, vec![repeated(), waived]).await.unwrap();
-    assert_eq!(active(), 1);
-    // Nothing is held: nothing is left to repeat.
-    let refused = sessions(&world, EAST, &world.kay)
-        .await
-        .answer_holds(AnswerHoldsRequest {
-            request_id: now(&world),
-            session: S2.to_owned(),
-            answers: vec![answer(&items[1], Answer::Repeat, "")],
-        })
-        .await
-        .unwrap_err();
-    assert_eq!(reason(&refused), "ALREADY_SO");
-    assert_eq!(active(), 1);
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_forgotten_is_told_in_pages() {
-    let world = world(Shape::TwoCentres).await;
-    let preview = two_suspended(&world).await;
-    assert_eq!(preview.forgotten_count, 2);
-    assert_eq!(preview.forgotten.len(), 1);
-    assert!(!preview.next_page_token.is_empty());
-    let mut client = sessions(&world, EAST, &world.kay).await;
-    let mut listed = Vec::new();
-    let mut request = GetEvidenceRequest {
-        session: S2.to_owned(),
-        page_size: 1,
-        ..GetEvidenceRequest::default()
-    };
-    loop {
-        let answer = client.get_evidence(request.clone()).await.unwrap();
-        let evidence = answer.into_inner().evidence.unwrap();
-        assert!(evidence.forgotten.len() <= 1);
-        assert_eq!(evidence.forgotten_count, 2);
-        listed.extend(evidence.forgotten.into_iter().map(|of| of.account));
-        request.page_token = evidence.next_page_token;
-        if request.page_token.is_empty() {
-            break;
-        }
-    }
-    assert_eq!(listed, ["U1", "U2"]);
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_policies_with_one_etag_the_second_is_refused_and_a_repeat_is_not() {
-    let world = world(Shape::TwoCentres).await;
-    let mut client = PolicyServiceClient::new(world.operator(EAST, &world.kay).await);
-    let seen = client.get_policy(GetPolicyRequest {}).await.unwrap();
-    let seen = seen.into_inner();
-    let set = |contact: &str| SetPolicyRequest {
-        request_id: now(&world),
-        policy_toml: seen
-            .policy_toml
-            .lines()
-            .map(|line| match line.split_once(" = ") {
-                Some(("support_contact", _)) => format!("support_contact = \"{contact}\"\n"),
-                Some(_) | None => format!("{line}\n"),
-            })
-            .collect(),
-        etag: seen.etag.clone(),
-        dry_run: false,
-    };
-    let first = set("the first");
-    client.set_policy(first.clone()).await.unwrap();
-    let refused = client.set_policy(set("the second")).await.unwrap_err();
-    assert_eq!(reason(&refused), "ETAG_MISMATCH");
-    // The caller that did not hear of its success hears of it now.
-    client.set_policy(first).await.unwrap();
-    let in_force = client.get_policy(GetPolicyRequest {}).await.unwrap();
-    assert!(in_force.into_inner().policy_toml.contains("the first"));
     world.stop().await;
 }
 

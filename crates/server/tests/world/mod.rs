@@ -9,6 +9,8 @@
     reason = "a test may fail loudly, and uses what it needs"
 )]
 
+pub mod drill;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
