@@ -1,0 +1,118 @@
+//! What leaves as mail, who reads it, and what is said when none leaves.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+use super::*;
+
+fn outbox(folder: &Path) -> Outbox {
+    Outbox::open(&crate::config::Mail {
+        from: "tidemark <no-reply@clearing.example>".to_owned(),
+        way: Way::Folder(folder.to_owned()),
+    })
+    .unwrap()
+}
+
+async fn sent(letter: &Letter, mark: Mark) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let about = LogId {
+        term: 1,
+        node: 1,
+        index: 7,
+    };
+    outbox(folder.path())
+        .send("person@firm.example", letter, mark, about)
+        .await
+        .unwrap();
+    let mails: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(mails.len(), 1);
+    let mail = mails.into_iter().next().unwrap().unwrap();
+    assert!(mail.file_name().to_string_lossy().ends_with(".eml"));
+    std::fs::read_to_string(mail.path()).unwrap()
+}
+
+#[tokio::test]
+async fn a_code_is_sent_in_both_languages_and_without_a_link_s29() {
+    let code = Code::parse("12345678").ok().unwrap();
+    let mail = sent(&Letter::LoginCode(code, UnixMs(0)), Mark::Real).await;
+    assert!(mail.lines().any(|line| line == "Code: 12345678"), "{mail}");
+    assert!(mail.contains("你的一次性密碼"), "{mail}");
+    assert!(mail.contains("X-Tidemark-Drill: no"), "{mail}");
+    assert!(!mail.contains("://"), "{mail}");
+    assert!(!mail.contains("DRILL"), "{mail}");
+}
+
+#[tokio::test]
+async fn mail_of_a_branch_is_marked_as_drill_mail() {
+    let notice = Letter::Notice(Event::PasswordChanged, UnixMs(0));
+    let mail = sent(&notice, Mark::Drill).await;
+    assert!(mail.contains("DRILL: what is changed"), "{mail}");
+    assert!(mail.contains("X-Tidemark-Drill: yes"), "{mail}");
+    assert!(!mail.contains("://"), "{mail}");
+}
+
+#[tokio::test]
+async fn mail_in_the_folder_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("outbox");
+    let code = Code::parse("12345678").ok().unwrap();
+    let letter = Letter::LoginCode(code, UnixMs(0));
+    outbox(&folder)
+        .send("person@firm.example", &letter, Mark::Real, LogId::default())
+        .await
+        .unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    let mut mails = std::fs::read_dir(&folder).unwrap();
+    let mail = mails.next().unwrap().unwrap().path();
+    assert_eq!(mode(&mail), 0o600);
+}
+
+#[tokio::test]
+async fn what_a_mail_server_says_of_the_recipient_is_not_repeated() {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let mut caller = BufStream::new(socket.accept().await.unwrap().0);
+        let mut answer = "220 mail.example\r\n";
+        loop {
+            // A caller that hangs up has heard what it came for.
+            if caller.write_all(answer.as_bytes()).await.is_err() || caller.flush().await.is_err() {
+                return;
+            }
+            let mut line = String::new();
+            if caller.read_line(&mut line).await.unwrap_or(0) == 0 {
+                return;
+            }
+            answer = match line.get(..4) {
+                Some("EHLO") => "250-mail.example\r\n250 8BITMIME\r\n",
+                Some("RCPT") => "550 5.1.1 <person@firm.example> is not known here\r\n",
+                Some(_) | None => "250 mail.example\r\n",
+            };
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let smtp = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1");
+    let outbox = Outbox {
+        sender: Sender::Smtp(Arc::new(smtp.port(port).build())),
+        ..outbox(folder.path())
+    };
+    let letter = Letter::Notice(Event::Suspended, UnixMs(0));
+    let error = outbox
+        .send("person@firm.example", &letter, Mark::Real, LogId::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "the mail server answered 550");
+    assert!(!format!("{error:?}").contains("person"), "{error:?}");
+    server.abort();
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let letter = Letter::Notice(Event::Suspended, UnixMs(0));
+    let sent = outbox(folder.path())
+        .send("nobody", &letter, Mark::Real, LogId::default())
+        .await;
+    assert!(matches!(sent, Err(Error::To)));
+}
