@@ -12,8 +12,8 @@ use futures::future::{self, Either, Ready};
 use http::{HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::identity::{self, Caller, Listener};

@@ -37,9 +37,9 @@ async fn whole(node: &Operator, session: &str) -> Result<Evidence, Failure> {
     loop {
         let request = node.request(message.clone(), None);
         let answer = told(node.session().get_evidence(request).await)?;
-        let mut evidence = answer.evidence.ok_or_else(|| {
-            Failure::pre_check(format!("there is no evidence of {session} yet"))
-        })?;
+        let mut evidence = answer
+            .evidence
+            .ok_or_else(|| Failure::pre_check(format!("there is no evidence of {session} yet")))?;
         forgotten.append(&mut evidence.forgotten);
         message.page_token = std::mem::take(&mut evidence.next_page_token);
         if message.page_token.is_empty() {

@@ -94,8 +94,7 @@ fn given(flags: &Rollover) -> Given<'_> {
 fn foretold(preview: &PreviewRolloverResponse) -> String {
     let mut text = format!(
         "{} changes will be FORGOTTEN; next business day {}",
-        preview.forgotten_count,
-        preview.next_business_day
+        preview.forgotten_count, preview.next_business_day
     );
     if !preview.must_repeat.is_empty() {
         text.push_str("\nTo repeat or to waive, each by --repeat ITEM or --waive ITEM:\n");
