@@ -10,6 +10,7 @@
     reason = "a test may fail loudly, and uses what it needs"
 )]
 
+pub mod drill;
 pub mod hindrance;
 
 use std::collections::{BTreeMap, BTreeSet};
