@@ -1,6 +1,7 @@
 //! Connections to nodes over mutual TLS. Any node takes an operator's call: it forwards to the
 //! leader by itself, so all there is to find is a node that answers.
 
+use std::future::Future;
 use std::time::Duration;
 
 use proto::admin::v1::import_service_client::ImportServiceClient;
@@ -9,6 +10,7 @@ use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
+use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
@@ -145,6 +147,41 @@ impl Operator {
         request
     }
 
+    /// Asks for a change with its request id, and again for as long as the flags say while the
+    /// service says that it changes over: that is the one answer that clients retry by themselves.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    pub async fn change<B, T, Fut>(
+        &self,
+        id: uuid::Uuid,
+        change: &Change,
+        message: B,
+        call: impl Fn(Request<B>) -> Fut,
+    ) -> Result<T, Failure>
+    where
+        B: Clone,
+        Fut: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let request = self.request(message.clone(), change.reason.as_deref());
+            let answer = call(request).await;
+            let wait = answer
+                .as_ref()
+                .err()
+                .filter(|status| refusal::passing(status));
+            match wait.and_then(refusal::retry_after) {
+                Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
+                Some(_) | None => {
+                    return answer
+                        .map(tonic::Response::into_inner)
+                        .map_err(|status| refusal::failure(&status, Asked::Change(id)));
+                }
+            }
+        }
+    }
+
     /// The nodes and their lines.
     #[must_use]
     pub fn cluster(&self) -> ClusterServiceClient<Channel> {
@@ -190,17 +227,4 @@ pub fn told<T>(answer: Result<tonic::Response<T>, Status>) -> Result<T, Failure>
     answer
         .map(tonic::Response::into_inner)
         .map_err(|status| refusal::failure(&status, Asked::Read))
-}
-
-/// The answer of a change, or the failure that a person reads.
-///
-/// # Errors
-/// The node's refusal.
-pub fn changed<T>(
-    answer: Result<tonic::Response<T>, Status>,
-    request: uuid::Uuid,
-) -> Result<T, Failure> {
-    answer
-        .map(tonic::Response::into_inner)
-        .map_err(|status| refusal::failure(&status, Asked::Change(request)))
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::args::Connection;
 use crate::args::calendar::{Calendar, Lint, Set, Show};
-use crate::client::{Operator, changed, told};
+use crate::client::{Operator, told};
 use crate::drill::words;
 use crate::exit::{Failure, file_failure};
 use crate::output::{Output, Table};
@@ -227,8 +227,11 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
         dry_run: flags.change.dry_run,
         holidays,
     };
-    let request = node.request(message, flags.change.reason.as_deref());
-    let answer = changed(node.calendar().set_timetable(request).await, id)?;
+    let ask = |request| {
+        let mut client = node.calendar();
+        async move { client.set_timetable(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
     let sessions = rows(&answer.sessions);
     let document = serde_json::json!({
         "dry_run": flags.change.dry_run, "sessions": sessions, "holidays": answer.holidays,

@@ -8,7 +8,7 @@ use proto::operator::v1::{
 
 use crate::args::session::{Abandon, Act, Approve, Close, List, Open, Session};
 use crate::args::{Change, Confirm, Connection};
-use crate::client::{Operator, changed, told};
+use crate::client::{Operator, told};
 use crate::drill::evidence::session_row;
 use crate::drill::words;
 use crate::exit::{Exit, Failure};
@@ -165,8 +165,11 @@ async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
         act: act.into(),
         plan_digest: entry.plan_digest.clone(),
     };
-    let request = node.request(message, flags.change.reason.as_deref());
-    let answer = changed(node.session().approve_plan(request).await, id)?;
+    let ask = |request| {
+        let mut client = node.session();
+        async move { client.approve_plan(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
     let document = serde_json::json!({
         "session": flags.session,
         "plan_digest": entry.plan_digest,
@@ -200,8 +203,11 @@ async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
         request_id: id.to_string(),
         session: flags.session.clone(),
     };
-    let request = node.request(message, flags.change.reason.as_deref());
-    let answer = changed(node.session().open_session(request).await, id)?;
+    let ask = |request| {
+        let mut client = node.session();
+        async move { client.open_session(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
     let boundary = answer.boundary.unwrap_or_default();
     let place = boundary
         .log_id
@@ -249,8 +255,11 @@ async fn close(flags: &Close, output: Output) -> Result<(), Failure> {
         request_id: id.to_string(),
         session: flags.session.clone(),
     };
-    let request = node.request(message, flags.change.reason.as_deref());
-    let answer = changed(node.session().close_session(request).await, id)?;
+    let ask = |request| {
+        let mut client = node.session();
+        async move { client.close_session(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
     let place = answer.closed_log_id.as_ref().map(words::log_id);
     let document = serde_json::json!({ "session": flags.session, "closed_log_id": place });
     output.data(&document, || {
@@ -286,8 +295,11 @@ async fn abandon(flags: &Abandon, output: Output) -> Result<(), Failure> {
         session: flags.session.clone(),
         reason,
     };
-    let request = node.request(message, None);
-    let answer = changed(node.session().abandon_session(request).await, id)?;
+    let ask = |request| {
+        let mut client = node.session();
+        async move { client.abandon_session(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
     let document = serde_json::json!({
         "session": flags.session, "stage": "abandoned", "refused_by": answer.refused_node_ids,
     });

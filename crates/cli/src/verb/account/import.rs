@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::accounts::{self, ROWS_MAX, Rows};
 use crate::args::account::Import;
-use crate::client::{Operator, changed};
+use crate::client::Operator;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
@@ -133,11 +133,13 @@ impl Importer<'_> {
             accounts: part.accounts.clone(),
             dry_run: dry,
         };
-        let request = self
-            .node
-            .request(message, self.flags.change.reason.as_deref());
+        let ask = |request| {
+            let mut client = self.node.import();
+            async move { client.import_accounts(request).await }
+        };
         // Who repeats the command repeats all its parts.
-        changed(self.node.import().import_accounts(request).await, self.id)
+        let change = &self.flags.change;
+        self.node.change(self.id, change, message, ask).await
     }
 
     /// Everything that a node finds wrong, of all parts.

@@ -5,7 +5,7 @@ use proto::operator::v1::{AnswerHoldsRequest, GetEvidenceRequest, MustRepeat};
 
 use super::answers::{Given, answers, listed};
 use crate::args::session::AnswerHolds;
-use crate::client::{Operator, changed, told};
+use crate::client::{Operator, told};
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
@@ -52,8 +52,11 @@ pub(super) async fn run(flags: &AnswerHolds, output: Output) -> Result<(), Failu
         session: flags.session.clone(),
         answers,
     };
-    let request = node.request(message, flags.change.reason.as_deref());
-    changed(node.session().answer_holds(request).await, id)?;
+    let ask = |request| {
+        let mut client = node.session();
+        async move { client.answer_holds(request).await }
+    };
+    node.change(id, &flags.change, message, ask).await?;
     let document = serde_json::json!({
         "session": flags.session, "answered": of.len(), "held": left,
     });

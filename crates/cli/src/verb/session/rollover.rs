@@ -8,7 +8,7 @@ use serde_json::json;
 use super::answers::{Given, answers, listed};
 use super::confirmed;
 use crate::args::session::Rollover;
-use crate::client::{Operator, changed, told};
+use crate::client::{Operator, told};
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
@@ -59,8 +59,11 @@ pub(super) async fn run(flags: &Rollover, output: Output) -> Result<(), Failure>
         answers,
         accept_gap: flags.accept_gap.clone().unwrap_or_default(),
     };
-    let request = node.request(message, flags.change.reason.as_deref());
-    let answer = changed(node.session().roll_over(request).await, id)?;
+    let ask = |request| {
+        let mut client = node.session();
+        async move { client.roll_over(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
     let document = json!({
         "session": flags.session,
         "business_day": answer.business_day,
