@@ -1,8 +1,17 @@
 //! What delegated administrators and operators do to other people's accounts.
 
+use prost_types::FieldMask;
 use proto::account::v1::Account;
 use proto::admin::v1::account_service_client::AccountServiceClient;
+use proto::admin::v1::change_act::Act;
+use proto::admin::v1::change_request_service_client::ChangeRequestServiceClient;
 use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
+use proto::admin::v1::{
+    ApproveChangeRequestRequest, ApproveChangeRequestResponse, ChangeAct, ChangeRequest,
+    CreateChangeRequestRequest, ListChangeRequestsRequest, RejectChangeRequestRequest,
+    RejectChangeRequestResponse, RevokeCardRequest, RevokeCardResponse, UpdateAccountRequest,
+    UpdateAccountResponse, WithdrawChangeRequestRequest, WithdrawChangeRequestResponse,
+};
 use proto::admin::v1::{
     EndAccountTokensRequest, GetAccountRequest, IssueActivationCodeRequest,
     IssueActivationCodeResponse, ListUnreadyAccountsRequest, SuspendAccountRequest,
@@ -10,12 +19,44 @@ use proto::admin::v1::{
 };
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
 use proto::operator::v1::{SuspendOnMainLineRequest, SuspendOnMainLineResponse};
-use tidemark::drill::{call, request, request_as};
-use tonic::Status;
+use tidemark::drill::{Door, at, call, request, request_as};
+use tonic::{Request, Status};
 
 use crate::cast::Person;
 use crate::cluster::Cluster;
 use crate::token::{ADDRESS, Token};
+
+/// Who looks after accounts.
+#[derive(Debug, Clone, Copy)]
+pub enum Admin<'a> {
+    /// A delegated administrator, logged in.
+    Token(&'a Token),
+    /// Operator 1 or 2.
+    Operator(usize),
+}
+
+impl Admin<'_> {
+    fn doors(self, cluster: &Cluster) -> Vec<Door> {
+        match self {
+            Self::Token(_) => cluster.front(),
+            Self::Operator(number) => at(cluster.operators(number), &cluster.centre()),
+        }
+    }
+
+    fn address(self) -> String {
+        match self {
+            Self::Token(_) => ADDRESS.to_owned(),
+            Self::Operator(_) => String::new(),
+        }
+    }
+
+    fn request<T>(self, message: T) -> Request<T> {
+        match self {
+            Self::Token(token) => request_as(message, &token.text),
+            Self::Operator(_) => request(message),
+        }
+    }
+}
 
 impl Cluster {
     /// A delegated administrator suspends an account.
@@ -134,6 +175,204 @@ impl Cluster {
         })
         .await?;
         Ok(answer.ended_count)
+    }
+
+    /// Somebody makes a change request; its name.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn make(&self, by: Admin<'_>, resource: &str, act: Act) -> Result<String, Status> {
+        let message = CreateChangeRequestRequest {
+            request_id: self.id(),
+            account: resource.to_owned(),
+            act: Some(ChangeAct { act: Some(act) }),
+            reason: "asked for by phone".to_owned(),
+            etag: String::new(),
+            client_address: by.address(),
+        };
+        let doors = by.doors(self);
+        let answer = call(&doors, |channel| {
+            let message = by.request(message.clone());
+            async move {
+                ChangeRequestServiceClient::new(channel)
+                    .create_change_request(message)
+                    .await
+            }
+        });
+        Ok(answer.await?.name)
+    }
+
+    /// Somebody approves a change request.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn check(
+        &self,
+        by: Admin<'_>,
+        name: &str,
+    ) -> Result<ApproveChangeRequestResponse, Status> {
+        let message = ApproveChangeRequestRequest {
+            request_id: self.id(),
+            name: name.to_owned(),
+            client_address: by.address(),
+        };
+        call(&by.doors(self), |channel| {
+            let message = by.request(message.clone());
+            async move {
+                ChangeRequestServiceClient::new(channel)
+                    .approve_change_request(message)
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// Two people give access, one after the other.
+    ///
+    /// # Panics
+    /// If either is refused.
+    pub async fn given(&self, by: [&Token; 2], resource: &str, act: Act) {
+        let [maker, checker] = by.map(Admin::Token);
+        let name = self.make(maker, resource, act).await.unwrap();
+        self.check(checker, &name).await.unwrap();
+    }
+
+    /// Somebody refuses a change request.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn reject(
+        &self,
+        by: Admin<'_>,
+        name: &str,
+    ) -> Result<RejectChangeRequestResponse, Status> {
+        let message = RejectChangeRequestRequest {
+            request_id: self.id(),
+            name: name.to_owned(),
+            reason: "nobody knows of it".to_owned(),
+            client_address: by.address(),
+        };
+        call(&by.doors(self), |channel| {
+            let message = by.request(message.clone());
+            async move {
+                ChangeRequestServiceClient::new(channel)
+                    .reject_change_request(message)
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// Somebody takes a change request back.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn withdraw(
+        &self,
+        by: Admin<'_>,
+        name: &str,
+    ) -> Result<WithdrawChangeRequestResponse, Status> {
+        let message = WithdrawChangeRequestRequest {
+            request_id: self.id(),
+            name: name.to_owned(),
+            client_address: by.address(),
+        };
+        call(&by.doors(self), |channel| {
+            let message = by.request(message.clone());
+            async move {
+                ChangeRequestServiceClient::new(channel)
+                    .withdraw_change_request(message)
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// The change requests of a firm that somebody sees.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn change_requests(
+        &self,
+        by: Admin<'_>,
+        participant: &str,
+    ) -> Result<Vec<ChangeRequest>, Status> {
+        let message = ListChangeRequestsRequest {
+            parent: format!("participants/{participant}"),
+            page_size: 500,
+            ..ListChangeRequestsRequest::default()
+        };
+        let doors = by.doors(self);
+        let answer = call(&doors, |channel| {
+            let message = by.request(message.clone());
+            async move {
+                ChangeRequestServiceClient::new(channel)
+                    .list_change_requests(message)
+                    .await
+            }
+        });
+        Ok(answer.await?.change_requests)
+    }
+
+    /// A delegated administrator takes a card away.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn revoke_card(
+        &self,
+        by: &Token,
+        person: &Person,
+    ) -> Result<RevokeCardResponse, Status> {
+        let message = RevokeCardRequest {
+            request_id: self.id(),
+            name: person.resource(),
+            reason: "the card was lost".to_owned(),
+            client_address: ADDRESS.to_owned(),
+        };
+        call(&self.front(), |channel| {
+            let message = request_as(message.clone(), &by.text);
+            async move {
+                AccountServiceClient::new(channel)
+                    .revoke_card(message)
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// A delegated administrator gives an account another title.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn rename(
+        &self,
+        by: &Token,
+        person: &Person,
+        title: &str,
+        etag: &str,
+    ) -> Result<UpdateAccountResponse, Status> {
+        let message = UpdateAccountRequest {
+            request_id: self.id(),
+            account: Some(Account {
+                name: person.resource(),
+                title: title.to_owned(),
+                etag: etag.to_owned(),
+                ..Account::default()
+            }),
+            update_mask: Some(FieldMask {
+                paths: vec!["title".to_owned()],
+            }),
+            client_address: ADDRESS.to_owned(),
+        };
+        call(&self.front(), |channel| {
+            let message = request_as(message.clone(), &by.text);
+            async move {
+                AccountServiceClient::new(channel)
+                    .update_account(message)
+                    .await
+            }
+        })
+        .await
     }
 
     /// An account, as an operator of the serving centre sees it.

@@ -111,6 +111,14 @@ pub const CHEUNG: Person = Person {
     email: Some("cheung@harbour.example"),
     card: Some("K16"),
 };
+/// Delegated administrator of the same firm, who checks what that one makes.
+pub const SIT: Person = Person {
+    id: "C00001A2",
+    participant: "C00001",
+    class: AccountClass::DelegatedAdmin,
+    email: Some("sit@harbour.example"),
+    card: Some("K17"),
+};
 /// Delegated administrator of another firm.
 pub const MAK: Person = Person {
     id: "C00002A1",
@@ -121,8 +129,8 @@ pub const MAK: Person = Person {
 };
 
 /// Everybody.
-pub const ALL: [&Person; 10] = [
-    &CHAN, &WONG, &LEE, &HO, &NG, &YIP, &LAU, &TAM, &CHEUNG, &MAK,
+pub const ALL: [&Person; 11] = [
+    &CHAN, &WONG, &LEE, &HO, &NG, &YIP, &LAU, &TAM, &CHEUNG, &SIT, &MAK,
 ];
 
 impl Person {

@@ -9,6 +9,8 @@
 )]
 
 use proto::account::v1::Channel as OtpChannel;
+use proto::admin::v1::change_act::Act;
+use proto::admin::v1::{NewAccount, Plain};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::begin_initiation_request::Proof;
 use proto::auth::v1::verify_factor_request::Factor;
@@ -18,9 +20,10 @@ use proto::token::v1::BatchIntrospectTokensRequest;
 use proto::token::v1::IntrospectTokenRequest;
 use proto::token::v1::token_service_client::TokenServiceClient;
 use server::table::{Table, Target};
+use tests::administration::Admin;
 use tests::cast::{
     APP, CARD, CARD_S2, CCMS_CARD, CCMS_OTP, CCMS_REPORTS, CHAN, CHEUNG, HO, LAU, LEE, MAK, NG,
-    OTP, OTP_S2, TAM, WONG, YIP,
+    OTP, OTP_S2, SIT, TAM, WONG, YIP,
 };
 use tests::cluster::{S2, refused};
 use tests::token::ADDRESS;
@@ -68,6 +71,10 @@ async fn every_serving_write_works_in_session_2_and_none_leaves_a_trace_r46_i6()
         "ChannelReplaced",
         "Initiated",
         "AccountSuspended",
+        "AccountCreated",
+        "AccountRenamed",
+        "CardRevoked",
+        "ChangeRequested",
     ] {
         let listed = forgotten
             .iter()
@@ -267,6 +274,44 @@ async fn try_in_session_2(cluster: &Cluster, path: &str, hands: &mut Hands) {
             let admin = cluster.with_card(&CHEUNG).await;
             cluster.suspend(&admin, &HO).await.unwrap();
             hands.tokens.push(admin);
+        }
+        "admin.v1.AccountService/UpdateAccount" => {
+            let admin = cluster.with_card(&CHEUNG).await;
+            cluster.rename(&admin, &LEE, "Lee", "").await.unwrap();
+            hands.tokens.push(admin);
+        }
+        "admin.v1.AccountService/RevokeCard" => {
+            let admin = cluster.with_card(&CHEUNG).await;
+            cluster.revoke_card(&admin, &LEE).await.unwrap();
+            hands.tokens.push(admin);
+        }
+        "admin.v1.ChangeRequestService/CreateChangeRequest"
+        | "admin.v1.ChangeRequestService/ApproveChangeRequest" => {
+            let maker = cluster.with_card(&CHEUNG).await;
+            let checker = cluster.with_card(&SIT).await;
+            let id = format!("C00001N{}", hands.tokens.len());
+            let resource = format!("participants/C00001/users/{id}");
+            let act = Act::Create(NewAccount {
+                title: "New".to_owned(),
+                ..NewAccount::default()
+            });
+            cluster.given([&maker, &checker], &resource, act).await;
+            hands.tokens.extend([maker, checker]);
+        }
+        "admin.v1.ChangeRequestService/RejectChangeRequest"
+        | "admin.v1.ChangeRequestService/WithdrawChangeRequest" => {
+            let maker = cluster.with_card(&CHEUNG).await;
+            let checker = cluster.with_card(&SIT).await;
+            let act = Act::Delete(Plain {});
+            let resource = LEE.resource();
+            let made = cluster.make(Admin::Token(&maker), &resource, act).await;
+            let name = made.unwrap();
+            if path.ends_with("RejectChangeRequest") {
+                cluster.reject(Admin::Token(&checker), &name).await.unwrap();
+            } else {
+                cluster.withdraw(Admin::Token(&maker), &name).await.unwrap();
+            }
+            hands.tokens.extend([maker, checker]);
         }
         "admin.v1.AccountService/IssueActivationCode" => {
             let admin = cluster.with_card(&MAK).await;

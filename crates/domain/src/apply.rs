@@ -10,7 +10,7 @@ use crate::session;
 use crate::state::State;
 use crate::time::UnixMs;
 use crate::token::TokenId;
-use crate::{account, change, cluster, initiation, login, planted, token};
+use crate::{account, change, change_request, cluster, initiation, login, planted, token};
 
 /// Most ended records of a kind that one entry removes.
 const REMOVALS_AN_ENTRY: usize = 64;
@@ -173,6 +173,7 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             | Command::SetCalendar(_)
             | Command::SetPolicy { .. }
             | Command::Account(_)
+            | Command::ChangeRequest(_)
             | Command::Login(_)
             | Command::Token(_)
             | Command::Initiation(_)
@@ -225,6 +226,7 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
             cluster::set_policy(state, context, policy, seen.as_ref())
         }
         Command::Account(command) => account::apply(state, context, command),
+        Command::ChangeRequest(command) => change_request::apply(state, context, command),
         Command::Login(command) => login::apply(state, context, command),
         Command::Token(command) => token::apply(state, context, command),
         Command::Initiation(command) => initiation::apply(state, context, command),
@@ -238,6 +240,7 @@ fn remove_ended(state: &mut State, now: UnixMs) {
     short.logins.remove_ended(now, REMOVALS_AN_ENTRY);
     short.activations.remove_ended(now, REMOVALS_AN_ENTRY);
     short.procedures.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.change_requests.remove_ended(now, REMOVALS_AN_ENTRY);
     state.unknown.remove_ended(now, REMOVALS_AN_ENTRY);
     state.requests.remove_ended(now, REMOVALS_AN_ENTRY);
 }
@@ -338,6 +341,7 @@ fn kind_of(command: &Command) -> Kind {
         Command::SetCalendar(_) => Kind::CalendarSet,
         Command::SetPolicy { .. } => Kind::PolicySet,
         Command::Account(command) => command.kind(),
+        Command::ChangeRequest(command) => command.kind(),
         Command::Login(command) => command.kind(),
         Command::Token(command) => command.kind(),
         Command::Initiation(command) => command.kind(),

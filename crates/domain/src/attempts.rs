@@ -94,6 +94,24 @@ impl Attempts {
         self.consecutive >= CONSECUTIVE_FAILURES_MAX
     }
 
+    /// Whether there is no failure to forget.
+    #[must_use]
+    pub fn clear(&self) -> bool {
+        let none = Count::default();
+        self.consecutive == 0
+            && self.strangers == none
+            && self.known.values().all(|known| known.count == none)
+    }
+
+    /// Forgets all failures; known addresses stay known.
+    pub fn unlock(&mut self) {
+        self.consecutive = 0;
+        self.strangers = Count::default();
+        for known in self.known.values_mut() {
+            known.count = Count::default();
+        }
+    }
+
     /// Counts a failure.
     pub fn fail(&mut self, address: Option<IpAddr>, now: UnixMs) {
         self.consecutive = self.consecutive.saturating_add(1);

@@ -1,6 +1,8 @@
 //! The audit: one chain of records a line. The state holds the head; the records stand beside it
 //! on disk. No record holds a secret.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::account::Class;
@@ -65,6 +67,36 @@ pub enum Kind {
     AccountSuspended,
     /// An account's password and OTP channel were revoked.
     OtpRevoked,
+    /// An account was created.
+    AccountCreated,
+    /// A suspended account was resumed.
+    AccountResumed,
+    /// Failures were forgotten.
+    AccountUnlocked,
+    /// An account got another name.
+    AccountRenamed,
+    /// An account was deleted.
+    AccountDeleted,
+    /// An e-mail address was registered or changed.
+    EmailSet,
+    /// A card was registered.
+    CardRegistered,
+    /// A card was taken away.
+    CardRevoked,
+    /// A password is to be set anew.
+    PasswordReset,
+    /// A channel is to be set up anew.
+    ChannelReset,
+    /// A firm was entered or renamed.
+    ParticipantSet,
+    /// A change was asked for.
+    ChangeRequested,
+    /// A change request was approved, and carried out.
+    ChangeApproved,
+    /// A change request was refused.
+    ChangeRejected,
+    /// A change request was taken back.
+    ChangeWithdrawn,
     /// The second half of an activation code was issued.
     ActivationIssued,
     /// An administrator ended tokens.
@@ -103,6 +135,12 @@ pub enum Kind {
     Repeated,
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
 impl Kind {
     /// Whether it changes what an account is: a branch's are forgotten at rollover.
     #[must_use]
@@ -111,6 +149,20 @@ impl Kind {
             Self::AccountsImported
             | Self::AccountSuspended
             | Self::OtpRevoked
+            | Self::AccountCreated
+            | Self::AccountResumed
+            | Self::AccountUnlocked
+            | Self::AccountRenamed
+            | Self::AccountDeleted
+            | Self::EmailSet
+            | Self::CardRegistered
+            | Self::CardRevoked
+            | Self::PasswordReset
+            | Self::ChannelReset
+            | Self::ParticipantSet
+            | Self::ChangeRequested
+            | Self::ChangeRejected
+            | Self::ChangeWithdrawn
             | Self::Initiated
             | Self::PasswordChanged
             | Self::ChannelReplaced => true,
@@ -127,6 +179,7 @@ impl Kind {
             | Self::RolledOver
             | Self::SessionAbandoned
             | Self::HoldsAnswered
+            | Self::ChangeApproved
             | Self::ActivationIssued
             | Self::TokensEnded
             | Self::LoginBegun
@@ -164,6 +217,8 @@ pub enum Repeat {
     Suspension,
     /// Access was taken away: password and channel were revoked.
     OtpRevocation,
+    /// Access was taken away: the card was revoked.
+    CardRevocation,
     /// A password was changed as lost or compromised.
     PasswordCompromised,
     /// A channel was replaced as lost or compromised.

@@ -9,7 +9,8 @@ use crate::id::{BackEndId, FrontEndId, NodeId, OperatorId};
 use crate::line::LineId;
 use crate::time::UnixMs;
 use crate::{
-    account, calendar, change, cluster, initiation, login, policy, request, session, token,
+    account, calendar, change, change_request, cluster, initiation, login, policy, request,
+    session, token,
 };
 
 /// Who asks.
@@ -54,6 +55,8 @@ pub enum Command {
     },
     /// Accounts, by administrators.
     Account(account::Command),
+    /// Change requests.
+    ChangeRequest(change_request::Command),
     /// Logins.
     Login(login::Command),
     /// Tokens.
@@ -78,9 +81,13 @@ impl Command {
                 account::Command::Import { .. } => "Import",
                 account::Command::Suspend { .. } => "Suspend",
                 account::Command::RevokeOtp { .. } => "RevokeOtp",
+                account::Command::RevokeCard { .. } => "RevokeCard",
+                account::Command::SetTitle { .. } => "SetTitle",
+                account::Command::SetParticipant { .. } => "SetParticipant",
                 account::Command::IssueActivationCode { .. } => "IssueActivationCode",
                 account::Command::EndTokens { .. } => "EndTokens",
             },
+            Self::ChangeRequest(command) => command.method(),
             Self::Login(command) => match command {
                 login::Command::Begin { .. } => "BeginLogin",
                 login::Command::Resend { .. } => "ResendCode",

@@ -78,6 +78,15 @@ pub struct Card {
     pub password: Password,
 }
 
+/// What of password and channel is to be set anew; the other half proves the person (S26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reset {
+    /// The password, with the channel that is there.
+    Password,
+    /// The channel, with the password that is there.
+    Channel,
+}
+
 /// Password and OTP, as initiation sets them (R30).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Otp {
@@ -91,13 +100,16 @@ pub struct Otp {
     pub initiated_at: UnixMs,
     /// When password or channel last changed.
     pub changed_at: UnixMs,
+    /// What is to be set anew before anybody logs in by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Reset>,
 }
 
 impl Otp {
     /// Whether the channel is disabled until it is bound again (S12).
     #[must_use]
     pub fn locked(&self) -> bool {
-        self.failures >= CONSECUTIVE_FAILURES_MAX
+        self.failures >= CONSECUTIVE_FAILURES_MAX || self.reset == Some(Reset::Channel)
     }
 }
 

@@ -133,6 +133,13 @@ name!(
     CardNumber, "a card number", upper
 );
 
+impl AccountId {
+    /// What sorts before every user id.
+    pub(crate) fn first() -> Self {
+        Self(Arc::from(""))
+    }
+}
+
 /// A process that serves; belongs to one centre. Never used again once retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
@@ -202,6 +209,10 @@ bytes16!(
 bytes16!(
     /// An initiation, channel replacement or step-up under way.
     ProcedureId
+);
+bytes16!(
+    /// A change request.
+    ChangeRequestId
 );
 
 impl RequestId {

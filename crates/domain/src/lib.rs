@@ -10,6 +10,7 @@ pub mod attempts;
 pub mod audit;
 pub mod calendar;
 pub mod change;
+pub mod change_request;
 pub mod cluster;
 pub mod digest;
 pub mod encoding;
@@ -36,8 +37,8 @@ pub use digest::Digest;
 pub use envelope::{Actor, Command, Envelope};
 pub use factor::Sealed;
 pub use id::{
-    AccountId, BackEndId, CardNumber, CentreName, ClusterId, FrontEndId, LoginId, NodeId,
-    OperatorId, ParticipantId, ProcedureId, RequestId, SessionId,
+    AccountId, BackEndId, CardNumber, CentreName, ChangeRequestId, ClusterId, FrontEndId, LoginId,
+    NodeId, OperatorId, ParticipantId, ProcedureId, RequestId, SessionId,
 };
 pub use line::{Carry, LineId, LineRef, LogId};
 pub use outcome::{Answer, Outcome, Rejection};

@@ -213,6 +213,31 @@ pub enum Rejection {
     NoEmail,
     /// The account is of another participant, or there is none.
     OtherParticipant,
+    /// The accounts are another one's to look after: users their own firm's delegated
+    /// administrators', those an operator's (R9).
+    LookedAfterByAdmins,
+    /// No such change request, or none that the caller may see.
+    NoSuchChangeRequest,
+    /// The change request was decided already.
+    ChangeRequestDecided,
+    /// The change request can no longer be approved.
+    ChangeRequestExpired,
+    /// Who made a change request cannot check it (S34).
+    MakerIsChecker,
+    /// Who made the change request has lost the right to.
+    MakerNotActive,
+    /// There is such an account.
+    AccountExists,
+    /// The user id was another person's, who is gone.
+    IdUsedBefore,
+    /// The card belongs to another account.
+    CardInUse,
+    /// The address was changed a short while ago: it gets no codes yet, and who had a part in the
+    /// change cannot reset the account.
+    EmailJustChanged {
+        /// Until when.
+        until: UnixMs,
+    },
     /// There is no such account; told to operators alone.
     NoSuchAccount,
     /// The caller may not do this.

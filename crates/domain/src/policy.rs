@@ -38,6 +38,10 @@ pub struct Policy {
     pub clock_jump_ms: u64,
     /// How far clocks of nodes may be apart.
     pub clock_skew_ms: u64,
+    /// How long a changed e-mail address gets no code (LOGIN.md, "Initiation").
+    pub email_hold_ms: u64,
+    /// How long a change request can be approved.
+    pub change_request_life_ms: u64,
     /// How long a request's record lives.
     pub request_life_ms: u64,
     /// How long before the next business day's opening the leader rolls over by itself.
@@ -60,6 +64,8 @@ impl Default for Policy {
             activations_an_hour: 3,
             clock_jump_ms: 10 * MINUTE_MS,
             clock_skew_ms: 2 * SECOND_MS,
+            email_hold_ms: 24 * HOUR_MS,
+            change_request_life_ms: 7 * 24 * HOUR_MS,
             request_life_ms: 10 * MINUTE_MS,
             rollover_lead_ms: HOUR_MS,
             approvals: 2,
@@ -116,6 +122,14 @@ impl Policy {
         check(
             self.clock_skew_ms <= MINUTE_MS,
             "clock_skew_ms must be at most a minute's worth",
+        );
+        check(
+            self.email_hold_ms <= 7 * 24 * HOUR_MS,
+            "email_hold_ms must be at most 7 days' worth",
+        );
+        check(
+            (MINUTE_MS..=30 * 24 * HOUR_MS).contains(&self.change_request_life_ms),
+            "change_request_life_ms must be from a minute's to 30 days' worth",
         );
         check(
             (MINUTE_MS..=24 * HOUR_MS).contains(&self.request_life_ms),

@@ -16,7 +16,10 @@ mod world;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use domain::account::Class;
 use domain::audit::{Kind, Row, Verdict};
+use domain::change_request::Act;
+use domain::factor::Method;
 use domain::outcome::Result as Came;
 use domain::portal::LandingOption;
 use domain::session::Evidence;
@@ -40,7 +43,7 @@ struct Step {
 }
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..14_u8, 0..12_u8, 0..4_u8, 0..90_u8).prop_map(|(what, who, how, wait_s)| Step {
+    let step = (0..20_u8, 0..12_u8, 0..4_u8, 0..90_u8).prop_map(|(what, who, how, wait_s)| Step {
         what,
         who,
         how,
@@ -77,6 +80,34 @@ fn carry_out(world: &mut World, step: Step) -> Came {
         9 => world.suspend(&operator("ann"), None, who),
         10 => world.revoke_otp(who),
         11 => world.end(latest),
+        // Two administrators of the firm, and what gives access.
+        13 => world.login(who, by_card, "friday"),
+        14..=16 => {
+            let act = match step.how {
+                0 => Act::Resume,
+                1 => Act::SetEmail(format!("{who}-{}@example.com", step.wait_s)),
+                2 => Act::ResetPassword,
+                _ if step.what == 14 => Act::ResetChannel,
+                _ => Act::Unlock(Method::Smartcard),
+            };
+            let (maker, token) = match is_da {
+                true => (operator("ann"), None),
+                false => (front(), Some(latest)),
+            };
+            world.make(&maker, token, who, act).1
+        }
+        17 | 18 => {
+            let open = world.state.change_requests().iter();
+            let open = open.filter(|request| request.open(world.now)).last();
+            let Some(request) = open.cloned() else {
+                return world.end(Digest::ZERO).result;
+            };
+            let (checker, token) = match request.class {
+                Class::DelegatedAdmin => (operator("ben"), None),
+                Class::User => (front(), Some(latest)),
+            };
+            world.approve_change(&checker, token, request.id)
+        }
         // The wrong portal, and a code that was used already.
         12 => world.login(who, LandingOption::SmartcardSecurity, "friday"),
         _ => {

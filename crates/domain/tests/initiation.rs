@@ -11,7 +11,7 @@ mod world;
 use domain::account::Stage;
 use domain::change::{self, Act, Reason, StepUpProof};
 use domain::factor::{CodeProof, NewChannel, Verdict};
-use domain::initiation::{Command as Initiate, SecondProof};
+use domain::initiation::{Command as Initiate, SecondProof, Setting};
 use domain::outcome::Result as Came;
 use domain::portal::LandingOption;
 use domain::{Answer, Carry, Command, ProcedureId, Rejection};
@@ -41,9 +41,9 @@ fn begin(world: &mut World, who: &str, code_matched: bool, second: SecondProof) 
         address: None,
         code_matched,
         second,
-        channel: NewChannel::Authenticator {
+        setting: Setting::Channel(NewChannel::Authenticator {
             seed: sealed("seed"),
-        },
+        }),
     });
     world.ask(&front(), command).result
 }
@@ -310,7 +310,7 @@ fn an_initiation_begun_before_a_revocation_does_not_come_to_an_end() {
     let confirm = Command::Initiation(Initiate::Confirm {
         procedure,
         proof: CodeProof::Step(Some(domain::totp::step(world.now))),
-        password: sealed("stale"),
+        password: Some(sealed("stale")),
     });
     assert_eq!(world.rejected(&front(), confirm), Rejection::ProcedureEnded);
 }

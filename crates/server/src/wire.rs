@@ -1,15 +1,16 @@
 //! Domain values as messages, and back. Nothing here decides anything.
 
-use domain::account::{Account, Class, Stage, Status};
+use domain::account::{Account, Class, SetUp, Stage, Status};
 use domain::change::Reason;
 use domain::digest::Digest;
-use domain::factor::{ChannelKind, Method};
+use domain::factor::{ChannelKind, Method, Reset};
 use domain::id::{AccountId, ParticipantId};
 use domain::outcome::Functions;
 use domain::portal::{Portal, Scope};
 use domain::{Carry, Digests, LineId, LineRef, LogId, UnixMs};
 use prost_types::{Duration, Timestamp};
 use proto::account::v1 as account;
+use proto::auth::v1 as auth;
 use proto::line::v1 as line;
 
 use crate::status::{Field, Refusal};
@@ -179,6 +180,32 @@ pub fn channel(channel: Option<ChannelKind>) -> account::Channel {
     }
 }
 
+/// A method; none when it was left out.
+///
+/// # Errors
+/// `MALFORMED_METHOD` for a number that no method has.
+pub fn read_method(number: i32) -> Result<Option<Method>, Refusal> {
+    match account::Method::try_from(number) {
+        Ok(account::Method::Unspecified) => Ok(None),
+        Ok(account::Method::Smartcard) => Ok(Some(Method::Smartcard)),
+        Ok(account::Method::Otp) => Ok(Some(Method::Otp)),
+        Err(_) => Err(Refusal::malformed(
+            Field::Other("method"),
+            "METHOD_SMARTCARD or METHOD_OTP",
+        )),
+    }
+}
+
+/// What somebody sets up.
+#[must_use]
+pub fn set_up(set_up: SetUp) -> auth::SetUp {
+    match set_up {
+        SetUp::Both => auth::SetUp::Both,
+        SetUp::Password => auth::SetUp::Password,
+        SetUp::Channel => auth::SetUp::Channel,
+    }
+}
+
 /// A channel; the authenticator app where nothing is said (S40).
 ///
 /// # Errors
@@ -329,6 +356,7 @@ pub fn account(of: &Account) -> account::Account {
         || of.locked(Method::Otp);
     let status = match &of.status {
         Status::Suspended { .. } => account::AccountStatus::Suspended,
+        Status::Deleted { .. } => account::AccountStatus::Deleted,
         Status::Active if locked => account::AccountStatus::Locked,
         Status::Active => account::AccountStatus::Active,
     };
@@ -338,7 +366,6 @@ pub fn account(of: &Account) -> account::Account {
         Stage::Initiated => account::Stage::Initiated,
         Stage::TwoFactorOnly => account::Stage::TwoFactorOnly,
     };
-    let etag = Digest::of("etag", &[&domain::encoding::encode(of)]);
     account::Account {
         name: account_name(&of.participant, of.class, &of.id),
         user_id: of.id.to_string(),
@@ -353,7 +380,19 @@ pub fn account(of: &Account) -> account::Account {
         channel: channel(of.otp.as_ref().map(|otp| otp.channel.kind())).into(),
         has_card: of.card.is_some(),
         last_login_time: of.last_login.map(time),
-        etag: etag.short(),
+        etag: of.etag().to_string(),
+        title: of.title.clone(),
+        email_codes_from_time: of
+            .email
+            .as_ref()
+            .filter(|email| email.codes_from > email.since)
+            .map(|email| time(email.codes_from)),
+        reset: match of.otp.as_ref().and_then(|otp| otp.reset) {
+            None => account::Reset::Unspecified,
+            Some(Reset::Password) => account::Reset::Password,
+            Some(Reset::Channel) => account::Reset::Channel,
+        }
+        .into(),
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Account, By, Class, Command, IMPORT_ROWS_MAX, Imported, Participant,
 use crate::apply::{Context, Effect};
 use crate::audit::{Event, Kind, Repeat};
 use crate::cluster;
+use crate::digest::Digest;
 use crate::envelope::Actor;
 use crate::factor::{Method, Sealed};
 use crate::id::AccountId;
@@ -33,6 +34,36 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             }
         }
         Command::RevokeOtp { account, reason } => revoke_otp(state, context, account, reason),
+        Command::RevokeCard {
+            account,
+            token,
+            reason,
+        } => match administer(state, context, account, token.as_ref()) {
+            Ok((account, by)) => revoke_card(state, account, &by, reason),
+            Err(rejection) => refused(rejection, Event::new(Kind::CardRevoked), account),
+        },
+        Command::SetTitle {
+            account,
+            token,
+            title,
+            seen,
+        } => {
+            let target = administer(state, context, account, token.as_ref())
+                .and_then(|found| open_for_people(state, context).map(|()| found))
+                .and_then(|found| match seen {
+                    Some(seen) if *seen != found.0.etag() => Err(Rejection::ChangedSince),
+                    Some(_) | None => Ok(found),
+                });
+            match target {
+                Ok((account, by)) => set_title(state, account, &by, title),
+                Err(rejection) => refused(rejection, Event::new(Kind::AccountRenamed), account),
+            }
+        }
+        Command::SetParticipant {
+            participant,
+            new,
+            seen,
+        } => set_participant(state, context, participant, *new, *seen),
         Command::IssueActivationCode {
             account,
             token,
@@ -75,7 +106,10 @@ fn administer(
 ) -> Result<(Account, By), Rejection> {
     match (context.actor, token) {
         (Actor::Operator(operator), None) => {
-            let account = state.account(account).ok_or(Rejection::NoSuchAccount)?;
+            let account = state
+                .account(account)
+                .filter(|account| !account.deleted())
+                .ok_or(Rejection::NoSuchAccount)?;
             Ok((account.clone(), By::Operator(operator.clone())))
         }
         (Actor::FrontEnd(_), Some(token)) => {
@@ -85,7 +119,7 @@ fn administer(
             }
             let account = state
                 .account(account)
-                .filter(|account| account.class == Class::User)
+                .filter(|account| account.class == Class::User && !account.deleted())
                 .filter(|account| account.participant == token.participant)
                 .ok_or(Rejection::OtherParticipant)?;
             Ok((account.clone(), By::Account(token.account.clone())))
@@ -150,17 +184,70 @@ fn revoke_otp(
         Err(rejection) => return refused(rejection, event, account),
     };
     let event = Event::of(Kind::OtpRevoked, &account).detail(reason);
-    if account.otp.take().is_none() {
+    if account.otp.is_none() {
         return Effect::rejected(Rejection::AlreadySo, event);
     }
-    // What was begun on the strength of the former state does not come to an end.
-    account.passwords_set = account.passwords_set.saturating_add(1);
-    account.attempts.remove(&Method::Otp);
+    account.revoke_otp();
     state.short.tokens.end_of(&account.id);
     state.put_account(account);
     let carry = state.header.line.carry();
     let repeat = (carry == Carry::DiscardedAtRollover).then_some(Repeat::OtpRevocation);
     Effect::done(Answer::Changed { carry }, event.repeat(repeat))
+}
+
+/// Takes the card away at once, as a suspension takes everything.
+fn revoke_card(state: &mut State, mut account: Account, by: &By, reason: &str) -> Effect {
+    let event = Event::of(Kind::CardRevoked, &account).by(by).detail(reason);
+    if account.card.take().is_none() {
+        return Effect::rejected(Rejection::AlreadySo, event);
+    }
+    account.attempts.remove(&Method::Smartcard);
+    account.outdate_procedures();
+    state.short.tokens.end_of(&account.id);
+    state.put_account(account);
+    let carry = state.header.line.carry();
+    let repeat = (carry == Carry::DiscardedAtRollover).then_some(Repeat::CardRevocation);
+    Effect::done(Answer::Changed { carry }, event.repeat(repeat))
+}
+
+fn set_title(state: &mut State, mut account: Account, by: &By, title: &str) -> Effect {
+    let event = Event::of(Kind::AccountRenamed, &account).by(by);
+    if account.title == title {
+        return Effect::rejected(Rejection::AlreadySo, event);
+    }
+    title.clone_into(&mut account.title);
+    state.put_account(account);
+    let carry = state.header.line.carry();
+    Effect::done(Answer::Changed { carry }, event)
+}
+
+fn set_participant(
+    state: &mut State,
+    context: &Context<'_>,
+    participant: &Participant,
+    new: bool,
+    seen: Option<Digest>,
+) -> Effect {
+    let mut event = Event::new(Kind::ParticipantSet);
+    event.participant = Some(participant.id.clone());
+    if let Err(rejection) = cluster::may_set(state, context) {
+        return Effect::rejected(rejection, event);
+    }
+    let rejection = match (state.participants.get(&participant.id), new) {
+        (Some(_), true) => Some(Rejection::AlreadySo),
+        (None, false) => Some(Rejection::OtherParticipant),
+        (Some(there), false) if seen.is_some_and(|seen| seen != there.etag()) => {
+            Some(Rejection::ChangedSince)
+        }
+        (Some(there), false) if there == participant => Some(Rejection::AlreadySo),
+        (Some(_), false) | (None, true) => None,
+    };
+    if let Some(rejection) = rejection {
+        return Effect::rejected(rejection, event);
+    }
+    state.participants.set(participant.clone());
+    let carry = state.header.line.carry();
+    Effect::done(Answer::Changed { carry }, event)
 }
 
 fn issue_activation(
@@ -171,7 +258,7 @@ fn issue_activation(
     code: &Sealed,
 ) -> Effect {
     let event = Event::of(Kind::ActivationIssued, account).by(by);
-    if account.otp.is_some() {
+    if account.set_up().is_none() {
         return Effect::rejected(Rejection::AlreadyInitiated, event);
     }
     if account.email.is_none() {

@@ -12,7 +12,9 @@ pub(crate) use administer::apply;
 
 use crate::attempts::Attempts;
 use crate::audit::Kind;
-use crate::factor::{Card, Method, Otp, Password, Sealed};
+use crate::digest::Digest;
+use crate::encoding;
+use crate::factor::{Card, Method, Otp, Password, Reset, Sealed};
 use crate::id::{AccountId, CardNumber, OperatorId, ParticipantId};
 use crate::table::Record;
 use crate::time::UnixMs;
@@ -32,6 +34,14 @@ pub struct Participant {
     pub id: ParticipantId,
     /// Its name.
     pub title: String,
+}
+
+impl Participant {
+    /// What a caller shows to say which version it saw.
+    #[must_use]
+    pub fn etag(&self) -> Digest {
+        Digest::of("etag", &[&encoding::encode(self)])
+    }
 }
 
 impl Record for Participant {
@@ -90,6 +100,13 @@ pub enum Status {
         /// By whom.
         by: By,
     },
+    /// It never may again: what is left keeps the id from being used for another person.
+    Deleted {
+        /// Since when.
+        at: UnixMs,
+        /// By whom.
+        by: By,
+    },
 }
 
 /// A registered e-mail address.
@@ -99,6 +116,35 @@ pub struct Email {
     pub address: String,
     /// When it was registered.
     pub since: UnixMs,
+    /// From when on it gets codes: a changed address waits (LOGIN.md, "Initiation").
+    pub codes_from: UnixMs,
+    /// Who made and approved the change; nobody for an imported address.
+    pub changed_by: Vec<By>,
+}
+
+impl Email {
+    /// An address that gets codes at once: the first one of an account.
+    pub(crate) fn first(address: String, now: UnixMs) -> Self {
+        Self {
+            address,
+            since: now,
+            codes_from: now,
+            changed_by: Vec::new(),
+        }
+    }
+
+    /// Whether codes are sent to it.
+    #[must_use]
+    pub fn gets_codes(&self, now: UnixMs) -> bool {
+        self.codes_from <= now
+    }
+
+    /// Whether the change of address is too fresh for whoever had a part in it to reset the
+    /// account.
+    #[must_use]
+    pub fn held_for(&self, by: &By, now: UnixMs) -> bool {
+        !self.gets_codes(now) && self.changed_by.contains(by)
+    }
 }
 
 /// A person's account.
@@ -150,6 +196,17 @@ pub enum Stage {
     TwoFactorOnly,
 }
 
+/// What somebody sets up with an activation code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SetUp {
+    /// Password and channel: initiation (R30).
+    Both,
+    /// The password, after a reset; the channel proves the person.
+    Password,
+    /// The channel, after a reset; the password proves the person.
+    Channel,
+}
+
 impl Account {
     /// How far the migration is.
     #[must_use]
@@ -167,8 +224,57 @@ impl Account {
     pub fn active(&self) -> bool {
         match self.status {
             Status::Active => true,
-            Status::Suspended { .. } => false,
+            Status::Suspended { .. } | Status::Deleted { .. } => false,
         }
+    }
+
+    /// Whether it is gone for good.
+    #[must_use]
+    pub fn deleted(&self) -> bool {
+        match self.status {
+            Status::Deleted { .. } => true,
+            Status::Active | Status::Suspended { .. } => false,
+        }
+    }
+
+    /// What a caller shows to say which version it saw: it moves with every field.
+    #[must_use]
+    pub fn etag(&self) -> Digest {
+        Digest::of("etag", &[&encoding::encode(self)])
+    }
+
+    /// What the person can set up now, if anything.
+    #[must_use]
+    pub fn set_up(&self) -> Option<SetUp> {
+        match self.otp.as_ref().map(|otp| otp.reset) {
+            None => Some(SetUp::Both),
+            Some(Some(Reset::Password)) => Some(SetUp::Password),
+            Some(Some(Reset::Channel)) => Some(SetUp::Channel),
+            Some(None) => None,
+        }
+    }
+
+    /// Takes password and channel away: the account must be initiated again.
+    pub(crate) fn revoke_otp(&mut self) {
+        self.otp = None;
+        self.attempts.remove(&Method::Otp);
+        self.outdate_procedures();
+    }
+
+    /// What was begun on the strength of the account as it was does not come to an end.
+    pub(crate) fn outdate_procedures(&mut self) {
+        self.passwords_set = self.passwords_set.saturating_add(1);
+    }
+
+    /// Leaves nothing but the id, and that it was used.
+    pub(crate) fn delete(&mut self, at: UnixMs, by: By) {
+        self.status = Status::Deleted { at, by };
+        self.title = String::new();
+        self.email = None;
+        self.card = None;
+        self.last_login = None;
+        self.revoke_otp();
+        self.attempts = BTreeMap::new();
     }
 
     /// The password of the method, if it is set.
@@ -176,7 +282,11 @@ impl Account {
     pub fn password(&self, method: Method) -> Option<&Password> {
         match method {
             Method::Smartcard => self.card.as_ref().map(|card| &card.password),
-            Method::Otp => self.otp.as_ref().map(|otp| &otp.password),
+            Method::Otp => self
+                .otp
+                .as_ref()
+                .filter(|otp| otp.reset != Some(Reset::Password))
+                .map(|otp| &otp.password),
         }
     }
 
@@ -237,10 +347,7 @@ impl Imported {
             participant: self.participant,
             class: self.class,
             title: self.title,
-            email: self.email.map(|address| Email {
-                address,
-                since: now,
-            }),
+            email: self.email.map(|address| Email::first(address, now)),
             status: Status::Active,
             card: None,
             otp: None,
@@ -284,6 +391,35 @@ pub enum Command {
         /// Why, for the record.
         reason: String,
     },
+    /// Takes the card away; all tokens end.
+    RevokeCard {
+        /// Whose.
+        account: AccountId,
+        /// The administrator's token; none when the actor is an operator.
+        token: Option<TokenId>,
+        /// Why, for the record.
+        reason: String,
+    },
+    /// Another name of the person.
+    SetTitle {
+        /// Whose.
+        account: AccountId,
+        /// The administrator's token; none when the actor is an operator.
+        token: Option<TokenId>,
+        /// The name.
+        title: String,
+        /// The account as the caller saw it, if the caller says so.
+        seen: Option<Digest>,
+    },
+    /// A new firm, or another name of one.
+    SetParticipant {
+        /// The firm.
+        participant: Participant,
+        /// Whether it is new; else it must be there.
+        new: bool,
+        /// The firm as the caller saw it, if the caller says so.
+        seen: Option<Digest>,
+    },
     /// Notes the second half of an activation code, which the administrator passes on by voice.
     IssueActivationCode {
         /// For whom.
@@ -308,6 +444,9 @@ impl Command {
             Self::Import { .. } => Kind::AccountsImported,
             Self::Suspend { .. } => Kind::AccountSuspended,
             Self::RevokeOtp { .. } => Kind::OtpRevoked,
+            Self::RevokeCard { .. } => Kind::CardRevoked,
+            Self::SetTitle { .. } => Kind::AccountRenamed,
+            Self::SetParticipant { .. } => Kind::ParticipantSet,
             Self::IssueActivationCode { .. } => Kind::ActivationIssued,
             Self::EndTokens { .. } => Kind::TokensEnded,
         }

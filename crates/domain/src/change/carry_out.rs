@@ -4,7 +4,7 @@ use super::{Act, Command, Kind, PROCEDURES_MAX, Procedure, Reason, StepUpProof, 
 use crate::account::Account;
 use crate::apply::{Context, Effect};
 use crate::audit::{Event, Repeat};
-use crate::factor::{CodeProof, Method, Otp, Sealed, Verdict};
+use crate::factor::{CodeProof, Method, NewChannel, Otp, Sealed, Verdict};
 use crate::id::{FrontEndId, ProcedureId};
 use crate::line::Carry;
 use crate::login;
@@ -75,6 +75,12 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
                 verified: false,
             };
             let ends_at = context.now.plus(state.policy.step_up_life_ms);
+            if code.is_some()
+                && let Some(until) = email_held(&person.account, context.now)
+            {
+                let rejection = Rejection::EmailJustChanged { until };
+                return Effect::rejected(rejection, person.event);
+            }
             if code.is_some() && !login::may_mail(state, &person.account.id, context.now) {
                 return Effect::rejected(Rejection::TooMany, person.event);
             }
@@ -91,6 +97,12 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             channel,
             reason,
         } => {
+            if let (NewChannel::Email { .. }, Some(until)) =
+                (channel, email_held(&person.account, context.now))
+            {
+                let rejection = Rejection::EmailJustChanged { until };
+                return Effect::rejected(rejection, person.event);
+            }
             let kind = Kind::Replacement {
                 token: *token,
                 channel: channel.clone(),
@@ -109,6 +121,12 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             procedure, proof, ..
         } => confirm_replacement(state, context, person, procedure, *proof),
     }
+}
+
+/// Until when a changed address gets no codes.
+fn email_held(account: &Account, now: UnixMs) -> Option<UnixMs> {
+    let email = account.email.as_ref()?;
+    (!email.gets_codes(now)).then_some(email.codes_from)
 }
 
 fn person(state: &State, context: &Context<'_>, command: &Command) -> Result<Person, Rejection> {
@@ -311,7 +329,7 @@ fn begin_replacement(
                     verified,
                     ..
                 } => person.may_use(token) && *verified,
-                Kind::Initiation { .. } | Kind::Replacement { .. } => false,
+                Kind::SetUp { .. } | Kind::Replacement { .. } => false,
             }
         });
     if !stepped_up {

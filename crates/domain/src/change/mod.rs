@@ -9,6 +9,7 @@ pub(crate) use carry_out::{apply, count_failure, own};
 use crate::audit::{self};
 use crate::factor::{CodeProof, NewChannel, Sealed, Verdict};
 use crate::id::{AccountId, CardNumber, FrontEndId, ProcedureId};
+use crate::initiation::Setting;
 use crate::table::{Expires, Record};
 use crate::time::UnixMs;
 use crate::token::TokenId;
@@ -54,10 +55,10 @@ pub struct Procedure {
 /// What is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
-    /// An initiation whose codes were right.
-    Initiation {
-        /// The channel to confirm.
-        channel: NewChannel,
+    /// An initiation, or what follows a reset, whose codes were right.
+    SetUp {
+        /// What to confirm.
+        setting: Setting,
         /// The account's count of passwords then: another since means another initiation.
         passwords_set: u64,
     },

@@ -434,19 +434,23 @@ fn sends_code(state: &mut State, login: &Login, now: UnixMs) -> bool {
         return false;
     };
     login.password_right.is_some()
-        && mails_codes(state, &login.subject, login.option.method())
+        && mails_codes(state, &login.subject, login.option.method(), now)
         && may_mail(state, account, now)
 }
 
 /// Whether a code goes to the person's mailbox at this login.
-fn mails_codes(state: &State, subject: &Subject, method: Method) -> bool {
+fn mails_codes(state: &State, subject: &Subject, method: Method, now: UnixMs) -> bool {
     let account = subject.account().and_then(|id| state.account(id));
     account.is_some_and(|account| {
         let mailed = account
             .otp
             .as_ref()
             .is_some_and(|otp| otp.channel == Channel::Email && !otp.locked());
-        method == Method::Otp && mailed && account.email.is_some() && may_log_in(state, account)
+        let reached = account
+            .email
+            .as_ref()
+            .is_some_and(|email| email.gets_codes(now));
+        method == Method::Otp && mailed && reached && may_log_in(state, account)
     })
 }
 

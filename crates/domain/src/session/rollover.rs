@@ -155,6 +155,10 @@ fn stands(state: &State, since: UnixMs, item: &MustRepeat) -> bool {
     let set_since = |password: &Password| password.set_at > since;
     match item.kind {
         Repeat::Suspension => false,
+        Repeat::CardRevocation => account
+            .card
+            .as_ref()
+            .is_none_or(|card| card.password.set_at > since),
         Repeat::OtpRevocation | Repeat::ChannelCompromised => account
             .otp
             .as_ref()

@@ -13,6 +13,7 @@ use crate::account::{Account, Participant};
 use crate::audit;
 use crate::calendar::{Calendar, Day};
 use crate::change::Procedure;
+use crate::change_request::ChangeRequests;
 use crate::cluster::Founding;
 use crate::digest::{Digest, SetHash};
 use crate::encoding;
@@ -115,7 +116,7 @@ impl<T> std::ops::Deref for Held<T> {
 /// The two digests of a state (LINES.md, "Digests").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digests {
-    /// Over participants, accounts and factors.
+    /// Over participants, accounts, factors and change requests.
     pub account: Digest,
     /// Over everything but audit records.
     pub full: Digest,
@@ -132,6 +133,7 @@ pub struct State {
     pub(crate) accounts: Table<Account>,
     pub(crate) by_participant: OrdSet<(ParticipantId, AccountId)>,
     pub(crate) by_card: OrdMap<CardNumber, AccountId>,
+    pub(crate) change_requests: ChangeRequests,
     pub(crate) plans: Table<Plan>,
     pub(crate) approvals: Table<Approvals>,
     pub(crate) holds: Table<Hold>,
@@ -175,6 +177,7 @@ impl State {
             accounts: Table::default(),
             by_participant: OrdSet::new(),
             by_card: OrdMap::new(),
+            change_requests: ChangeRequests::default(),
             plans: Table::default(),
             approvals: Table::default(),
             holds: Table::default(),
@@ -252,6 +255,12 @@ impl State {
     #[must_use]
     pub fn account_of_card(&self, number: &CardNumber) -> Option<&Account> {
         self.accounts.get(self.by_card.get(number)?)
+    }
+
+    /// The change requests, open and lately decided.
+    #[must_use]
+    pub fn change_requests(&self) -> &ChangeRequests {
+        &self.change_requests
     }
 
     /// The plan of a session, once it was opened.
@@ -384,7 +393,11 @@ impl State {
             }
             sum.digest()
         };
-        let account = sum(&[self.participants.hash(), self.accounts.hash()]);
+        let account = sum(&[
+            self.participants.hash(),
+            self.accounts.hash(),
+            self.change_requests.hash(),
+        ]);
         let rest = sum(&[
             self.plans.hash(),
             self.approvals.hash(),
@@ -419,11 +432,17 @@ impl State {
 
     /// Puts a new or changed account, and keeps the look-ups by firm and card true.
     pub(crate) fn put_account(&mut self, account: Account) {
+        let id = account.id.clone();
+        let number = account.card.as_ref().map(|card| card.number.clone());
         self.by_participant
-            .insert((account.participant.clone(), account.id.clone()));
-        if let Some(card) = &account.card {
-            self.by_card.insert(card.number.clone(), account.id.clone());
+            .insert((account.participant.clone(), id.clone()));
+        let former = self.accounts.set(account);
+        let former = former.and_then(|former| former.card.as_ref().map(|card| card.number.clone()));
+        if let Some(former) = former.filter(|former| Some(former) != number.as_ref()) {
+            self.by_card.remove(&former);
         }
-        self.accounts.set(account);
+        if let Some(number) = number {
+            self.by_card.insert(number, id);
+        }
     }
 }

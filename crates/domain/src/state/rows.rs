@@ -6,6 +6,7 @@ use super::{Header, Held, RULES_VERSION, State};
 use crate::account::{Account, Participant};
 use crate::calendar::Calendar;
 use crate::change::Procedure;
+use crate::change_request::ChangeRequest;
 use crate::cluster::Founding;
 use crate::initiation::Activation;
 use crate::login::{Login, Mailed, Unknown};
@@ -29,6 +30,8 @@ pub enum Row {
     Participant(Participant),
     /// A person.
     Account(Box<Account>),
+    /// A change request.
+    ChangeRequest(Box<ChangeRequest>),
     /// A session's plan.
     Plan(Box<Plan>),
     /// The approvals of an act.
@@ -82,6 +85,7 @@ impl State {
             ])
             .chain(self.participants.iter().cloned().map(Row::Participant))
             .chain(boxed(self.accounts.iter(), Row::Account))
+            .chain(boxed(self.change_requests.iter(), Row::ChangeRequest))
             .chain(boxed(self.plans.iter(), Row::Plan))
             .chain(self.approvals.iter().cloned().map(Row::Approvals))
             .chain(self.holds.iter().cloned().map(Row::Hold))
@@ -110,6 +114,7 @@ impl State {
                 Row::Calendar(calendar) => state.calendar = Held::new(*calendar),
                 Row::Participant(participant) => drop(state.participants.set(participant)),
                 Row::Account(account) => state.put_account(*account),
+                Row::ChangeRequest(request) => state.change_requests.set(*request),
                 Row::Plan(plan) => drop(state.plans.set(*plan)),
                 Row::Approvals(approvals) => drop(state.approvals.set(approvals)),
                 Row::Hold(hold) => drop(state.holds.set(hold)),

@@ -6,7 +6,10 @@ use domain::login::{self, Proof, Subject};
 use domain::outcome::Result as Came;
 use domain::portal::LandingOption;
 use domain::token::{TokenId, Which};
-use domain::{Actor, Command, Digest, Outcome, account, initiation, request, token, totp};
+use domain::{
+    Actor, ChangeRequestId, Command, Digest, Outcome, account, change_request, initiation, request,
+    token, totp,
+};
 
 use super::{World, front, id, operator, sealed};
 
@@ -151,7 +154,7 @@ impl World {
                 address: None,
                 code_matched: true,
                 second,
-                channel,
+                setting: initiation::Setting::Channel(channel),
             }),
         );
         if !matches!(begun.result, Came::Done(_)) {
@@ -167,9 +170,39 @@ impl World {
             Command::Initiation(initiation::Command::Confirm {
                 procedure,
                 proof,
-                password: sealed(password),
+                password: Some(sealed(password)),
             }),
         )
+    }
+
+    /// Makes a change request; its id, and what came of it.
+    pub fn make(
+        &mut self,
+        by: &Actor,
+        token: Option<TokenId>,
+        who: &str,
+        act: change_request::Act,
+    ) -> (ChangeRequestId, Outcome) {
+        let request = ChangeRequestId(self.next_id());
+        let command = Command::ChangeRequest(change_request::Command::Make {
+            id: request,
+            account: id(who),
+            act,
+            reason: "test".into(),
+            token,
+            seen: None,
+        });
+        (request, self.ask(by, command))
+    }
+
+    pub fn approve_change(
+        &mut self,
+        by: &Actor,
+        token: Option<TokenId>,
+        id: ChangeRequestId,
+    ) -> Outcome {
+        let command = Command::ChangeRequest(change_request::Command::Approve { id, token });
+        self.ask(by, command)
     }
 
     /// The serial of the account's activation codes, as an edge sees it.
@@ -271,6 +304,17 @@ impl World {
                 reason: "test".into(),
             }),
         )
+    }
+
+    /// The token of a whole login with card and Friday's password.
+    pub fn card_token(&mut self, who: &str) -> TokenId {
+        let option = match self.state.account(&id(who)).unwrap().class {
+            account::Class::User => LandingOption::SmartcardOnlineAndReports,
+            account::Class::DelegatedAdmin => LandingOption::SmartcardSecurity,
+        };
+        let outcome = self.login(who, option, "friday");
+        assert!(super::issued(&outcome), "{who}: {outcome:?}");
+        *self.tokens.last().unwrap()
     }
 
     pub fn revoke_otp(&mut self, who: &str) -> Outcome {

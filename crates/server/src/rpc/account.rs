@@ -7,12 +7,14 @@ use domain::account::{Account, Class, Command};
 use domain::id::{AccountId, ParticipantId};
 use domain::token::TokenId;
 use domain::{Answer, Carry, Rejection, State, UnixMs};
+use prost_types::FieldMask;
 use proto::admin::v1 as admin;
 use proto::admin::v1::account_service_server::AccountService;
 use proto::operator::v1 as operator;
 use proto::operator::v1::emergency_service_server::EmergencyService;
 use tonic::{Request, Response, Status};
 
+use super::change_request::read_title;
 use super::{answered, initiation, token};
 use crate::edge::{self, Edge};
 use crate::factor;
@@ -22,8 +24,10 @@ use crate::request::{Ask, REASON_BYTES_MAX};
 use crate::status::{Field, Refusal};
 use crate::wire;
 
-const PAGE_DEFAULT: usize = 50;
-const PAGE_MAX: usize = 500;
+/// Accounts and the like on a page, if the caller does not say.
+pub(super) const PAGE_DEFAULT: usize = 50;
+/// Most of them.
+pub(super) const PAGE_MAX: usize = 500;
 
 type Answered<T> = Result<Response<T>, Status>;
 
@@ -52,6 +56,20 @@ impl AccountService for Accounts {
         request: Request<admin::SuspendAccountRequest>,
     ) -> Answered<admin::SuspendAccountResponse> {
         answered!(self.0, request, suspend)
+    }
+
+    async fn update_account(
+        &self,
+        request: Request<admin::UpdateAccountRequest>,
+    ) -> Answered<admin::UpdateAccountResponse> {
+        answered!(self.0, request, update)
+    }
+
+    async fn revoke_card(
+        &self,
+        request: Request<admin::RevokeCardRequest>,
+    ) -> Answered<admin::RevokeCardResponse> {
+        answered!(self.0, request, revoke_card)
     }
 
     async fn issue_activation_code(
@@ -133,8 +151,18 @@ impl Scope {
         }
     }
 
+    /// Whether an account of this name would be among them.
+    pub(super) fn may_name(&self, name: &wire::Name) -> bool {
+        match self {
+            Self::All => true,
+            Self::UsersOf(participant) => {
+                name.participant == *participant && name.class == Class::User
+            }
+        }
+    }
+
     /// What the caller is told of an account that it may not see, or that is not there.
-    fn absent(&self, clock: UnixMs) -> Refusal {
+    pub(super) fn absent(&self, clock: UnixMs) -> Refusal {
         let rejection = match self {
             Self::All => Rejection::NoSuchAccount,
             Self::UsersOf(_) => Rejection::OtherParticipant,
@@ -167,7 +195,9 @@ pub(super) fn accounts<'a>(
     participant: Option<&'a ParticipantId>,
     after: Option<&'a AccountId>,
 ) -> Box<dyn Iterator<Item = &'a Account> + Send + 'a> {
-    let later = move |account: &&Account| after.is_none_or(|after| account.id > *after);
+    let later = move |account: &&Account| {
+        !account.deleted() && after.is_none_or(|after| account.id > *after)
+    };
     match (participant, AccountId::parse("0")) {
         (Some(participant), Ok(first)) => {
             let from = after.cloned().unwrap_or(first);
@@ -254,7 +284,7 @@ fn named<B>(ask: &Ask<B>, state: &State, name: &str, now: UnixMs) -> Result<Acco
 }
 
 /// The token that goes into the command: a delegated administrator's; none for an operator.
-fn token_of<B>(ask: &Ask<B>) -> Result<Option<TokenId>, Refusal> {
+pub(super) fn token_of<B>(ask: &Ask<B>) -> Result<Option<TokenId>, Refusal> {
     match &ask.caller {
         Caller::Operator(_) => Ok(None),
         Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => ask.token().map(Some),
@@ -262,7 +292,7 @@ fn token_of<B>(ask: &Ask<B>) -> Result<Option<TokenId>, Refusal> {
 }
 
 /// Why: of the message, else of the header.
-fn reason<B>(ask: &Ask<B>, said: &str) -> Result<String, Refusal> {
+pub(super) fn reason<B>(ask: &Ask<B>, said: &str) -> Result<String, Refusal> {
     if said.len() > REASON_BYTES_MAX {
         let should_be = format!("at most {REASON_BYTES_MAX} bytes");
         return Err(Refusal::malformed(Field::Other("reason"), &should_be));
@@ -292,6 +322,79 @@ async fn suspend(
         .await?;
     let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::Suspended)?;
     Ok(admin::SuspendAccountResponse {
+        carry_forward: wire::carry(carry).into(),
+        notice: wire::notice_text(carry),
+    })
+}
+
+/// Which fields an update is about: all that can be for none, never another.
+pub(super) fn read_mask(mask: Option<&FieldMask>, known: &[&str]) -> Result<(), Refusal> {
+    let named = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
+    match named.iter().find(|path| !known.contains(&path.as_str())) {
+        None => Ok(()),
+        Some(_) => {
+            let should_be = format!("of {}: nothing else is changed here", known.join(", "));
+            Err(Refusal::malformed(Field::Other("update_mask"), &should_be))
+        }
+    }
+}
+
+async fn update(
+    edge: &Edge,
+    ask: Ask<admin::UpdateAccountRequest>,
+) -> Result<admin::UpdateAccountResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    edge::address(&body.client_address)?;
+    read_mask(body.update_mask.as_ref(), &["title"])?;
+    let asked = body
+        .account
+        .as_ref()
+        .ok_or_else(|| Refusal::malformed(Field::Required("account"), "said"))?;
+    let seen = match asked.etag.as_str() {
+        "" => None,
+        etag => Some(etag.parse().map_err(|_| Refusal::EtagMismatch)?),
+    };
+    let title = read_title(&asked.title)?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let account = named(&ask, &state, &asked.name, edge.now(&state))?;
+    let command = Command::SetTitle {
+        account: account.id,
+        token: token_of(&ask)?,
+        title,
+        seen,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .await?;
+    let Answer::Changed { carry } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    Ok(admin::UpdateAccountResponse {
+        carry_forward: wire::carry(carry).into(),
+        notice: wire::notice_text(carry),
+    })
+}
+
+async fn revoke_card(
+    edge: &Edge,
+    ask: Ask<admin::RevokeCardRequest>,
+) -> Result<admin::RevokeCardResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    edge::address(&body.client_address)?;
+    let (line, state) = edge.fresh(&ask).await?;
+    let account = named(&ask, &state, &body.name, edge.now(&state))?;
+    let command = Command::RevokeCard {
+        account: account.id.clone(),
+        token: token_of(&ask)?,
+        reason: reason(&ask, &body.reason)?,
+    };
+    let settled = edge
+        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .await?;
+    let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::FactorRevoked)?;
+    Ok(admin::RevokeCardResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
     })

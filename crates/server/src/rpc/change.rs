@@ -151,7 +151,7 @@ pub(super) async fn begin_step_up(
 fn sealed_code(procedure: &Procedure) -> Option<&domain::Sealed> {
     match &procedure.kind {
         Kind::StepUp { code, .. } => code.as_ref(),
-        Kind::Initiation { .. } | Kind::Replacement { .. } => None,
+        Kind::SetUp { .. } | Kind::Replacement { .. } => None,
     }
 }
 
@@ -183,7 +183,7 @@ pub(super) async fn verify_step_up(
                 Kind::StepUp { act, nonce, .. } => {
                     Some(challenge(&line, &person, *act, *nonce, procedure.ends_at))
                 }
-                Kind::Initiation { .. } | Kind::Replacement { .. } => None,
+                Kind::SetUp { .. } | Kind::Replacement { .. } => None,
             });
             let number = open
                 .as_ref()
@@ -271,7 +271,7 @@ pub(super) async fn confirm_replacement(
         .filter(|procedure| procedure.account == account.id)
         .and_then(|procedure| match &procedure.kind {
             Kind::Replacement { channel, .. } => Some(channel),
-            Kind::Initiation { .. } | Kind::StepUp { .. } => None,
+            Kind::SetUp { .. } | Kind::StepUp { .. } => None,
         });
     let command = Command::ConfirmReplacement {
         procedure: id,

@@ -2,12 +2,12 @@
 //! of password and channel at the end (R30).
 
 use credential::associated::{ActivationHalf, Associated};
-use credential::code::Half;
-use domain::account::Account;
+use credential::code::{Code, Half};
+use domain::account::{Account, SetUp};
 use domain::change::Kind;
-use domain::factor::{CodeProof, Method, NewChannel, Sealed, Verdict};
-use domain::id::ProcedureId;
-use domain::initiation::{Command, SecondProof};
+use domain::factor::{ChannelKind, CodeProof, Method, NewChannel, Sealed, Verdict};
+use domain::id::{AccountId, ProcedureId};
+use domain::initiation::{Command, SecondProof, Setting};
 use domain::{Answer, State, UnixMs};
 use proto::auth::v1 as auth;
 use proto::auth::v1::begin_initiation_request::Proof;
@@ -112,6 +112,11 @@ pub(super) async fn begin(
             let verdict = factor::judge(edge, password, account, Method::Smartcard).await?;
             SecondProof::CardPassword(verdict)
         }
+        Some(Proof::CurrentPassword(password)) => {
+            let password = factor::typed(password, Field::Other("current_password"))?;
+            let verdict = factor::judge(edge, password, account, Method::Otp).await?;
+            SecondProof::CurrentPassword(verdict)
+        }
         Some(Proof::SecondHalf(typed)) => SecondProof::IssuedHalf {
             matched: half_matches(
                 edge,
@@ -124,7 +129,7 @@ pub(super) async fn begin(
         None => SecondProof::CardPassword(Verdict::Wrong),
     };
     let procedure = ProcedureId(edge.derived("procedure id", &key));
-    let enrolment = factor::enrol(edge, &claimed.row(), procedure, kind)?;
+    let begun = setting(edge, account, &claimed.row(), procedure, kind)?;
     let command = Command::Begin {
         procedure,
         subject: claimed.subject.clone(),
@@ -132,14 +137,14 @@ pub(super) async fn begin(
         serial: activation.map_or(0, |activation| activation.serial),
         code_matched,
         second,
-        channel: enrolment.channel.clone(),
+        setting: begun.setting,
     };
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Initiation(command))
         .await?;
     let ends_at = opened(settled.answer)?;
     if let (Some(code), Some(email)) = (
-        enrolment.code,
+        begun.code,
         account.and_then(|account| account.email.as_ref()),
     ) {
         let letter = Letter::ConfirmationCode(code, ends_at);
@@ -152,10 +157,58 @@ pub(super) async fn begin(
     Ok(auth::BeginInitiationResponse {
         initiation_id: procedure.to_string(),
         expire_time: Some(wire::time(ends_at)),
-        authenticator: enrolment.authenticator,
+        authenticator: begun.authenticator,
+        set_up: wire::set_up(begun.set_up).into(),
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
     })
+}
+
+/// What is set up, and what the person must be told or sent for it.
+struct Begun {
+    setting: Setting,
+    set_up: SetUp,
+    authenticator: Option<auth::AuthenticatorEnrolment>,
+    code: Option<Code>,
+}
+
+/// What somebody can set up: the channel that was named, but for a password that was reset. Then
+/// the channel that is there proves the person (S26).
+fn setting(
+    edge: &Edge,
+    account: Option<&Account>,
+    row: &AccountId,
+    procedure: ProcedureId,
+    kind: ChannelKind,
+) -> Result<Begun, Refusal> {
+    let set_up = account.and_then(Account::set_up).unwrap_or(SetUp::Both);
+    let own = account.and_then(|account| account.otp.as_ref());
+    let enrolment = factor::enrol(edge, row, procedure, kind)?;
+    match (set_up, own.map(|otp| otp.channel.kind())) {
+        (SetUp::Both | SetUp::Channel, _) | (SetUp::Password, None) => Ok(Begun {
+            setting: Setting::Channel(enrolment.channel),
+            set_up,
+            authenticator: enrolment.authenticator,
+            code: enrolment.code,
+        }),
+        (SetUp::Password, Some(ChannelKind::Authenticator)) => Ok(Begun {
+            setting: Setting::Password { code: None },
+            set_up,
+            authenticator: None,
+            code: None,
+        }),
+        (SetUp::Password, Some(ChannelKind::Email)) => {
+            let code = Code::random(edge.entropy());
+            let associated = Associated::procedure_code(row, procedure);
+            let sealed = factor::seal(edge, code.as_bytes(), &associated)?;
+            Ok(Begun {
+                setting: Setting::Password { code: Some(sealed) },
+                set_up,
+                authenticator: None,
+                code: Some(code),
+            })
+        }
+    }
 }
 
 /// When a procedure that was opened ends.
@@ -182,7 +235,7 @@ fn half_matches(
     Ok(Half::parse(text).is_ok_and(|kept| kept.matches(&typed)))
 }
 
-/// Shows a code of the channel, and sets password and channel at once.
+/// Shows a code of the channel, and sets what was begun at once.
 pub(super) async fn confirm(
     edge: &Edge,
     ask: Ask<auth::ConfirmInitiationRequest>,
@@ -194,14 +247,36 @@ pub(super) async fn confirm(
     let (line, state) = edge.fresh(&ask).await?;
     let now = edge.now(&state);
     let found = state.procedure(&id, now);
-    let channel = found.and_then(|procedure| match &procedure.kind {
-        Kind::Initiation { channel, .. } => Some(channel),
+    let setting = found.and_then(|procedure| match &procedure.kind {
+        Kind::SetUp { setting, .. } => Some(setting),
         Kind::StepUp { .. } | Kind::Replacement { .. } => None,
     });
     let account = found.and_then(|procedure| state.account(&procedure.account));
     // Proposed even if nothing is found: a repeated call must find its first answer.
-    let proof = confirmed(edge, account, id, channel, &body.code, now)?;
-    let password = factor::new_password(edge, &body.new_password, account, Method::Otp).await?;
+    let proof = match (account, setting) {
+        (Some(account), Some(Setting::Password { code })) => {
+            let associated = Associated::procedure_code(&account.id, id);
+            let mailed = code.as_ref().map(|code| (code, &associated));
+            factor::own_code_proof(edge, account, mailed, &body.code, now)?
+        }
+        (account, Some(Setting::Channel(channel))) => {
+            confirmed(edge, account, id, Some(channel), &body.code, now)?
+        }
+        (account, None | Some(Setting::Password { .. })) => {
+            confirmed(edge, account, id, None, &body.code, now)?
+        }
+    };
+    let set_up = account.and_then(Account::set_up);
+    let password = match (set_up, body.new_password.as_str()) {
+        (Some(SetUp::Channel), "") => None,
+        (Some(SetUp::Channel), _) => {
+            let should_be = "left out: only the channel is set up";
+            return Err(Refusal::malformed(Field::NewPassword, should_be));
+        }
+        (Some(SetUp::Both | SetUp::Password) | None, text) => {
+            Some(factor::new_password(edge, text, account, Method::Otp).await?)
+        }
+    };
     let command = Command::Confirm {
         procedure: id,
         proof,
@@ -210,7 +285,12 @@ pub(super) async fn confirm(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Initiation(command))
         .await?;
-    let carry = changed(edge, &line, &settled, account, Event::Initiated)?;
+    let event = match set_up {
+        Some(SetUp::Password) => Event::PasswordChanged,
+        Some(SetUp::Channel) => Event::ChannelReplaced,
+        Some(SetUp::Both) | None => Event::Initiated,
+    };
+    let carry = changed(edge, &line, &settled, account, event)?;
     Ok(auth::ConfirmInitiationResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use proto::admin::v1::account_service_server::AccountServiceServer;
+use proto::admin::v1::change_request_service_server::ChangeRequestServiceServer;
 use proto::admin::v1::import_service_server::ImportServiceServer;
+use proto::admin::v1::participant_service_server::ParticipantServiceServer;
 use proto::admin::v1::readiness_service_server::ReadinessServiceServer;
 use proto::audit::v1::audit_service_server::AuditServiceServer;
 use proto::auth::v1::auth_service_server::AuthServiceServer;
@@ -29,11 +31,13 @@ mod audit;
 mod auth;
 mod calendar;
 mod change;
+mod change_request;
 pub(crate) mod cluster;
 pub(crate) mod export;
 mod import;
 mod initiation;
 mod login;
+mod participant;
 mod plan;
 mod policy;
 mod readiness;
@@ -79,6 +83,10 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
                 account::Accounts(edge.clone())
             ));
             served.add(limited!(
+                ChangeRequestServiceServer,
+                change_request::ChangeRequests(edge.clone())
+            ));
+            served.add(limited!(
                 ReadinessServiceServer,
                 readiness::Readiness(edge.clone())
             ));
@@ -92,8 +100,16 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
                 account::Accounts(edge.clone())
             ));
             served.add(limited!(
+                ChangeRequestServiceServer,
+                change_request::ChangeRequests(edge.clone())
+            ));
+            served.add(limited!(
                 ReadinessServiceServer,
                 readiness::Readiness(edge.clone())
+            ));
+            served.add(limited!(
+                ParticipantServiceServer,
+                participant::Participants(edge.clone())
             ));
             served.add(limited!(ImportServiceServer, import::Imports(edge.clone())));
             served.add(limited!(ClusterServiceServer, Cluster(edge.clone())));

@@ -142,6 +142,60 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
             "OTHER_PARTICIPANT",
             "the account is not of your participant, or there is none",
         ),
+        R::LookedAfterByAdmins => Shape::new(
+            Code::PermissionDenied,
+            "LOOKED_AFTER_BY_ADMINS",
+            "a firm's delegated administrators look after its users, operators after those",
+        ),
+        R::NoSuchChangeRequest => Shape::new(
+            Code::NotFound,
+            "NO_SUCH_CHANGE_REQUEST",
+            "there is no such change request, or it is another firm's",
+        ),
+        R::ChangeRequestDecided => Shape::precondition(
+            "CHANGE_REQUEST_DECIDED",
+            "the change request was decided already; nothing was changed",
+        )
+        .about("change_request"),
+        R::ChangeRequestExpired => Shape::precondition(
+            "CHANGE_REQUEST_EXPIRED",
+            "the change request has expired: make it anew",
+        )
+        .about("change_request"),
+        R::MakerIsChecker => Shape::new(
+            Code::PermissionDenied,
+            "MAKER_IS_CHECKER",
+            "who made the change request cannot approve or reject it: ask a second person",
+        ),
+        R::MakerNotActive => Shape::precondition(
+            "MAKER_NOT_ACTIVE",
+            "who made the change request may not any more: somebody else makes it anew",
+        )
+        .about("change_request"),
+        R::AccountExists => Shape::new(
+            Code::AlreadyExists,
+            "ACCOUNT_EXISTS",
+            "there is an account of this user id",
+        ),
+        R::IdUsedBefore => Shape::new(
+            Code::AlreadyExists,
+            "ID_USED_BEFORE",
+            "the user id was another person's, who is gone: choose another",
+        ),
+        R::CardInUse => Shape::new(
+            Code::AlreadyExists,
+            "CARD_IN_USE",
+            "the card belongs to another account",
+        ),
+        R::EmailJustChanged { until } => Shape::precondition(
+            "EMAIL_JUST_CHANGED",
+            format!(
+                "the e-mail address was changed lately: until {until} it gets no codes, and who \
+                 changed it cannot reset the account"
+            ),
+        )
+        .about("account")
+        .with("until", until),
         R::NoSuchAccount => Shape::new(
             Code::NotFound,
             "NO_SUCH_ACCOUNT",

@@ -160,6 +160,11 @@ async fn repeat<B>(
                     reason,
                 }
             }
+            (Repeat::CardRevocation, _) => account::Command::RevokeCard {
+                account,
+                token: None,
+                reason,
+            },
             (
                 Repeat::OtpRevocation | Repeat::PasswordCompromised | Repeat::ChannelCompromised,
                 _,

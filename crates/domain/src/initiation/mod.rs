@@ -1,18 +1,24 @@
-//! Initiation: the first set-up of password and OTP channel, one atomic change (R30, R31).
+//! Initiation: the first set-up of password and OTP channel, one atomic change (R30, R31); and the
+//! set-up of one of them after a reset.
 //!
 //! The mailed code alone never initiates: a card's proof or the half that an administrator holds
-//! goes with it (S24).
+//! goes with it (S24). After a reset it never replaces the half that was not reset (S26): a new
+//! password takes a code of the channel, a new channel the password.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::Account;
+mod confirm;
+
+use confirm::confirm;
+
+use crate::account::{Account, SetUp};
 use crate::apply::{Context, Effect};
 use crate::audit::{Event, Kind};
 use crate::calendar;
 use crate::change::{self, PROCEDURES_MAX, Procedure};
-use crate::factor::{CodeProof, Method, NewChannel, Otp, Sealed, Verdict};
+use crate::factor::{CodeProof, Method, NewChannel, Sealed, Verdict};
 use crate::id::{AccountId, CardNumber, FrontEndId, ProcedureId};
 use crate::login::{self, Subject};
 use crate::outcome::{Answer, Rejection};
@@ -96,6 +102,18 @@ impl Activation {
     }
 }
 
+/// What is being set up, with what its confirming code is checked against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Setting {
+    /// A channel: with a password at an initiation, alone after the channel's reset.
+    Channel(NewChannel),
+    /// The password alone: the channel that is there proves the person.
+    Password {
+        /// The sealed code that was sent, if that channel is e-mail.
+        code: Option<Sealed>,
+    },
+}
+
 /// What goes with the mailed code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecondProof {
@@ -108,6 +126,8 @@ pub enum SecondProof {
         /// Whether it is that half.
         matched: bool,
     },
+    /// The OTP password, where only the channel was reset.
+    CurrentPassword(Verdict),
 }
 
 /// What is asked about initiations.
@@ -134,17 +154,17 @@ pub enum Command {
         code_matched: bool,
         /// What goes with it.
         second: SecondProof,
-        /// The channel to set up.
-        channel: NewChannel,
+        /// What to set up.
+        setting: Setting,
     },
-    /// Shows a code of the channel, and sets password and channel.
+    /// Shows a code of the channel, and sets what was begun.
     Confirm {
         /// What was begun.
         procedure: ProcedureId,
         /// The edge's verdict on the channel's code.
         proof: CodeProof,
-        /// The sealed verifier of the new password.
-        password: Sealed,
+        /// The sealed verifier of the new password; none where only the channel was reset.
+        password: Option<Sealed>,
     },
 }
 
@@ -172,7 +192,7 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             serial,
             code_matched,
             second,
-            channel,
+            setting,
         } => {
             let opened = Procedure {
                 id: *procedure,
@@ -186,8 +206,8 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
                 front_end,
                 tries: 0,
                 ends_at: context.now.plus(state.policy.code_life_ms),
-                kind: change::Kind::Initiation {
-                    channel: channel.clone(),
+                kind: change::Kind::SetUp {
+                    setting: setting.clone(),
                     passwords_set: 0,
                 },
             };
@@ -203,7 +223,14 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             procedure,
             proof,
             password,
-        } => confirm(state, context, &front_end, procedure, *proof, password),
+        } => confirm(
+            state,
+            context,
+            &front_end,
+            procedure,
+            *proof,
+            password.as_ref(),
+        ),
     }
 }
 
@@ -228,7 +255,13 @@ fn request(
         .account()
         .and_then(|id| state.account(id))
         .filter(|account| login::may_log_in(state, account))
-        .filter(|account| account.otp.is_none() && account.email.is_some());
+        .filter(|account| account.set_up().is_some())
+        .filter(|account| {
+            account
+                .email
+                .as_ref()
+                .is_some_and(|email| email.gets_codes(now))
+        });
     let mut send_code = false;
     if let (Some(account), Some(code)) = (account, code) {
         let mut activation = state
@@ -274,7 +307,8 @@ fn begin(
     }
     let account = state
         .account(&procedure.account)
-        .filter(|account| login::may_log_in(state, account) && account.otp.is_none())
+        .filter(|account| login::may_log_in(state, account))
+        .filter(|account| fits(account, &procedure.kind))
         .filter(|account| login::serves_class(state, &procedure.front_end, account.class))
         .cloned();
     let activation = state
@@ -292,14 +326,73 @@ fn begin(
         state.short.activations.set(activation);
         return Effect::failed(Answer::CredentialsRejected, event);
     }
-    if let SecondProof::CardPassword(_) = shown.second
-        && let Some(until) = account.wait_until(Method::Smartcard, shown.address, now)
+    if let Some(method) = shown.second.guessed()
+        && let Some(until) = account.wait_until(method, shown.address, now)
     {
         return Effect::rejected(Rejection::RateLimited { until }, event);
     }
-    let second_right = match shown.second {
+    let second_right = second_right(&mut account, &activation, shown, now);
+    if !second_right {
+        activation.tries = activation.tries.saturating_add(1);
+        state.short.activations.set(activation);
+        state.put_account(account);
+        return Effect::failed(Answer::CredentialsRejected, event);
+    }
+    let ends_at = procedure.ends_at;
+    if let change::Kind::SetUp { passwords_set, .. } = &mut procedure.kind {
+        *passwords_set = account.passwords_set;
+    }
+    state.short.activations.remove(&procedure.account);
+    state.short.procedures.set(procedure);
+    Effect::done(Answer::ProcedureOpened { ends_at }, event).with_secret()
+}
+
+impl SecondProof {
+    /// The method whose password it is a try at, if it is one.
+    fn guessed(&self) -> Option<Method> {
+        match self {
+            Self::CardPassword(_) => Some(Method::Smartcard),
+            Self::CurrentPassword(_) => Some(Method::Otp),
+            Self::CardSignature(_) | Self::IssuedHalf { .. } => None,
+        }
+    }
+}
+
+/// Whether what is to be set up is what the account lacks.
+fn fits(account: &Account, kind: &change::Kind) -> bool {
+    let change::Kind::SetUp { setting, .. } = kind else {
+        return false;
+    };
+    match (account.set_up(), setting) {
+        (Some(SetUp::Both | SetUp::Channel), Setting::Channel(_))
+        | (Some(SetUp::Password), Setting::Password { .. }) => true,
+        (Some(_) | None, Setting::Channel(_) | Setting::Password { .. }) => false,
+    }
+}
+
+/// Whether what goes with the mailed code is right; a wrong password is counted.
+fn second_right(
+    account: &mut Account,
+    activation: &Activation,
+    shown: &Shown<'_>,
+    now: UnixMs,
+) -> bool {
+    let channel_alone = account.set_up() == Some(SetUp::Channel);
+    match shown.second {
+        SecondProof::CurrentPassword(verdict) if channel_alone => {
+            password_right(account, Method::Otp, *verdict, shown.address, now)
+        }
+        // The password that was not reset is what proves the person then, and nothing else.
+        SecondProof::CardPassword(_)
+        | SecondProof::CardSignature(_)
+        | SecondProof::IssuedHalf { .. }
+            if channel_alone =>
+        {
+            false
+        }
+        SecondProof::CurrentPassword(_) => false,
         SecondProof::CardPassword(verdict) => {
-            card_password(&mut account, *verdict, shown.address, now)
+            password_right(account, Method::Smartcard, *verdict, shown.address, now)
         }
         SecondProof::CardSignature(number) => account
             .card
@@ -309,89 +402,26 @@ fn begin(
         SecondProof::IssuedHalf { matched } => {
             *matched && activation.issued(now).is_some() && account.card.is_none()
         }
-    };
-    if !second_right {
-        activation.tries = activation.tries.saturating_add(1);
-        state.short.activations.set(activation);
-        state.put_account(account);
-        return Effect::failed(Answer::CredentialsRejected, event);
     }
-    let ends_at = procedure.ends_at;
-    if let change::Kind::Initiation { passwords_set, .. } = &mut procedure.kind {
-        *passwords_set = account.passwords_set;
-    }
-    state.short.activations.remove(&procedure.account);
-    state.short.procedures.set(procedure);
-    Effect::done(Answer::ProcedureOpened { ends_at }, event).with_secret()
 }
 
-/// Whether the card's password is right; a failure is counted.
-fn card_password(
+/// Whether the method's password is right; a failure is counted.
+fn password_right(
     account: &mut Account,
+    method: Method,
     verdict: Verdict,
     address: Option<IpAddr>,
     now: UnixMs,
 ) -> bool {
-    let Some(card) = &account.card else {
+    let Some(password) = account.password(method) else {
         return false;
     };
-    if account.locked(Method::Smartcard) {
+    let right = verdict.fits(password);
+    if account.locked(method) {
         return false;
     }
-    let right = verdict.fits(&card.password);
     if !right {
-        account.attempts_mut(Method::Smartcard).fail(address, now);
+        account.attempts_mut(method).fail(address, now);
     }
     right
-}
-
-/// Sets password and channel at once, after a code proved the channel.
-fn confirm(
-    state: &mut State,
-    context: &Context<'_>,
-    front_end: &FrontEndId,
-    id: &ProcedureId,
-    proof: CodeProof,
-    password: &Sealed,
-) -> Effect {
-    let event = Event::new(Kind::Initiated);
-    let (procedure, channel, begun_at) = match change::own(state, context, front_end, id) {
-        Some(procedure) => match &procedure.kind {
-            change::Kind::Initiation {
-                channel,
-                passwords_set,
-            } => (procedure.clone(), channel.clone(), *passwords_set),
-            change::Kind::StepUp { .. } | change::Kind::Replacement { .. } => {
-                return Effect::rejected(Rejection::ProcedureEnded, event);
-            }
-        },
-        None => return Effect::rejected(Rejection::ProcedureEnded, event),
-    };
-    let account = state
-        .account(&procedure.account)
-        .filter(|account| login::may_log_in(state, account) && account.otp.is_none())
-        .filter(|account| account.passwords_set == begun_at)
-        .cloned();
-    let Some(mut account) = account else {
-        return Effect::rejected(Rejection::ProcedureEnded, event);
-    };
-    let event = Event::of(Kind::Initiated, &account).by(&account.id);
-    let Some(channel) = channel.confirmed(proof, state.steps(context.now)) else {
-        change::count_failure(state, procedure);
-        return Effect::failed(Answer::CredentialsRejected, event);
-    };
-    state.short.procedures.remove(id);
-    let event = event.detail(format!("{:?}", channel.kind()));
-    let password = account.next_password(password.clone(), context.now);
-    account.attempts.remove(&Method::Otp);
-    account.otp = Some(Otp {
-        password,
-        channel,
-        failures: 0,
-        initiated_at: context.now,
-        changed_at: context.now,
-    });
-    state.put_account(account);
-    let carry = state.header.line.carry();
-    Effect::done(Answer::Changed { carry }, event)
 }

@@ -1,0 +1,161 @@
+//! `ParticipantService`: firms, for operators.
+
+use domain::account::{Command, Participant};
+use domain::id::ParticipantId;
+use domain::{Digest, Rejection};
+use proto::admin::v1 as admin;
+use proto::admin::v1::participant_service_server::ParticipantService;
+use tonic::{Request, Response, Status};
+
+use super::account::{PAGE_DEFAULT, PAGE_MAX, read_mask};
+use super::answered;
+use super::change_request::read_title;
+use crate::edge::Edge;
+use crate::request::Ask;
+use crate::status::{Field, Refusal};
+use crate::wire;
+
+type Answered<T> = Result<Response<T>, Status>;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Participants(pub(super) Edge);
+
+#[tonic::async_trait]
+impl ParticipantService for Participants {
+    async fn get_participant(
+        &self,
+        request: Request<admin::GetParticipantRequest>,
+    ) -> Answered<admin::GetParticipantResponse> {
+        answered!(self.0, request, get)
+    }
+
+    async fn list_participants(
+        &self,
+        request: Request<admin::ListParticipantsRequest>,
+    ) -> Answered<admin::ListParticipantsResponse> {
+        answered!(self.0, request, list)
+    }
+
+    async fn create_participant(
+        &self,
+        request: Request<admin::CreateParticipantRequest>,
+    ) -> Answered<admin::CreateParticipantResponse> {
+        answered!(self.0, request, create)
+    }
+
+    async fn update_participant(
+        &self,
+        request: Request<admin::UpdateParticipantRequest>,
+    ) -> Answered<admin::UpdateParticipantResponse> {
+        answered!(self.0, request, update)
+    }
+}
+
+fn shown(of: &Participant) -> admin::Participant {
+    admin::Participant {
+        name: format!("participants/{}", of.id),
+        title: of.title.clone(),
+        etag: of.etag().to_string(),
+    }
+}
+
+fn read_name(text: &str) -> Result<ParticipantId, Refusal> {
+    wire::read_parent(text)?
+        .ok_or_else(|| Refusal::malformed(Field::Other("name"), "participants/{p}"))
+}
+
+/// The participant that a message names, as it is to be.
+fn read(asked: Option<&admin::Participant>) -> Result<(Participant, Option<Digest>), Refusal> {
+    let asked = asked.ok_or_else(|| Refusal::malformed(Field::Required("participant"), "said"))?;
+    let seen = match asked.etag.as_str() {
+        "" => None,
+        etag => Some(etag.parse().map_err(|_| Refusal::EtagMismatch)?),
+    };
+    let participant = Participant {
+        id: read_name(&asked.name)?,
+        title: read_title(&asked.title)?,
+    };
+    Ok((participant, seen))
+}
+
+async fn get(
+    edge: &Edge,
+    ask: Ask<admin::GetParticipantRequest>,
+) -> Result<admin::GetParticipantResponse, Refusal> {
+    let id = read_name(&ask.body.name)?;
+    let (_, state) = edge.fresh(&ask).await?;
+    let found = state.participant(&id).ok_or(Refusal::Rejected {
+        rejection: Rejection::OtherParticipant,
+        clock: edge.now(&state),
+    })?;
+    Ok(admin::GetParticipantResponse {
+        participant: Some(shown(found)),
+    })
+}
+
+async fn list(
+    edge: &Edge,
+    ask: Ask<admin::ListParticipantsRequest>,
+) -> Result<admin::ListParticipantsResponse, Refusal> {
+    let body = &ask.body;
+    let size = wire::page_size(body.page_size, PAGE_DEFAULT, PAGE_MAX)?;
+    let malformed = || Refusal::malformed(Field::Other("page_token"), "one that was answered");
+    let after = match body.page_token.as_str() {
+        "" => None,
+        text => Some(ParticipantId::parse(text).map_err(|_| malformed())?),
+    };
+    let (_, state) = edge.fresh(&ask).await?;
+    let mut page: Vec<&Participant> = state
+        .participants()
+        .filter(|firm| after.as_ref().is_none_or(|after| firm.id > *after))
+        .take(size.saturating_add(1))
+        .collect();
+    let more = page.len() > size;
+    page.truncate(size);
+    let next = page.last().filter(|_| more).map(|firm| firm.id.to_string());
+    Ok(admin::ListParticipantsResponse {
+        participants: page.into_iter().map(shown).collect(),
+        next_page_token: next.unwrap_or_default(),
+    })
+}
+
+async fn set<B: prost::Message>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    request_id: &str,
+    command: (Participant, bool, Option<Digest>),
+) -> Result<Option<admin::Participant>, Refusal> {
+    let key = ask.key(request_id, edge.keyring())?;
+    let (participant, new, seen) = command;
+    let answer = shown(&participant);
+    let (line, _) = edge.fresh(ask).await?;
+    let command = domain::Command::Account(Command::SetParticipant {
+        participant,
+        new,
+        seen,
+    });
+    edge.propose(ask, &line, Some(key), command).await?;
+    Ok(Some(answer))
+}
+
+async fn create(
+    edge: &Edge,
+    ask: Ask<admin::CreateParticipantRequest>,
+) -> Result<admin::CreateParticipantResponse, Refusal> {
+    let (participant, _) = read(ask.body.participant.as_ref())?;
+    let request_id = ask.body.request_id.clone();
+    let participant = set(edge, &ask, &request_id, (participant, true, None)).await?;
+    Ok(admin::CreateParticipantResponse { participant })
+}
+
+async fn update(
+    edge: &Edge,
+    ask: Ask<admin::UpdateParticipantRequest>,
+) -> Result<admin::UpdateParticipantResponse, Refusal> {
+    read_mask(ask.body.update_mask.as_ref(), &["title"])?;
+    let (participant, seen) = read(ask.body.participant.as_ref())?;
+    let request_id = ask.body.request_id.clone();
+    let participant = set(edge, &ask, &request_id, (participant, false, seen)).await?;
+    Ok(admin::UpdateParticipantResponse { participant })
+}
