@@ -133,6 +133,16 @@ pub enum Kind {
     ChannelReplaced,
     /// A request was sent again, and answered again.
     Repeated,
+    /// A notice was mailed.
+    NoticeSent,
+    /// A notice could not be mailed, and is not tried any more.
+    NoticeGivenUp,
+    /// Records or accounts were read at a node; only in that node's own trail of reads.
+    Read,
+    /// A watch began; only in a trail of reads.
+    WatchBegun,
+    /// A watch ended; only in a trail of reads.
+    WatchEnded,
 }
 
 impl fmt::Display for Kind {
@@ -194,7 +204,12 @@ impl Kind {
             | Self::StepUpBegun
             | Self::StepUpVerified
             | Self::ReplacementBegun
-            | Self::Repeated => false,
+            | Self::Repeated
+            | Self::NoticeSent
+            | Self::NoticeGivenUp
+            | Self::Read
+            | Self::WatchBegun
+            | Self::WatchEnded => false,
         }
     }
 }
