@@ -271,6 +271,7 @@ impl Node {
             forgotten: BTreeMap::new(),
             accounts: 0,
             must_repeat: Vec::new(),
+            touched: BTreeMap::new(),
         };
         evidence.count(
             rows.iter()

@@ -10,7 +10,8 @@ use crate::session;
 use crate::state::State;
 use crate::time::UnixMs;
 use crate::token::TokenId;
-use crate::{account, change, change_request, cluster, initiation, login, planted, token};
+use crate::{account, change, change_request, cluster, initiation, login, notice, planted, token};
+use crate::{migration, revocation};
 
 /// Most ended records of a kind that one entry removes.
 const REMOVALS_AN_ENTRY: usize = 64;
@@ -125,6 +126,7 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
         remove_ended(state, now);
         answer(state, line, &context, envelope)
     };
+    state.outbox.stamp(at, state.header.clock);
     state.header.applied = at;
     let audit = record(state, &context, effect.result.clone(), effect.events);
     let outcome = Outcome {
@@ -177,7 +179,8 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             | Command::Login(_)
             | Command::Token(_)
             | Command::Initiation(_)
-            | Command::Change(_) => false,
+            | Command::Change(_)
+            | Command::Notice(_) => false,
         }
 }
 
@@ -235,6 +238,7 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
 }
 
 fn remove_ended(state: &mut State, now: UnixMs) {
+        Command::Notice(command) => notice::apply(state, context, command),
     let short = &mut state.short;
     short.tokens.remove_ended(now, REMOVALS_AN_ENTRY);
     short.logins.remove_ended(now, REMOVALS_AN_ENTRY);
@@ -245,6 +249,8 @@ fn remove_ended(state: &mut State, now: UnixMs) {
     state.requests.remove_ended(now, REMOVALS_AN_ENTRY);
 }
 
+    state.proposals.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.outbox.remove_ended(now, REMOVALS_AN_ENTRY);
 /// Chains the events to the audit.
 fn record(
     state: &mut State,
@@ -352,4 +358,5 @@ fn kind_of(command: &Command) -> Kind {
 /// The digest that a keyed digest of an unknown id is shown as in the audit.
 pub(crate) fn shown(id: &Digest) -> String {
     format!("unknown user id {id}")
+        Command::Notice(command) => command.kind(),
 }

@@ -9,7 +9,7 @@ use crate::id::{BackEndId, FrontEndId, NodeId, OperatorId};
 use crate::line::LineId;
 use crate::time::UnixMs;
 use crate::{
-    account, calendar, change, change_request, cluster, initiation, login, policy, request,
+    account, calendar, change, change_request, cluster, initiation, login, notice, policy, request,
     session, token,
 };
 
@@ -70,6 +70,8 @@ pub enum Command {
 impl Command {
     /// The method's name in request records.
     #[must_use]
+    /// Notices, by the node that mails them.
+    Notice(notice::Command),
     pub fn method(&self) -> &'static str {
         match self {
             Self::Cluster(cluster::Command::Found(_)) => "Found",
@@ -101,6 +103,7 @@ impl Command {
             Self::Initiation(command) => match command {
                 initiation::Command::Request { .. } => "RequestActivation",
                 initiation::Command::Begin { .. } => "BeginInitiation",
+            Self::Notice(command) => command.method(),
                 initiation::Command::Confirm { .. } => "ConfirmInitiation",
             },
             Self::Change(command) => match command {

@@ -20,6 +20,8 @@ pub mod id;
 pub mod initiation;
 pub mod line;
 pub mod login;
+pub mod migration;
+pub mod notice;
 pub mod outcome;
 pub mod planted;
 pub mod policy;

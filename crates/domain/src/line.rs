@@ -6,7 +6,8 @@
 //! and they are all of this module:
 //!
 //! 1. `fork` takes the state after the boundary entry, unmodified (I1).
-//! 2. `start_branch` gives the copy its own identity and turns its fences off, no more.
+//! 2. `start_branch` gives the copy its own identity, turns its fences off and empties its outbox
+//!    (what the main line has to tell, the main line tells), no more.
 //! 3. `end_short_lived` runs at every change of lines, on the line that goes on: nothing that
 //!    counts once (codes, nonces, tokens, steps) comes back to life (LINES.md).
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::id::{ClusterId, SessionId};
+use crate::notice::Outbox;
 use crate::state::State;
 use crate::time::UnixMs;
 use crate::totp;
@@ -105,6 +107,7 @@ pub fn fork(main_at_boundary: &State) -> State {
 pub(crate) fn start_branch(state: &mut State, session: SessionId, genesis: Digest) {
     state.header.line = LineId::Branch { session, genesis };
     state.header.fence = None;
+    state.outbox = Outbox::default();
 }
 
 /// Ends everything short-lived and raises the floor under TOTP steps to the greatest that can

@@ -17,6 +17,7 @@ use crate::encoding;
 use crate::factor::Method;
 use crate::id::{AccountId, NodeId, OperatorId, SessionId};
 use crate::line::LogId;
+use crate::notice;
 use crate::table::Record;
 use crate::time::UnixMs;
 
@@ -24,6 +25,8 @@ use crate::time::UnixMs;
 pub const APPROVAL_LIFE_MS: u64 = 30 * 60_000;
 /// Most finished plans that are kept; the oldest goes.
 pub const PLANS_MAX: usize = 400;
+/// Most changes that a branch's evidence names one by one, so that it fits into an entry.
+pub const TOUCHED_MAX: usize = 20_000;
 /// Longest reason, in bytes.
 pub const REASON_BYTES_MAX: usize = 256;
 
@@ -191,16 +194,28 @@ pub struct Evidence {
     pub accounts: u64,
     /// What must be repeated: the latest of each kind for each account.
     pub must_repeat: Vec<MustRepeat>,
+    /// Whose holders are told what was not carried forward, and when it was last changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub touched: BTreeMap<AccountId, BTreeMap<audit::Kind, UnixMs>>,
 }
 
 impl Evidence {
-    /// Sums the branch's audit records up: `forgotten`, `accounts`, `must_repeat`.
+    /// Sums the branch's audit records up: `forgotten`, `accounts`, `must_repeat`, `touched`.
     pub fn count<'a>(&mut self, rows: impl Iterator<Item = &'a audit::Row>) {
         let mut accounts = BTreeSet::new();
         let mut items = BTreeMap::new();
+        let mut touched = 0;
         for row in rows.filter(|row| row.is_change()) {
             *self.forgotten.entry(row.kind).or_insert(0) += 1;
             accounts.extend(&row.account);
+            if let Some(account) = row.account.as_ref().filter(|_| notice::tells_of(row.kind))
+                && touched < TOUCHED_MAX
+            {
+                let changes = self.touched.entry(account.clone()).or_default();
+                if changes.insert(row.kind, row.at).is_none() {
+                    touched += 1;
+                }
+            }
             if let (Some(kind), Some(account)) = (row.repeat, &row.account) {
                 // Who did it ten thousand times left one thing to repeat.
                 let item = MustRepeat {

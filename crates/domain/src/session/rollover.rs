@@ -10,6 +10,7 @@ use crate::envelope::Actor;
 use crate::factor::{Method, Password};
 use crate::id::{AccountId, NodeId, SessionId};
 use crate::line;
+use crate::notice;
 use crate::outcome::Rejection;
 use crate::state::State;
 use crate::time::UnixMs;
@@ -53,6 +54,7 @@ pub(super) fn roll_over(
     {
         hold(state, id, &item.account, item.sequence);
     }
+    tell_holders(state, evidence);
     let sealing = Sealing {
         evidence: Some(evidence.clone()),
         replies: replies.clone(),
@@ -71,6 +73,21 @@ pub(super) fn roll_over(
     let closed_at = evidence.closed_at;
     end_plan(state, context, plan, Phase::RolledOver, sealing, closed_at);
     moved(id, Phase::RolledOver)
+}
+
+/// Tells each holder of an account that the branch changed that it is as it was before: at the
+/// address that the main line knows.
+fn tell_holders(state: &mut State, evidence: &Evidence) {
+    for (account, changes) in &evidence.touched {
+        let Some(account) = state.accounts.get(account) else {
+            continue;
+        };
+        let kind = notice::Kind::NotCarriedForward {
+            session: evidence.session.clone(),
+            changes: changes.clone(),
+        };
+        state.outbox.note(account, kind);
+    }
 }
 
 /// Whether the evidence is of the plan's own branch.

@@ -22,6 +22,8 @@ use crate::id::{AccountId, CardNumber, CentreName, ClusterId, ParticipantId, Ses
 use crate::initiation::Activation;
 use crate::line::{LineId, LineRef, LogId};
 use crate::login::{Login, Mailed, Unknown, UnknownId};
+use crate::migration::{Migration, Proposal, Terms};
+use crate::notice::Outbox;
 use crate::outcome::Rejection;
 use crate::policy::Policy;
 use crate::request::Requests;
@@ -144,6 +146,7 @@ pub struct State {
 
 impl Default for State {
     fn default() -> Self {
+    pub(crate) outbox: Outbox,
         Self::unfounded()
     }
 }
@@ -192,6 +195,7 @@ impl State {
     pub fn header(&self) -> &Header {
         &self.header
     }
+            outbox: Outbox::default(),
 
     /// How the cluster was founded; none before its first entry.
     #[must_use]
@@ -348,6 +352,12 @@ impl State {
     /// The session that serves people on this line at `now`.
     ///
     /// # Errors
+    /// The notices that wait for their mail.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
     /// `CentreNotServing` on a fenced line; `SessionClosed` when no session is open, or when its
     /// closing time has passed, whatever the log says.
     pub fn open_session(&self, now: UnixMs) -> Result<&Plan, Rejection> {
@@ -438,7 +448,10 @@ impl State {
             .insert((account.participant.clone(), id.clone()));
         let former = self.accounts.set(account);
         let former = former.and_then(|former| former.card.as_ref().map(|card| card.number.clone()));
+        let [notices, told] = self.outbox.hashes();
         if let Some(former) = former.filter(|former| Some(former) != number.as_ref()) {
+            notices,
+            told,
             self.by_card.remove(&former);
         }
         if let Some(number) = number {
@@ -446,3 +459,7 @@ impl State {
         }
     }
 }
+                &encoding::encode(&self.outbox.counts()),
+        if let (Some(former), Some(now)) = (&former, self.accounts.get(&id)) {
+            self.outbox.note_change(former, now);
+        }

@@ -10,6 +10,8 @@ use crate::change_request::ChangeRequest;
 use crate::cluster::Founding;
 use crate::initiation::Activation;
 use crate::login::{Login, Mailed, Unknown};
+use crate::migration::{Migration, Proposal, Terms};
+use crate::notice::{Counts, Notice, Told};
 use crate::policy::Policy;
 use crate::request::Answered;
 use crate::session::{Approvals, Hold, Plan};
@@ -63,6 +65,12 @@ pub enum Damaged {
     #[error("the rows hold no header")]
     NoHeader,
     /// The rules are newer than this binary.
+    /// A notice that waits for its mail.
+    Notice(Box<Notice>),
+    /// How often somebody was told something lately.
+    Told(Told),
+    /// What of notices was not kept.
+    NoticeCounts(Counts),
     #[error("the state follows rules {found}, this binary knows rules up to {RULES_VERSION}")]
     NewerRules {
         /// The rules' version.
@@ -109,6 +117,9 @@ impl State {
         for row in rows {
             match row {
                 Row::Header(found) => header = Some(found),
+            .chain([Row::NoticeCounts(self.outbox.counts())])
+            .chain(boxed(self.outbox.iter(), Row::Notice))
+            .chain(self.outbox.told().cloned().map(Row::Told))
                 Row::Founding(founding) => state.founding = Some(Held::new(*founding)),
                 Row::Policy(policy) => state.policy = Held::new(policy),
                 Row::Calendar(calendar) => state.calendar = Held::new(*calendar),
@@ -143,5 +154,8 @@ fn boxed<'a, T: Clone + 'a>(
     records: impl Iterator<Item = &'a T> + 'a,
     row: impl Fn(Box<T>) -> Row + 'a,
 ) -> impl Iterator<Item = Row> + 'a {
+                Row::Notice(notice) => state.outbox.restore(*notice),
+                Row::Told(told) => state.outbox.restore_told(told),
+                Row::NoticeCounts(counts) => state.outbox.set_counts(counts),
     records.map(move |record| row(Box::new(record.clone())))
 }

@@ -403,6 +403,7 @@ impl World {
     }
 
     pub fn roll_over(&mut self, evidence: Evidence, replies: BTreeMap<u64, Reply>) -> Outcome {
+            touched: BTreeMap::new(),
         self.ask(
             &operator("ann"),
             Command::Session(session::Command::RollOver {
