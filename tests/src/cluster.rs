@@ -48,6 +48,7 @@ static CLUSTERS: AtomicU16 = AtomicU16::new(0);
 /// Six nodes, 1 to 3 in the east and 4 to 6 in the west, and who calls them.
 pub struct Cluster {
     folder: tempfile::TempDir,
+    params: Params,
     profile: Profile,
     nodes: Vec<Option<Node>>,
     stage: Stage,
@@ -113,14 +114,22 @@ pub fn found(folder: &Path, timetable: &str) -> Profile {
     Profile::read(&folder.join("profile.toml")).unwrap()
 }
 
-async fn node(folder: &Path, id: u64) -> Node {
+/// What a guess costs in tests that are not about it.
+///
+/// # Panics
+/// Never: the values are allowed.
+#[must_use]
+pub fn cheap() -> Params {
+    Params::new(64, 1, 1).unwrap()
+}
+
+async fn node(folder: &Path, id: u64, params: Params) -> Node {
     let path = folder.join(format!("nodes/{id}/node.toml"));
     let config = server::Config::read(&path).unwrap();
     let deadline = Instant::now() + PATIENCE;
     loop {
         let environment = Environment {
-            // The cost of a guess is not what these tests are about.
-            params: Params::new(64, 1, 1).unwrap(),
+            params,
             ..Environment::default()
         };
         match Box::pin(Node::start_in(config.clone(), environment)).await {
@@ -135,10 +144,10 @@ async fn node(folder: &Path, id: u64) -> Node {
 }
 
 /// Starts the six nodes of a cluster folder.
-pub async fn start_all(folder: &Path) -> Vec<Node> {
+pub async fn start_all(folder: &Path, params: Params) -> Vec<Node> {
     let mut nodes = Vec::new();
     for id in 1..=6 {
-        nodes.push(node(folder, id).await);
+        nodes.push(node(folder, id, params).await);
     }
     nodes
 }
@@ -151,9 +160,14 @@ impl Cluster {
 
     /// The same with another timetable.
     pub async fn with_timetable(timetable: &str) -> Self {
+        Self::with_cost(timetable, cheap()).await
+    }
+
+    /// The same, with what hashing a password costs.
+    pub async fn with_cost(timetable: &str, params: Params) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let profile = found(folder.path(), timetable);
-        let nodes = start_all(folder.path()).await;
+        let nodes = start_all(folder.path(), params).await;
         let stage = Stage::dial(&profile).unwrap();
         let cluster = Self {
             nodes: nodes.into_iter().map(Some).collect(),
@@ -162,6 +176,7 @@ impl Cluster {
             mailbox: tokio::sync::Mutex::new(Mailbox::open(&profile)),
             pockets: Mutex::new(Pockets::with_cards(&profile, local("2023-06-10 17:55"))),
             stage,
+            params,
             folder,
             profile,
         };
@@ -243,7 +258,7 @@ impl Cluster {
 
     /// Starts a stopped node on its own disk.
     pub async fn restart(&mut self, id: u64) {
-        let started = node(self.folder.path(), id).await;
+        let started = node(self.folder.path(), id, self.params).await;
         let index = usize::try_from(id - 1).unwrap();
         self.nodes[index] = Some(started);
         self.look_again().await;

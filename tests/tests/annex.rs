@@ -24,7 +24,7 @@ fn deploy() -> PathBuf {
 async fn played(drill: &Path) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let profile = cluster::found(folder.path(), "");
-    let nodes = Box::pin(cluster::start_all(folder.path())).await;
+    let nodes = Box::pin(cluster::start_all(folder.path(), cluster::cheap())).await;
     let setting = Setting {
         profile,
         folder: deploy().join("drills"),
