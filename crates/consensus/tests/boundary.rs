@@ -35,6 +35,8 @@ fn evening() -> Session {
         source: None,
         business_functions_open: false,
         enrolled_only: false,
+        enrol_by: None,
+        not_enrolled_text: None,
         initiation: Initiation::Allow,
     }
 }

@@ -176,6 +176,8 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             | Command::SetPolicy { .. }
             | Command::Account(_)
             | Command::ChangeRequest(_)
+            | Command::Migration(_)
+            | Command::SetRevocationList(_)
             | Command::Login(_)
             | Command::Token(_)
             | Command::Initiation(_)
@@ -230,27 +232,29 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
         }
         Command::Account(command) => account::apply(state, context, command),
         Command::ChangeRequest(command) => change_request::apply(state, context, command),
+        Command::Migration(command) => migration::apply(state, context, command),
+        Command::SetRevocationList(list) => revocation::set(state, context, list),
         Command::Login(command) => login::apply(state, context, command),
         Command::Token(command) => token::apply(state, context, command),
         Command::Initiation(command) => initiation::apply(state, context, command),
         Command::Change(command) => change::apply(state, context, command),
+        Command::Notice(command) => notice::apply(state, context, command),
     }
 }
 
 fn remove_ended(state: &mut State, now: UnixMs) {
-        Command::Notice(command) => notice::apply(state, context, command),
     let short = &mut state.short;
     short.tokens.remove_ended(now, REMOVALS_AN_ENTRY);
     short.logins.remove_ended(now, REMOVALS_AN_ENTRY);
     short.activations.remove_ended(now, REMOVALS_AN_ENTRY);
     short.procedures.remove_ended(now, REMOVALS_AN_ENTRY);
     state.change_requests.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.proposals.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.outbox.remove_ended(now, REMOVALS_AN_ENTRY);
     state.unknown.remove_ended(now, REMOVALS_AN_ENTRY);
     state.requests.remove_ended(now, REMOVALS_AN_ENTRY);
 }
 
-    state.proposals.remove_ended(now, REMOVALS_AN_ENTRY);
-    state.outbox.remove_ended(now, REMOVALS_AN_ENTRY);
 /// Chains the events to the audit.
 fn record(
     state: &mut State,
@@ -348,15 +352,17 @@ fn kind_of(command: &Command) -> Kind {
         Command::SetPolicy { .. } => Kind::PolicySet,
         Command::Account(command) => command.kind(),
         Command::ChangeRequest(command) => command.kind(),
+        Command::Migration(command) => command.kind(),
+        Command::SetRevocationList(_) => Kind::RevocationListSet,
         Command::Login(command) => command.kind(),
         Command::Token(command) => command.kind(),
         Command::Initiation(command) => command.kind(),
         Command::Change(command) => command.kind(),
+        Command::Notice(command) => command.kind(),
     }
 }
 
 /// The digest that a keyed digest of an unknown id is shown as in the audit.
 pub(crate) fn shown(id: &Digest) -> String {
     format!("unknown user id {id}")
-        Command::Notice(command) => command.kind(),
 }

@@ -97,6 +97,16 @@ pub enum Kind {
     ChangeRejected,
     /// A change request was taken back.
     ChangeWithdrawn,
+    /// An operator said a change of go-live or methods.
+    MigrationProposed,
+    /// Go-live was planned, approved, postponed or withdrawn.
+    GoLiveSet,
+    /// A method was switched.
+    MethodsSet,
+    /// A firm was enrolled for a session, or that was taken back.
+    EnrolmentSet,
+    /// A newer revocation list was set.
+    RevocationListSet,
     /// The second half of an activation code was issued.
     ActivationIssued,
     /// An administrator ended tokens.
@@ -173,6 +183,8 @@ impl Kind {
             | Self::ChangeRequested
             | Self::ChangeRejected
             | Self::ChangeWithdrawn
+            | Self::MethodsSet
+            | Self::EnrolmentSet
             | Self::Initiated
             | Self::PasswordChanged
             | Self::ChannelReplaced => true,
@@ -190,6 +202,9 @@ impl Kind {
             | Self::SessionAbandoned
             | Self::HoldsAnswered
             | Self::ChangeApproved
+            | Self::MigrationProposed
+            | Self::GoLiveSet
+            | Self::RevocationListSet
             | Self::ActivationIssued
             | Self::TokensEnded
             | Self::LoginBegun

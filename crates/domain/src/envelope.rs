@@ -12,6 +12,7 @@ use crate::{
     account, calendar, change, change_request, cluster, initiation, login, notice, policy, request,
     session, token,
 };
+use crate::{migration, revocation};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,6 +58,10 @@ pub enum Command {
     Account(account::Command),
     /// Change requests.
     ChangeRequest(change_request::Command),
+    /// Go-live, methods, enrolment.
+    Migration(migration::Command),
+    /// A newer revocation list of smartcards.
+    SetRevocationList(Box<revocation::List>),
     /// Logins.
     Login(login::Command),
     /// Tokens.
@@ -65,13 +70,13 @@ pub enum Command {
     Initiation(initiation::Command),
     /// A person's own factors.
     Change(change::Command),
+    /// Notices, by the node that mails them.
+    Notice(notice::Command),
 }
 
 impl Command {
     /// The method's name in request records.
     #[must_use]
-    /// Notices, by the node that mails them.
-    Notice(notice::Command),
     pub fn method(&self) -> &'static str {
         match self {
             Self::Cluster(cluster::Command::Found(_)) => "Found",
@@ -90,12 +95,15 @@ impl Command {
                 account::Command::EndTokens { .. } => "EndTokens",
             },
             Self::ChangeRequest(command) => command.method(),
+            Self::Migration(command) => command.method(),
+            Self::SetRevocationList(_) => "SetRevocationList",
             Self::Login(command) => match command {
                 login::Command::Begin { .. } => "BeginLogin",
                 login::Command::Resend { .. } => "ResendCode",
                 login::Command::Verify { .. } => "VerifyFactor",
                 login::Command::Rehash { .. } => "Rehash",
             },
+            Self::Notice(command) => command.method(),
             Self::Token(command) => match command {
                 token::Command::End { .. } => "EndToken",
                 token::Command::Touch { .. } => "TouchToken",
@@ -103,7 +111,6 @@ impl Command {
             Self::Initiation(command) => match command {
                 initiation::Command::Request { .. } => "RequestActivation",
                 initiation::Command::Begin { .. } => "BeginInitiation",
-            Self::Notice(command) => command.method(),
                 initiation::Command::Confirm { .. } => "ConfirmInitiation",
             },
             Self::Change(command) => match command {

@@ -27,6 +27,7 @@ pub mod planted;
 pub mod policy;
 pub mod portal;
 pub mod request;
+pub mod revocation;
 pub mod session;
 pub mod state;
 pub mod table;

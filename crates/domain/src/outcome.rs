@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::account::Class;
+use crate::calendar::Day;
 use crate::factor::{ChannelKind, Method};
 use crate::id::{AccountId, CentreName, ParticipantId, SessionId};
 use crate::line::{Carry, LogId};
@@ -196,7 +197,43 @@ pub enum Rejection {
     /// The login was good, at the wrong portal (R50).
     WrongPortal,
     /// The login was good, and the session is for enrolled participants (R5).
-    NotEnrolled,
+    NotEnrolled {
+        /// What people are told, if the timetable says so.
+        text: Option<String>,
+    },
+    /// The method is off: for everybody, or for the account whose factors were proved (R2).
+    MethodOff {
+        /// Which.
+        method: Method,
+        /// Since when, if that was set.
+        from: Option<UnixMs>,
+        /// Until when, if it comes.
+        until: Option<UnixMs>,
+    },
+    /// The revocation list cannot be relied on any more: no card logs in (S36).
+    RevocationsOverdue {
+        /// Since when its next update is due; none when there is no list.
+        since: Option<UnixMs>,
+    },
+    /// A revocation list that is as new or newer is held.
+    RevocationListOlder {
+        /// Its number.
+        number: u64,
+    },
+    /// No go-live is planned.
+    NoGoLive,
+    /// Go-live is planned for this date, and not for the one that was said.
+    GoLiveScheduled {
+        /// The date.
+        date: Day,
+    },
+    /// The last day of enrolment is over (R6).
+    EnrolmentClosed {
+        /// The session.
+        session: SessionId,
+        /// That day, in Hong Kong; it counted still.
+        last: Day,
+    },
     /// The front end does not serve the portal.
     PortalNotRegistered,
     /// No such token, or it has ended.

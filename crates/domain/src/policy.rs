@@ -48,8 +48,18 @@ pub struct Policy {
     pub rollover_lead_ms: u64,
     /// How many operators approve a sensitive act (S34).
     pub approvals: u32,
+    /// How long past its next update a revocation list of smartcards is relied on.
+    #[serde(default = "revocation_grace_ms")]
+    pub revocation_grace_ms: u64,
+    /// Whether cards are refused as long as no revocation list was set.
+    #[serde(default)]
+    pub revocation_list_required: bool,
     /// Whom a person asks (R11).
     pub support_contact: String,
+}
+
+fn revocation_grace_ms() -> u64 {
+    24 * HOUR_MS
 }
 
 impl Default for Policy {
@@ -69,6 +79,8 @@ impl Default for Policy {
             request_life_ms: 10 * MINUTE_MS,
             rollover_lead_ms: HOUR_MS,
             approvals: 2,
+            revocation_grace_ms: revocation_grace_ms(),
+            revocation_list_required: false,
             support_contact: "your administrator, or the hotline of the clearing house".into(),
         }
     }
@@ -138,6 +150,10 @@ impl Policy {
         check(
             (2..=8).contains(&self.approvals),
             "approvals must be from 2 to 8: a sensitive act takes a second person",
+        );
+        check(
+            self.revocation_grace_ms <= 30 * 24 * HOUR_MS,
+            "revocation_grace_ms must be at most 30 days' worth",
         );
         check(
             !self.support_contact.is_empty() && self.support_contact.len() <= 256,

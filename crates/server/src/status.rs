@@ -18,6 +18,7 @@ use shape::Extra;
 
 use crate::{hashing, identity};
 
+mod migration;
 mod rejection;
 mod shape;
 mod words;

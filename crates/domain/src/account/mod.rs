@@ -16,6 +16,7 @@ use crate::digest::Digest;
 use crate::encoding;
 use crate::factor::{Card, Method, Otp, Password, Reset, Sealed};
 use crate::id::{AccountId, CardNumber, OperatorId, ParticipantId};
+use crate::migration::Methods;
 use crate::table::Record;
 use crate::time::UnixMs;
 use crate::token::TokenId;
@@ -173,6 +174,9 @@ pub struct Account {
     pub passwords_set: u64,
     /// The last login, if any.
     pub last_login: Option<UnixMs>,
+    /// Which methods are on for it, where the service and its firm have them on.
+    #[serde(default, skip_serializing_if = "Methods::untouched")]
+    pub methods: Methods,
 }
 
 impl Record for Account {
@@ -273,6 +277,7 @@ impl Account {
         self.email = None;
         self.card = None;
         self.last_login = None;
+        self.methods = Methods::default();
         self.revoke_otp();
         self.attempts = BTreeMap::new();
     }
@@ -354,6 +359,7 @@ impl Imported {
             attempts: BTreeMap::new(),
             passwords_set: 0,
             last_login: None,
+            methods: Methods::default(),
         };
         if let Some((number, verifier)) = self.card {
             account.card = Some(Card {

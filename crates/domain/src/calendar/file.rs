@@ -75,6 +75,12 @@ fn session(session: &Session) -> Value {
     if session.enrolled_only {
         set(&mut table, "enrolled_only", true);
     }
+    if let Some(day) = session.enrol_by {
+        set(&mut table, "enrol_by", day.to_string());
+    }
+    if let Some(text) = &session.not_enrolled_text {
+        set(&mut table, "not_enrolled_text", text.as_str());
+    }
     if session.initiation == Initiation::Deny {
         set(&mut table, "initiation", "deny");
     }

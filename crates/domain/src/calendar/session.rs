@@ -69,6 +69,12 @@ pub struct Session {
     /// Whether only enrolled participants may log in (R5).
     #[serde(default)]
     pub enrolled_only: bool,
+    /// The last local day on which a participant is enrolled (R6); the session's own if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrol_by: Option<Day>,
+    /// What people of a participant that is not enrolled are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_enrolled_text: Option<String>,
     /// Whether 2FA can be set up in it (R42).
     #[serde(default)]
     pub initiation: Initiation,
@@ -79,6 +85,12 @@ impl Session {
     #[must_use]
     pub fn holds(&self, at: UnixMs) -> bool {
         self.opens <= at && at < self.closes
+    }
+
+    /// The last local day on which a participant is enrolled for it, itself included (R6).
+    #[must_use]
+    pub fn last_day_to_enrol(&self) -> Day {
+        self.enrol_by.unwrap_or(self.day)
     }
 
     /// Whether the two windows share a moment.

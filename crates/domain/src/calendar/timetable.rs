@@ -22,6 +22,8 @@
 //! source = "CD/OEC/SEOCH/093/2023"
 //! business_functions_open = false        # by default as the purpose is "business" or not
 //! enrolled_only = false
+//! # enrol_by = "2023-06-02"             the last day of enrolment; the session's own if not said
+//! # not_enrolled_text = "…"             what people of other participants are told
 //! initiation = "allow"                   # or "deny"
 //! ```
 
@@ -36,6 +38,9 @@ use super::day::{Day, TimeOfDay, Weekday};
 use super::session::{Initiation, Purpose, Session};
 use super::weekly::WeeklyRule;
 use super::{Calendar, SESSIONS_MAX};
+
+/// Longest text for participants that are not enrolled, in bytes: it goes into a status.
+const NOT_ENROLLED_BYTES_MAX: usize = 512;
 
 /// What is wrong with a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +167,20 @@ fn session(
     let source = fields.text("source", Presence::Optional).map(str::to_owned);
     let open = fields.flag("business_functions_open");
     let enrolled_only = fields.flag("enrolled_only").unwrap_or(false);
+    let enrol_by: Option<Day> = fields.parsed("enrol_by", Presence::Optional);
+    let not_enrolled_text = fields
+        .text("not_enrolled_text", Presence::Optional)
+        .map(str::to_owned);
+    let too_long = |text: &String| text.is_empty() || text.len() > NOT_ENROLLED_BYTES_MAX;
+    if not_enrolled_text.as_ref().is_some_and(too_long) {
+        let what = format!("must have 1 to {NOT_ENROLLED_BYTES_MAX} bytes");
+        fields.wrong("not_enrolled_text", &what);
+    }
+    if let (Some(last), Some((day, _))) = (enrol_by, heading)
+        && last > *day
+    {
+        fields.wrong("enrol_by", "must not be after the session's day");
+    }
     let initiation = fields
         .word(
             "initiation",
@@ -183,6 +202,8 @@ fn session(
         source,
         business_functions_open: open.unwrap_or(purpose == Purpose::Business),
         enrolled_only,
+        enrol_by,
+        not_enrolled_text,
         initiation,
     })
 }

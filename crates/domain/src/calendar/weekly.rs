@@ -44,6 +44,8 @@ impl WeeklyRule {
             source: None,
             business_functions_open: true,
             enrolled_only: false,
+            enrol_by: None,
+            not_enrolled_text: None,
             initiation: Initiation::Allow,
         })
     }

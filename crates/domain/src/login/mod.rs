@@ -19,6 +19,7 @@ use crate::digest::Digest;
 use crate::envelope::Actor;
 use crate::factor::{Channel, CodeProof, Method, Sealed, Verdict};
 use crate::id::{AccountId, CardNumber, FrontEndId, LoginId};
+use crate::migration;
 use crate::outcome::{Answer, Rejection};
 use crate::portal::{LandingOption, Portal};
 use crate::state::State;
@@ -364,6 +365,9 @@ fn begin(
         return Effect::rejected(Rejection::PortalNotRegistered, event);
     }
     if let Err(rejection) = state.open_session(context.now) {
+        return Effect::rejected(rejection, event);
+    }
+    if let Err(rejection) = migration::admit(state, method, context.now) {
         return Effect::rejected(rejection, event);
     }
     if state.short.logins.len() >= LOGINS_MAX {

@@ -7,6 +7,7 @@ use crate::audit::{Event, Kind};
 use crate::calendar::Purpose;
 use crate::factor::{Channel, CodeProof, Method, Steps};
 use crate::id::LoginId;
+use crate::migration;
 use crate::outcome::{Answer, Functions, Issued, Rejection};
 use crate::portal::Portal;
 use crate::session::Plan;
@@ -44,6 +45,10 @@ pub(super) fn verify(
         Ok(plan) => plan.clone(),
         Err(rejection) => return Effect::rejected(rejection, event),
     };
+    // A fact of the whole service again: its day may have begun since the login did.
+    if let Err(rejection) = migration::admit(state, method, context.now) {
+        return Effect::rejected(rejection, event);
+    }
     if state.short.tokens.live().len() >= TOKENS_MAX {
         return Effect::rejected(Rejection::TooMany, event);
     }
@@ -77,10 +82,8 @@ pub(super) fn verify(
     // Facts of the account are told only now that its factors are proved. The code is used up.
     let told = if account.class != portal.class() {
         Some(Rejection::WrongPortal)
-    } else if plan.session.enrolled_only {
-        Some(Rejection::NotEnrolled)
     } else {
-        None
+        migration::refusal(state, account, method, &plan.session, context.now)
     };
     let account = note_success(account.clone(), &login, proof, context.now);
     state.put_account(account.clone());

@@ -27,6 +27,7 @@ use crate::notice::Outbox;
 use crate::outcome::Rejection;
 use crate::policy::Policy;
 use crate::request::Requests;
+use crate::revocation;
 use crate::session::{Approvals, Hold, Plan};
 use crate::table::{Expiring, Table};
 use crate::time::UnixMs;
@@ -136,17 +137,21 @@ pub struct State {
     pub(crate) by_participant: OrdSet<(ParticipantId, AccountId)>,
     pub(crate) by_card: OrdMap<CardNumber, AccountId>,
     pub(crate) change_requests: ChangeRequests,
+    pub(crate) migration: Held<Migration>,
+    pub(crate) terms: Table<Terms>,
+    pub(crate) proposals: Expiring<Proposal>,
+    pub(crate) revocations: Option<Held<revocation::List>>,
     pub(crate) plans: Table<Plan>,
     pub(crate) approvals: Table<Approvals>,
     pub(crate) holds: Table<Hold>,
     pub(crate) unknown: Expiring<Unknown>,
     pub(crate) requests: Requests,
+    pub(crate) outbox: Outbox,
     pub(crate) short: Short,
 }
 
 impl Default for State {
     fn default() -> Self {
-    pub(crate) outbox: Outbox,
         Self::unfounded()
     }
 }
@@ -181,11 +186,16 @@ impl State {
             by_participant: OrdSet::new(),
             by_card: OrdMap::new(),
             change_requests: ChangeRequests::default(),
+            migration: Held::new(Migration::default()),
+            terms: Table::default(),
+            proposals: Expiring::default(),
+            revocations: None,
             plans: Table::default(),
             approvals: Table::default(),
             holds: Table::default(),
             unknown: Expiring::default(),
             requests: Requests::default(),
+            outbox: Outbox::default(),
             short: Short::default(),
         }
     }
@@ -195,7 +205,6 @@ impl State {
     pub fn header(&self) -> &Header {
         &self.header
     }
-            outbox: Outbox::default(),
 
     /// How the cluster was founded; none before its first entry.
     #[must_use]
@@ -267,6 +276,36 @@ impl State {
         &self.change_requests
     }
 
+    /// What holds for the whole service: go-live and methods.
+    #[must_use]
+    pub fn migration(&self) -> &Migration {
+        &self.migration
+    }
+
+    /// On which terms the firm's people log in; none where nothing was said.
+    #[must_use]
+    pub fn terms(&self, participant: &ParticipantId) -> Option<&Terms> {
+        self.terms.get(participant)
+    }
+
+    /// The changes of the migration that wait for another operator.
+    pub fn proposals(&self, now: UnixMs) -> impl Iterator<Item = &Proposal> {
+        let proposals = self.proposals.iter();
+        proposals.filter(move |proposal| now < proposal.ends_at)
+    }
+
+    /// The revocation list of smartcards, if one was set.
+    #[must_use]
+    pub fn revocations(&self) -> Option<&revocation::List> {
+        self.revocations.as_deref()
+    }
+
+    /// Names the revocation list; none without one.
+    #[must_use]
+    pub fn revocations_digest(&self) -> Option<Digest> {
+        self.revocations.as_ref().map(|held| held.digest)
+    }
+
     /// The plan of a session, once it was opened.
     #[must_use]
     pub fn plan(&self, session: &SessionId) -> Option<&Plan> {
@@ -313,6 +352,12 @@ impl State {
         self.short.procedures.get(id, now)
     }
 
+    /// The notices that wait for their mail.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
     /// The failures of an unknown user id.
     #[must_use]
     pub fn unknown(&self, id: &UnknownId, now: UnixMs) -> Option<&Unknown> {
@@ -352,12 +397,6 @@ impl State {
     /// The session that serves people on this line at `now`.
     ///
     /// # Errors
-    /// The notices that wait for their mail.
-    #[must_use]
-    pub fn outbox(&self) -> &Outbox {
-        &self.outbox
-    }
-
     /// `CentreNotServing` on a fenced line; `SessionClosed` when no session is open, or when its
     /// closing time has passed, whatever the log says.
     pub fn open_session(&self, now: UnixMs) -> Result<&Plan, Rejection> {
@@ -407,10 +446,15 @@ impl State {
             self.participants.hash(),
             self.accounts.hash(),
             self.change_requests.hash(),
+            self.terms.hash(),
         ]);
+        let [notices, told] = self.outbox.hashes();
         let rest = sum(&[
+            notices,
+            told,
             self.plans.hash(),
             self.approvals.hash(),
+            self.proposals.hash(),
             self.holds.hash(),
             self.unknown.hash(),
             self.requests.records().hash(),
@@ -424,6 +468,7 @@ impl State {
             .founding
             .as_ref()
             .map_or(Digest::ZERO, |held| held.digest);
+        let revocations = self.revocations_digest().unwrap_or(Digest::ZERO);
         let full = Digest::of(
             "tidemark full",
             &[
@@ -433,25 +478,29 @@ impl State {
                 &founding.0,
                 &self.policy.digest.0,
                 &self.calendar.digest.0,
+                &self.migration.digest.0,
+                &revocations.0,
                 &self.short.tokens.ended().to_le_bytes(),
                 &self.short.tokens.endings_hash().0,
+                &encoding::encode(&self.outbox.counts()),
             ],
         );
         Digests { account, full }
     }
 
-    /// Puts a new or changed account, and keeps the look-ups by firm and card true.
+    /// Puts a new or changed account, keeps the look-ups by firm and card true, and notes what its
+    /// holder is to be told (S28).
     pub(crate) fn put_account(&mut self, account: Account) {
         let id = account.id.clone();
         let number = account.card.as_ref().map(|card| card.number.clone());
         self.by_participant
             .insert((account.participant.clone(), id.clone()));
         let former = self.accounts.set(account);
+        if let (Some(former), Some(now)) = (&former, self.accounts.get(&id)) {
+            self.outbox.note_change(former, now);
+        }
         let former = former.and_then(|former| former.card.as_ref().map(|card| card.number.clone()));
-        let [notices, told] = self.outbox.hashes();
         if let Some(former) = former.filter(|former| Some(former) != number.as_ref()) {
-            notices,
-            told,
             self.by_card.remove(&former);
         }
         if let Some(number) = number {
@@ -459,7 +508,3 @@ impl State {
         }
     }
 }
-                &encoding::encode(&self.outbox.counts()),
-        if let (Some(former), Some(now)) = (&former, self.accounts.get(&id)) {
-            self.outbox.note_change(former, now);
-        }

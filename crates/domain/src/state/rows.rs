@@ -14,6 +14,7 @@ use crate::migration::{Migration, Proposal, Terms};
 use crate::notice::{Counts, Notice, Told};
 use crate::policy::Policy;
 use crate::request::Answered;
+use crate::revocation;
 use crate::session::{Approvals, Hold, Plan};
 use crate::token::{Endings, Token};
 
@@ -34,6 +35,14 @@ pub enum Row {
     Account(Box<Account>),
     /// A change request.
     ChangeRequest(Box<ChangeRequest>),
+    /// What holds for the whole service: go-live and methods.
+    Migration(Migration),
+    /// On which terms a firm's people log in.
+    Terms(Terms),
+    /// A change of the migration that waits for another operator.
+    Proposal(Box<Proposal>),
+    /// The revocation list of smartcards.
+    Revocations(Box<revocation::List>),
     /// A session's plan.
     Plan(Box<Plan>),
     /// The approvals of an act.
@@ -56,6 +65,12 @@ pub enum Row {
     Procedure(Box<Procedure>),
     /// The codes mailed to an account lately.
     Mailed(Mailed),
+    /// A notice that waits for its mail.
+    Notice(Box<Notice>),
+    /// How often somebody was told something lately.
+    Told(Told),
+    /// What of notices was not kept.
+    NoticeCounts(Counts),
 }
 
 /// The rows are no state.
@@ -65,12 +80,6 @@ pub enum Damaged {
     #[error("the rows hold no header")]
     NoHeader,
     /// The rules are newer than this binary.
-    /// A notice that waits for its mail.
-    Notice(Box<Notice>),
-    /// How often somebody was told something lately.
-    Told(Told),
-    /// What of notices was not kept.
-    NoticeCounts(Counts),
     #[error("the state follows rules {found}, this binary knows rules up to {RULES_VERSION}")]
     NewerRules {
         /// The rules' version.
@@ -90,10 +99,14 @@ impl State {
                 Row::Policy(Policy::clone(&self.policy)),
                 Row::Calendar(Box::new(Calendar::clone(&self.calendar))),
                 Row::Endings(self.short.tokens.endings()),
+                Row::Migration(Migration::clone(&self.migration)),
             ])
             .chain(self.participants.iter().cloned().map(Row::Participant))
             .chain(boxed(self.accounts.iter(), Row::Account))
             .chain(boxed(self.change_requests.iter(), Row::ChangeRequest))
+            .chain(boxed(self.revocations().into_iter(), Row::Revocations))
+            .chain(self.terms.iter().cloned().map(Row::Terms))
+            .chain(boxed(self.proposals.iter(), Row::Proposal))
             .chain(boxed(self.plans.iter(), Row::Plan))
             .chain(self.approvals.iter().cloned().map(Row::Approvals))
             .chain(self.holds.iter().cloned().map(Row::Hold))
@@ -104,6 +117,9 @@ impl State {
             .chain(boxed(self.short.activations.iter(), Row::Activation))
             .chain(boxed(self.short.procedures.iter(), Row::Procedure))
             .chain(self.short.mailed.iter().cloned().map(Row::Mailed))
+            .chain([Row::NoticeCounts(self.outbox.counts())])
+            .chain(boxed(self.outbox.iter(), Row::Notice))
+            .chain(self.outbox.told().cloned().map(Row::Told))
     }
 
     /// The state of which these are the pieces, in any order.
@@ -117,15 +133,16 @@ impl State {
         for row in rows {
             match row {
                 Row::Header(found) => header = Some(found),
-            .chain([Row::NoticeCounts(self.outbox.counts())])
-            .chain(boxed(self.outbox.iter(), Row::Notice))
-            .chain(self.outbox.told().cloned().map(Row::Told))
                 Row::Founding(founding) => state.founding = Some(Held::new(*founding)),
                 Row::Policy(policy) => state.policy = Held::new(policy),
                 Row::Calendar(calendar) => state.calendar = Held::new(*calendar),
                 Row::Participant(participant) => drop(state.participants.set(participant)),
                 Row::Account(account) => state.put_account(*account),
                 Row::ChangeRequest(request) => state.change_requests.set(*request),
+                Row::Migration(migration) => state.migration = Held::new(migration),
+                Row::Terms(terms) => drop(state.terms.set(terms)),
+                Row::Proposal(proposal) => state.proposals.set(*proposal),
+                Row::Revocations(list) => state.revocations = Some(Held::new(*list)),
                 Row::Plan(plan) => drop(state.plans.set(*plan)),
                 Row::Approvals(approvals) => drop(state.approvals.set(approvals)),
                 Row::Hold(hold) => drop(state.holds.set(hold)),
@@ -137,6 +154,9 @@ impl State {
                 Row::Activation(activation) => state.short.activations.set(*activation),
                 Row::Procedure(procedure) => state.short.procedures.set(*procedure),
                 Row::Mailed(mailed) => state.short.mailed.set(mailed),
+                Row::Notice(notice) => state.outbox.restore(*notice),
+                Row::Told(told) => state.outbox.restore_told(told),
+                Row::NoticeCounts(counts) => state.outbox.set_counts(counts),
             }
         }
         let header = header.ok_or(Damaged::NoHeader)?;
@@ -154,8 +174,5 @@ fn boxed<'a, T: Clone + 'a>(
     records: impl Iterator<Item = &'a T> + 'a,
     row: impl Fn(Box<T>) -> Row + 'a,
 ) -> impl Iterator<Item = Row> + 'a {
-                Row::Notice(notice) => state.outbox.restore(*notice),
-                Row::Told(told) => state.outbox.restore_told(told),
-                Row::NoticeCounts(counts) => state.outbox.set_counts(counts),
     records.map(move |record| row(Box::new(record.clone())))
 }

@@ -168,7 +168,13 @@ impl World {
     /// Founded, with people: at each firm four users and two DAs. `*1` and `*2` have cards and
     /// e-mail, `*3` e-mail alone, `*4` neither; DAs have both.
     pub fn founded() -> Self {
+        Self::founded_at(SATURDAY_1755)
+    }
+
+    /// The same at another time.
+    pub fn founded_at(now: UnixMs) -> Self {
         let mut world = Self::empty();
+        world.now = now;
         let founding = Box::new(founding());
         world.done(&node(), Command::Cluster(cluster::Command::Found(founding)));
         let mut participants = Vec::new();
@@ -397,13 +403,13 @@ impl World {
             forgotten: BTreeMap::new(),
             accounts: 0,
             must_repeat: Vec::new(),
+            touched: BTreeMap::new(),
         };
         evidence.count(self.rows.iter());
         evidence
     }
 
     pub fn roll_over(&mut self, evidence: Evidence, replies: BTreeMap<u64, Reply>) -> Outcome {
-            touched: BTreeMap::new(),
         self.ask(
             &operator("ann"),
             Command::Session(session::Command::RollOver {

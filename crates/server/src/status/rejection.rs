@@ -6,6 +6,7 @@ use domain::session::Phase;
 use domain::{Rejection, UnixMs};
 use tonic::Code;
 
+use super::migration;
 use super::shape::{self, NAMED_MAX, Shape};
 use super::{RETRY_LATER, RETRY_SOON, Refusal};
 
@@ -99,11 +100,17 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         .about("session"),
         R::WrongPortal => Shape::precondition("WRONG_PORTAL", "this account uses the other portal")
             .about("account"),
-        R::NotEnrolled => Shape::precondition(
+        R::NotEnrolled { text } => Shape::precondition(
             "NOT_ENROLLED",
-            "the participant is not enrolled for this session",
+            text.unwrap_or_else(|| "the participant is not enrolled for this session".to_owned()),
         )
         .about("participant"),
+        R::MethodOff { .. }
+        | R::RevocationsOverdue { .. }
+        | R::RevocationListOlder { .. }
+        | R::NoGoLive
+        | R::GoLiveScheduled { .. }
+        | R::EnrolmentClosed { .. } => migration::of(&rejection),
         R::PortalNotRegistered => Shape::new(
             Code::PermissionDenied,
             "PORTAL_NOT_REGISTERED",

@@ -12,6 +12,8 @@ pub(super) fn chinese(reason: &str) -> Option<&'static str> {
         "INITIATION_REQUIRED" => "請先設定密碼及一次性密碼",
         "ALREADY_INITIATED" => "密碼及一次性密碼已經設定",
         "INITIATION_DENIED" => "本節不可設定密碼及一次性密碼",
+        "METHOD_OFF" => "此登入方式已停用，請使用另一登入方式",
+        "REVOCATION_LIST_OVERDUE" => "智能卡登入暫停，請使用一次性密碼登入",
         "NOT_ENROLLED" => "參與者並未登記參加本節",
         "WRONG_PORTAL" => "此帳戶須使用另一入口",
         "PASSWORD_TOO_SHORT" => "密碼太短",
