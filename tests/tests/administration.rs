@@ -2,6 +2,9 @@
 //! it takes two (S25, S26, S34; R9, R10).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use credential::SystemEntropy;
+use credential::password::{Memory, hash};
+use credential::secret::Password;
 use proto::account::v1::{AccountStatus, Channel, Method, Reset, Stage};
 use proto::admin::v1::change_act::Act;
 use proto::admin::v1::{ChangeRequestState, NewAccount, NewCard, Plain};
@@ -9,7 +12,7 @@ use proto::auth::v1::SetUp;
 use proto::auth::v1::begin_initiation_request::Proof;
 use tests::administration::Admin;
 use tests::cast::{APP, CARD, CCMS_OTP, CHAN, CHEUNG, HO, LEE, MAK, NG, OTP, OTP_S2, SIT, WONG};
-use tests::cluster::refused;
+use tests::cluster::{cheap, refused};
 use tests::{By, Cluster};
 
 const PLAIN: Plain = Plain {};
@@ -67,13 +70,14 @@ async fn an_account_is_made_used_and_deleted_and_its_id_stays_taken_r10() {
     assert_eq!(account.stage(), Stage::EmailRegistered);
     assert_eq!(cluster.unready().await, Vec::<String>::new());
 
+    let verifier = verifier(CARD);
     let create = || {
         Act::Create(NewAccount {
             title: "New".to_owned(),
             email: "new@harbour.example".to_owned(),
             card: Some(NewCard {
                 number: "K99".to_owned(),
-                password: CARD.to_owned(),
+                verifier: verifier.clone(),
             }),
         })
     };
@@ -101,6 +105,15 @@ async fn an_account_is_made_used_and_deleted_and_its_id_stays_taken_r10() {
     assert_eq!(account.status(), AccountStatus::Deleted);
     assert!(account.email.is_empty() && !account.has_card && account.title.is_empty());
     cluster.end().await;
+}
+
+/// The verifier of a card's first password, as the card's issuer sends it.
+fn verifier(password: &str) -> String {
+    let params = cheap();
+    let password = Password::parse(password).unwrap();
+    let mut memory = Memory::new(params).unwrap();
+    let verifier = hash(&password, params, &SystemEntropy::default(), &mut memory).unwrap();
+    String::from_utf8(verifier.as_bytes().to_vec()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
