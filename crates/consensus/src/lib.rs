@@ -19,6 +19,7 @@ pub mod identity;
 pub mod image;
 pub mod line;
 pub mod machine;
+pub mod mailed;
 pub mod members;
 mod network;
 pub mod node;

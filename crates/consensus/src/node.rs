@@ -21,6 +21,7 @@ use crate::clockwatch::{self, ClockVerdict, Heard, LastGood};
 use crate::follow::{self, Copied};
 use crate::line::{self, Line};
 use crate::machine::{self, Machine, Shared};
+use crate::mailed::Mailed;
 use crate::peers::{BadAddress, Dialer, Peer, Peers};
 use crate::store::{self, Disk};
 use crate::{duties, identity, image, place};
@@ -41,6 +42,9 @@ pub struct Config {
     pub dialer: Dialer,
     /// The machine's clock, without a simulated offset.
     pub base_clock: Arc<dyn Clock>,
+    /// Whether somebody mails notices here, and says when a branch's have left (`note_mailed`).
+    /// Where nobody does, no branch is kept for them.
+    pub mails_notices: bool,
 }
 
 impl fmt::Debug for Config {
@@ -155,6 +159,7 @@ pub(crate) struct Inner {
     pub(crate) geneses: Mutex<BTreeMap<SessionId, Digest>>,
     pub(crate) builders: Arc<Semaphore>,
     copied: Copied,
+    pub(crate) mailed: Mailed,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -245,6 +250,7 @@ impl Node {
                 geneses: Mutex::default(),
                 builders,
                 copied: Copied::default(),
+                mailed: Mailed::new(config.mails_notices),
                 tasks: Mutex::default(),
             }),
         };

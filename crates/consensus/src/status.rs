@@ -43,6 +43,7 @@ pub(crate) fn of(node: &Node) -> peer::GetNodeStatusResponse {
                 hash: evidence.audit.hash.0.to_vec().into(),
             })
             .collect(),
+        mailed: node.mailed().iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Mail: one-time codes, activation codes, and notices of what changed (LOGIN.md, "Mail").
 //!
-//! Codes are sent once, after their commit. Every mail is in English and Traditional Chinese
-//! (R12) and holds no link (S29); mail of a branch says that it is of a drill. Deliberately
-//! absent: whether something may be sent; that is the line's answer.
+//! Codes are sent once, after their commit; notices stand in the line's state until `post` has
+//! mailed them. Every mail is in English and Traditional Chinese (R12) and holds no link (S29);
+//! mail of a branch says that it is of a drill. Deliberately absent: whether something may be sent;
+//! that is the line's answer.
 
 use std::fmt;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use credential::code::{Code, Half};
 use domain::{LogId, UnixMs};
@@ -23,8 +25,16 @@ use zeroize::Zeroizing;
 
 use crate::config::{Smtp, SmtpSecurity, Way};
 
+mod notice;
+pub mod post;
+
+pub use notice::Notice;
+
 /// Most mails on their way at once; further ones are dropped with a warning.
 pub const UNDER_WAY_MAX: usize = 256;
+
+/// How long a mail server may take over one step.
+const SMTP_STEP_MAX: Duration = Duration::from_secs(20);
 
 /// Mail in a folder holds codes: nobody but its owner reads it.
 const FOLDER_MODE: u32 = 0o700;
@@ -62,6 +72,10 @@ pub enum Error {
     /// the recipient.
     #[error("{0}")]
     Smtp(String),
+    /// The mail server took the connection and refused this mail for good. Its own words are left
+    /// out here too.
+    #[error("{0}")]
+    Refused(String),
     /// Too many are on their way.
     #[error("more than {UNDER_WAY_MAX} mails are on their way")]
     TooMany,
@@ -88,21 +102,6 @@ pub enum Mark {
     Drill,
 }
 
-/// What happened to an account, told to its holder (S28).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// 2FA was initiated.
-    Initiated,
-    /// A password was changed.
-    PasswordChanged,
-    /// The OTP channel was replaced.
-    ChannelReplaced,
-    /// The account was suspended.
-    Suspended,
-    /// Password and channel were taken away.
-    FactorRevoked,
-}
-
 /// What is sent.
 pub enum Letter {
     /// A one-time code for a login.
@@ -112,7 +111,7 @@ pub enum Letter {
     /// The mailed part of an activation.
     ActivationCode(Half, UnixMs),
     /// A notice.
-    Notice(Event, UnixMs),
+    Notice(Notice),
 }
 
 impl Letter {
@@ -131,7 +130,7 @@ impl Letter {
             Self::LoginCode(..) => "One-time password / 一次性密碼",
             Self::ConfirmationCode(..) => "Confirmation code / 確認碼",
             Self::ActivationCode(..) => "Activation code / 啟動碼",
-            Self::Notice(..) => "Your account was changed / 帳戶變更通知",
+            Self::Notice(notice) => notice.subject(),
         }
     }
 
@@ -155,38 +154,30 @@ impl Letter {
                     *half,
                 )
             }
-            Self::Notice(event, at) => {
-                let (english, chinese) = event.texts();
-                format!(
-                    "{english} ({at})\nIf this was not you, tell your administrator or the hotline at once.\n\n\
-                     {chinese}（{at}）\n如非由你操作，請立即通知管理員或熱線。\n",
-                )
-            }
+            Self::Notice(notice) => notice.text(),
         })
+    }
+
+    /// One id for one act: a mail that is sent again is known for the same.
+    fn message_id(&self, about: LogId) -> String {
+        match self {
+            Self::Notice(notice) => notice.message_id().to_owned(),
+            Self::LoginCode(..) | Self::ConfirmationCode(..) | Self::ActivationCode(..) => {
+                format!("<{}.{about}@tidemark>", self.kind())
+            }
+        }
     }
 }
 
-impl Event {
-    fn texts(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Initiated => (
-                "Password and one-time password were set up for your account.",
-                "你的帳戶已設定密碼及一次性密碼。",
-            ),
-            Self::PasswordChanged => (
-                "The password of your account was changed.",
-                "你的帳戶密碼已更改。",
-            ),
-            Self::ChannelReplaced => (
-                "The way in which your account gets one-time passwords was changed.",
-                "你的帳戶收取一次性密碼的途徑已更改。",
-            ),
-            Self::Suspended => ("Your account was suspended.", "你的帳戶已被暫停使用。"),
-            Self::FactorRevoked => (
-                "Password and one-time password of your account were taken away; set them up again.",
-                "你的帳戶密碼及一次性密碼已被撤銷，請重新設定。",
-            ),
-        }
+/// Answers that are about this mail and not about who sends it (RFC 5321 §4.2.3, RFC 3463).
+const ABOUT_THE_MAIL: [u16; 6] = [550, 551, 552, 553, 554, 556];
+
+fn smtp_error(error: &lettre::transport::smtp::Error) -> Error {
+    let code = error.status().map(u16::from);
+    let words = smtp_words(error);
+    match code {
+        Some(code) if ABOUT_THE_MAIL.contains(&code) => Error::Refused(words),
+        Some(_) | None => Error::Smtp(words),
     }
 }
 
@@ -309,8 +300,7 @@ impl Outbox {
             .from(self.from.clone())
             .to(to.parse().map_err(|_| Error::To)?)
             .subject(subject)
-            // One id for one act: a mail that is sent again is known for the same.
-            .message_id(Some(format!("<{}.{}@tidemark>", letter.kind(), about)))
+            .message_id(Some(letter.message_id(about)))
             .header(ContentType::TEXT_PLAIN)
             .body(body)?;
         let headers = message.headers_mut();
@@ -323,7 +313,7 @@ impl Outbox {
         match &self.sender {
             Sender::Smtp(server) => {
                 let sent = server.send(message).await;
-                sent.map_err(|error| Error::Smtp(smtp_words(&error)))?;
+                sent.map_err(|error| smtp_error(&error))?;
                 Ok(())
             }
             Sender::Folder(folder) => {
@@ -367,7 +357,7 @@ fn transport(smtp: &Smtp) -> Result<AsyncSmtpTransport<Tokio1Executor>, Error> {
         host: smtp.host.clone(),
         source,
     })?;
-    let builder = builder.port(smtp.port);
+    let builder = builder.port(smtp.port).timeout(Some(SMTP_STEP_MAX));
     let (Some(user), Some(file)) = (&smtp.user, &smtp.password_file) else {
         return Ok(builder.build());
     };

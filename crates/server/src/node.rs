@@ -16,6 +16,7 @@ use credential::phc::Params;
 use credential::{Entropy, SystemEntropy};
 use domain::cluster::Founding;
 use domain::{LineId, NodeId};
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -24,7 +25,7 @@ use crate::gate::{Gate, Register};
 use crate::hashing::{self, Pool};
 use crate::identity::Listener;
 use crate::listener::{self, Addresses, Bound, Credentials, Serving};
-use crate::mail::{self, Outbox};
+use crate::mail::{self, Outbox, post};
 use crate::rpc::{self, export};
 use crate::table::{self, Table};
 
@@ -128,6 +129,8 @@ pub struct Environment {
     pub entropy: Arc<dyn Entropy>,
     /// What a password's verifier costs.
     pub params: Params,
+    /// How soon a mail that failed is tried again.
+    pub mail_pace: post::Pace,
 }
 
 impl Default for Environment {
@@ -136,6 +139,7 @@ impl Default for Environment {
             clock: Arc::new(WallClock),
             entropy: Arc::new(SystemEntropy::new()),
             params: Params::STANDARD,
+            mail_pace: post::Pace::default(),
         }
     }
 }
@@ -143,6 +147,7 @@ impl Default for Environment {
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
+    post: JoinHandle<()>,
     edge: Edge,
     addresses: Addresses,
     serving: Serving,
@@ -201,6 +206,7 @@ impl Node {
             founding: founding.clone(),
             dialer: Dialer::tls(credentials.client(), peer_name),
             base_clock: environment.clock,
+            mails_notices: true,
         })
         .await?;
         // After the folder is known to be ours, and before anything is answered from it.
@@ -220,7 +226,9 @@ impl Node {
             table,
             stopping: serving.stopping(),
         });
+        let post = tokio::spawn(post::run(edge.clone(), environment.mail_pace));
         let mut node = Self {
+            post,
             edge,
             addresses,
             serving,
@@ -308,6 +316,9 @@ impl Node {
     /// stays.
     pub async fn stop(self) {
         self.serving.stop().await;
+        if let Err(error) = self.post.await {
+            tracing::error!(%error, "mailing notices ended badly");
+        }
         self.edge.node().stop().await;
     }
 }

@@ -81,6 +81,10 @@ async fn drop_ended(node: &Node, state: &State) -> Result<(), Error> {
         });
         if ended && attended != Some(&session) {
             if let Some(plan) = state.plan(&session) {
+                // Another session does not wait for this one's mail.
+                if attended.is_none() && !mail_has_left(node, plan).await? {
+                    continue;
+                }
                 seal::complete(node, plan).await;
             }
             node.drop_branch(&session).await?;
@@ -88,6 +92,29 @@ async fn drop_ended(node: &Node, state: &State) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether the branch's notices have left. One that a restart finds stopped is started again for
+/// them; it has ended, and serves nobody.
+async fn mail_has_left(node: &Node, plan: &Plan) -> Result<bool, Error> {
+    let session = &plan.session.id;
+    let running = node.branch().map(|branch| branch.state());
+    if let Some(state) = &running
+        && state.outbox().is_empty()
+    {
+        // One that lags behind knows of itself alone.
+        if state.header().ended {
+            node.note_mailed(session);
+        }
+        return Ok(true);
+    }
+    if node.needs_no_mail(session, main_line::voters(node, plan)) {
+        return Ok(true);
+    }
+    match running {
+        Some(_) => Ok(false),
+        None => Ok(!was_started(node, plan).await? || start(node, plan).await?.is_none()),
+    }
 }
 
 /// Starts the branch, once its genesis is here and is the one of the boundary.

@@ -205,6 +205,7 @@ impl Cluster {
                 .as_ref()
                 .map_or_else(Dialer::plaintext, |certificates| certificates.dialer(id)),
             base_clock: Arc::new(self.clocks[&id].clone()),
+            mails_notices: false,
         }
     }
 

@@ -1,7 +1,15 @@
 //! What leaves as mail, who reads it, and what is said when none leaves.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use std::collections::BTreeMap;
+
+use domain::factor::Method;
+use domain::notice::{Kind, NoticeId};
+
 use super::*;
+
+/// 22:14 on Saturday 10 June 2023 in Hong Kong.
+const AT_2214: UnixMs = UnixMs(1_686_406_440_000);
 
 fn outbox(folder: &Path) -> Outbox {
     Outbox::open(&crate::config::Mail {
@@ -9,6 +17,32 @@ fn outbox(folder: &Path) -> Outbox {
         way: Way::Folder(folder.to_owned()),
     })
     .unwrap()
+}
+
+/// A notice of the main line, of what happened at 22:14 in Hong Kong.
+fn told(kind: Kind) -> Notice {
+    told_on(domain::LineId::Main, kind)
+}
+
+fn told_on(line: domain::LineId, kind: Kind) -> Notice {
+    let line = domain::LineRef {
+        cluster: domain::ClusterId([7; 16]),
+        line,
+        epoch: 1,
+    };
+    let entry = LogId {
+        term: 3,
+        node: 1,
+        index: 128_731,
+    };
+    let notice = domain::notice::Notice {
+        id: NoticeId { entry, part: 0 },
+        account: "C00001U1".parse().unwrap(),
+        address: "person@firm.example".to_owned(),
+        kind,
+        at: AT_2214,
+    };
+    Notice::of(&notice, &line, &domain::State::unfounded())
 }
 
 async fn sent(letter: &Letter, mark: Mark) -> String {
@@ -42,11 +76,91 @@ async fn a_code_is_sent_in_both_languages_and_without_a_link_s29() {
 
 #[tokio::test]
 async fn mail_of_a_branch_is_marked_as_drill_mail() {
-    let notice = Letter::Notice(Event::PasswordChanged, UnixMs(0));
+    let notice = Letter::Notice(told(Kind::PasswordChanged(Method::Otp)));
     let mail = sent(&notice, Mark::Drill).await;
     assert!(mail.contains("DRILL: what is changed"), "{mail}");
     assert!(mail.contains("X-Tidemark-Drill: yes"), "{mail}");
     assert!(!mail.contains("://"), "{mail}");
+}
+
+/// Each kind of notice.
+fn kinds() -> Vec<Kind> {
+    let changes = [
+        (domain::audit::Kind::PasswordChanged, AT_2214),
+        (domain::audit::Kind::ChannelReplaced, AT_2214.plus(60_000)),
+    ];
+    vec![
+        Kind::Initiated,
+        Kind::PasswordChanged(Method::Otp),
+        Kind::PasswordChanged(Method::Smartcard),
+        Kind::ChannelReplaced,
+        Kind::EmailChanged,
+        Kind::PasswordReset,
+        Kind::ChannelReset,
+        Kind::OtpRevoked,
+        Kind::Suspended,
+        Kind::Resumed,
+        Kind::Deleted,
+        Kind::CardRegistered,
+        Kind::CardRevoked,
+        Kind::SuspiciousAttempts,
+        Kind::Locked,
+        Kind::NotCarriedForward {
+            session: "S2-2023-06-10".parse().unwrap(),
+            changes: BTreeMap::from(changes),
+        },
+        Kind::Reminder,
+    ]
+}
+
+#[tokio::test]
+async fn each_notice_is_bilingual_says_whom_to_ask_and_has_a_reference_r11_r12_s29() {
+    for kind in kinds() {
+        let mail = sent(&Letter::Notice(told(kind)), Mark::Real).await;
+        let (english, chinese) = mail.split_once("\r\n帳戶 C00001U1").unwrap();
+        assert!(
+            english.contains("Account C00001U1, 2023-06-10 22:14:00+08:00"),
+            "{mail}"
+        );
+        assert!(english.contains("the hotline"), "{mail}");
+        assert!(english.contains("Reference: 3-1-128731-0"), "{mail}");
+        assert!(chinese.contains("參考編號：3-1-128731-0"), "{mail}");
+        assert!(chinese.contains("the hotline"), "{mail}");
+        for link in ["://", "www.", "<a"] {
+            assert!(!mail.contains(link), "{mail}");
+        }
+        assert!(!mail.contains("DRILL"), "{mail}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_carried_forward_is_told_with_its_time_of_day() {
+    let kind = kinds().into_iter().rev().nth(1).unwrap();
+    let mail = sent(&Letter::Notice(told(kind)), Mark::Real).await;
+    let english =
+        "Your change of 22:14 in session S2-2023-06-10 was not carried forward: password changed.";
+    assert!(mail.contains(english), "{mail}");
+    assert!(mail.contains("Your change of 22:15"), "{mail}");
+    assert!(mail.contains("Use your earlier password"), "{mail}");
+    assert!(mail.contains("請使用你原有的密碼"), "{mail}");
+}
+
+#[tokio::test]
+async fn a_notice_that_is_sent_again_has_the_same_message_id() {
+    let id = |mail: String| {
+        let mut lines = mail.lines();
+        let line = lines.find(|line| line.starts_with("Message-ID: "));
+        line.unwrap().to_owned()
+    };
+    let once = id(sent(&Letter::Notice(told(Kind::Suspended)), Mark::Real).await);
+    let again = id(sent(&Letter::Notice(told(Kind::Suspended)), Mark::Real).await);
+    assert_eq!(once, again);
+    let branch = domain::LineId::Branch {
+        session: "S2-2023-06-10".parse().unwrap(),
+        genesis: domain::Digest::ZERO,
+    };
+    let branch = told_on(branch, Kind::Suspended);
+    assert_ne!(id(sent(&Letter::Notice(branch), Mark::Drill).await), once);
 }
 
 #[tokio::test]
@@ -97,7 +211,7 @@ async fn what_a_mail_server_says_of_the_recipient_is_not_repeated() {
         sender: Sender::Smtp(Arc::new(smtp.port(port).build())),
         ..outbox(folder.path())
     };
-    let letter = Letter::Notice(Event::Suspended, UnixMs(0));
+    let letter = Letter::Notice(told(Kind::Suspended));
     let error = outbox
         .send("person@firm.example", &letter, Mark::Real, LogId::default())
         .await
@@ -110,7 +224,7 @@ async fn what_a_mail_server_says_of_the_recipient_is_not_repeated() {
 #[tokio::test]
 async fn an_address_that_is_none_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let letter = Letter::Notice(Event::Suspended, UnixMs(0));
+    let letter = Letter::Notice(told(Kind::Suspended));
     let sent = outbox(folder.path())
         .send("nobody", &letter, Mark::Real, LogId::default())
         .await;

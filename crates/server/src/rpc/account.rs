@@ -19,7 +19,6 @@ use super::{answered, initiation, token};
 use crate::edge::{self, Edge};
 use crate::factor;
 use crate::identity::Caller;
-use crate::mail::Event;
 use crate::request::{Ask, REASON_BYTES_MAX};
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -320,7 +319,7 @@ async fn suspend(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Account(command))
         .await?;
-    let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::Suspended)?;
+    let carry = initiation::changed(&settled)?;
     Ok(admin::SuspendAccountResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -393,7 +392,7 @@ async fn revoke_card(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Account(command))
         .await?;
-    let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::FactorRevoked)?;
+    let carry = initiation::changed(&settled)?;
     Ok(admin::RevokeCardResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -479,7 +478,7 @@ async fn suspend_on_main(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Account(command))
         .await?;
-    let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::Suspended)?;
+    let carry = initiation::changed(&settled)?;
     Ok(operator::SuspendOnMainLineResponse {
         carry_forward: wire::carry(carry).into(),
         notice: main_line_notice(edge),
@@ -501,7 +500,7 @@ async fn revoke_on_main(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Account(command))
         .await?;
-    let carry = initiation::changed(edge, &line, &settled, Some(&account), Event::FactorRevoked)?;
+    let carry = initiation::changed(&settled)?;
     Ok(operator::RevokeFactorOnMainLineResponse {
         carry_forward: wire::carry(carry).into(),
         notice: main_line_notice(edge),

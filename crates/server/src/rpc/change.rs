@@ -17,7 +17,7 @@ use super::initiation::{changed, confirmed, opened, read_procedure};
 use super::token::shown;
 use crate::edge::{self, Edge};
 use crate::factor;
-use crate::mail::{Event, Letter};
+use crate::mail::Letter;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -58,7 +58,7 @@ pub(super) async fn password(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Change(command))
         .await?;
-    let carry = changed(edge, &line, &settled, Some(account), Event::PasswordChanged)?;
+    let carry = changed(&settled)?;
     Ok(auth::ChangePasswordResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -281,7 +281,7 @@ pub(super) async fn confirm_replacement(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Change(command))
         .await?;
-    let carry = changed(edge, &line, &settled, Some(account), Event::ChannelReplaced)?;
+    let carry = changed(&settled)?;
     Ok(auth::ConfirmReplaceChannelResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),

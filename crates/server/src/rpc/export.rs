@@ -123,6 +123,7 @@ mod tests {
             founding,
             dialer: Dialer::plaintext(),
             base_clock: Arc::new(WallClock),
+            mails_notices: false,
         })
         .await
         .unwrap();

@@ -15,7 +15,7 @@ use proto::auth::v1::begin_initiation_request::Proof;
 use super::auth::text;
 use crate::edge::{self, Edge, Settled};
 use crate::factor::{self, Claimed};
-use crate::mail::{Event, Letter};
+use crate::mail::Letter;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -285,12 +285,7 @@ pub(super) async fn confirm(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Initiation(command))
         .await?;
-    let event = match set_up {
-        Some(SetUp::Password) => Event::PasswordChanged,
-        Some(SetUp::Channel) => Event::ChannelReplaced,
-        Some(SetUp::Both) | None => Event::Initiated,
-    };
-    let carry = changed(edge, &line, &settled, account, event)?;
+    let carry = changed(&settled)?;
     Ok(auth::ConfirmInitiationResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -314,24 +309,11 @@ pub(super) fn confirmed(
     }
 }
 
-/// What became of a change; its holder is told by mail (S28).
-pub(super) fn changed(
-    edge: &Edge,
-    line: &consensus::Line,
-    settled: &Settled,
-    account: Option<&Account>,
-    event: Event,
-) -> Result<domain::Carry, Refusal> {
+/// What became of a change. Its holder is told by mail: the entry itself put the notice (S28).
+pub(super) fn changed(settled: &Settled) -> Result<domain::Carry, Refusal> {
     let Answer::Changed { carry } = settled.answer else {
         return Err(edge::rejected_or_unexpected(&settled.answer));
     };
-    if let Some(email) = account.and_then(|account| account.email.as_ref()) {
-        let letter = Letter::Notice(event, settled.clock);
-        let mark = edge::mark(&line.reference().line);
-        edge.parts()
-            .outbox
-            .post(&email.address, letter, mark, settled.at);
-    }
     Ok(carry)
 }
 
