@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::edge::Edge;
+use crate::hashing::Lane;
 use crate::status::{Field, Refusal};
 
 /// The issuer that authenticator apps show.
@@ -100,11 +101,12 @@ fn should_be(wrong: Malformed) -> String {
 /// `HASHING_QUEUE_FULL` when too many wait.
 pub async fn judge(
     edge: &Edge,
+    lane: &Lane,
     password: Password,
     account: Option<&Account>,
     method: Method,
 ) -> Result<Verdict, Refusal> {
-    compare(edge, password, account, method, None).await
+    compare(edge, lane, password, account, method, None).await
 }
 
 /// As `judge`; and a right password that is kept at less than today's cost is hashed anew, after
@@ -114,17 +116,19 @@ pub async fn judge(
 /// As `judge`.
 pub async fn judge_and_renew(
     edge: &Edge,
+    lane: &Lane,
     password: Password,
     account: Option<&Account>,
     method: Method,
 ) -> Result<(Verdict, oneshot::Receiver<Verifier>), Refusal> {
     let (sender, anew) = oneshot::channel();
-    let verdict = compare(edge, password, account, method, Some(sender)).await?;
+    let verdict = compare(edge, lane, password, account, method, Some(sender)).await?;
     Ok((verdict, anew))
 }
 
 async fn compare(
     edge: &Edge,
+    lane: &Lane,
     password: Password,
     account: Option<&Account>,
     method: Method,
@@ -142,7 +146,12 @@ async fn compare(
         }
     };
     let version = stored.map_or(0, |(_, stored)| stored.version);
-    match edge.parts().pool.verify(password, verifier, anew).await? {
+    match edge
+        .parts()
+        .pool
+        .verify(lane, password, verifier, anew)
+        .await?
+    {
         Typed::Right => Ok(Verdict::Right { version }),
         Typed::Wrong => Ok(Verdict::Wrong),
     }
@@ -154,6 +163,7 @@ async fn compare(
 /// `PASSWORD_TOO_SHORT` or `PASSWORD_BLOCKED`, with the reason (S18).
 pub async fn new_password(
     edge: &Edge,
+    lane: &Lane,
     text: &str,
     account: Option<&Account>,
     method: Method,
@@ -174,7 +184,7 @@ pub async fn new_password(
             .map(|email| email.address.as_str()),
     };
     rules::check(&password, Strength::WithSecondFactor, &person).map_err(Refusal::Password)?;
-    let verifier = edge.parts().pool.hash(password).await?;
+    let verifier = edge.parts().pool.hash(lane, password).await?;
     let associated = Associated::verifier(&row(account), method);
     Ok(seal(edge, verifier.as_bytes(), &associated)?)
 }

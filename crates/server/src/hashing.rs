@@ -1,10 +1,9 @@
 //! The hashing threads. A password costs 19 MiB and tens of milliseconds (S20): it must neither
 //! hold up the runtime nor, asked often enough, take the machine's memory. So there are as many
-//! threads as cores, each with one block of memory that it uses again, and a queue with an end;
-//! what does not fit is shed at once (LOGIN.md, "Login").
+//! threads as cores, each with one block of memory that it uses again, and room for so many that
+//! wait, in turns; what does not fit is shed at once (LOGIN.md, "Login").
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use credential::Entropy;
@@ -12,6 +11,11 @@ use credential::password::{self, Memory, Verdict, Verifier};
 use credential::phc::Params;
 use credential::secret::Password;
 use tokio::sync::oneshot;
+
+mod lanes;
+
+pub use lanes::Lane;
+use lanes::{Refused, Waiting};
 
 /// Why a password was not hashed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,11 +31,22 @@ pub enum Error {
     Failed(#[from] password::Error),
 }
 
-type Answer<T> = oneshot::Sender<Result<T, password::Error>>;
+type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 enum Job {
     Verify(Box<Check>, Answer<Verdict>),
     Hash(Box<Password>, Answer<Verifier>),
+}
+
+impl Job {
+    /// Tells who asked that there is no answer.
+    fn refuse(self, why: Error) {
+        // Who went away need not be told.
+        match self {
+            Self::Verify(_, answer) => drop(answer.send(Err(why))),
+            Self::Hash(_, answer) => drop(answer.send(Err(why))),
+        }
+    }
 }
 
 /// A password to compare with a verifier; with one that nothing fits where there is none (S23).
@@ -44,8 +59,17 @@ struct Check {
 
 /// The threads. Clones share them; they end with the last clone.
 #[derive(Clone)]
-pub struct Pool {
-    jobs: SyncSender<Job>,
+pub struct Pool(Arc<Desk>);
+
+/// Where jobs are handed in; the threads end when it is gone.
+struct Desk {
+    waiting: Arc<Waiting<Job>>,
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.waiting.close();
+    }
 }
 
 impl std::fmt::Debug for Pool {
@@ -69,8 +93,10 @@ impl Pool {
             0 => thread::available_parallelism().map_or(1, usize::from),
             some => some,
         };
-        let (jobs, waiting) = sync_channel(queue);
-        let waiting = Arc::new(Mutex::new(waiting));
+        let waiting = Arc::new(Waiting::new(queue));
+        let pool = Self(Arc::new(Desk {
+            waiting: Arc::clone(&waiting),
+        }));
         for index in 0..count {
             let mut memory = Memory::new(params)?;
             let nobodys = Verifier::dummy(params, entropy.as_ref(), &mut memory)?;
@@ -86,7 +112,7 @@ impl Pool {
                 .spawn(move || worker.run())
                 .map_err(|_| Error::Stopped)?;
         }
-        Ok(Self { jobs })
+        Ok(pool)
     }
 
     /// Whether the password fits the verifier. Without a verifier it never does, and takes as
@@ -96,9 +122,10 @@ impl Pool {
     /// (S21); in all other cases nothing is sent.
     ///
     /// # Errors
-    /// `QueueFull` at once when too many wait.
+    /// `QueueFull` when too many wait, at once or when a shorter lane takes the place.
     pub async fn verify(
         &self,
+        lane: &Lane,
         password: Password,
         verifier: Option<Verifier>,
         anew: Option<oneshot::Sender<Verifier>>,
@@ -109,30 +136,35 @@ impl Pool {
             verifier,
             anew,
         };
-        self.enqueue(Job::Verify(Box::new(check), answer))?;
-        Ok(asked.await.map_err(|_| Error::Stopped)??)
+        self.enqueue(lane, Job::Verify(Box::new(check), answer))?;
+        asked.await.map_err(|_| Error::Stopped)?
     }
 
     /// A new verifier.
     ///
     /// # Errors
-    /// `QueueFull` at once when too many wait.
-    pub async fn hash(&self, password: Password) -> Result<Verifier, Error> {
+    /// `QueueFull` when too many wait, at once or when a shorter lane takes the place.
+    pub async fn hash(&self, lane: &Lane, password: Password) -> Result<Verifier, Error> {
         let (answer, asked) = oneshot::channel();
-        self.enqueue(Job::Hash(Box::new(password), answer))?;
-        Ok(asked.await.map_err(|_| Error::Stopped)??)
+        self.enqueue(lane, Job::Hash(Box::new(password), answer))?;
+        asked.await.map_err(|_| Error::Stopped)?
     }
 
-    fn enqueue(&self, job: Job) -> Result<(), Error> {
-        self.jobs.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::QueueFull,
-            TrySendError::Disconnected(_) => Error::Stopped,
-        })
+    fn enqueue(&self, lane: &Lane, job: Job) -> Result<(), Error> {
+        match self.0.waiting.push(lane, job) {
+            Ok(None) => Ok(()),
+            Ok(Some(shed)) => {
+                shed.refuse(Error::QueueFull);
+                Ok(())
+            }
+            Err((_, Refused::Full)) => Err(Error::QueueFull),
+            Err((_, Refused::Closed)) => Err(Error::Stopped),
+        }
     }
 }
 
 struct Worker {
-    waiting: Arc<Mutex<Receiver<Job>>>,
+    waiting: Arc<Waiting<Job>>,
     params: Params,
     memory: Memory,
     nobodys: Verifier,
@@ -141,17 +173,8 @@ struct Worker {
 
 impl Worker {
     fn run(&mut self) {
-        loop {
-            // The lock is held while waiting: one thread waits for the job, the others for it.
-            let job = self
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-            match job {
-                Ok(job) => self.work(job),
-                Err(_) => return,
-            }
+        while let Some(job) = self.waiting.pop() {
+            self.work(job);
         }
     }
 
@@ -170,14 +193,14 @@ impl Worker {
                 let verdict = self.verify(&password, verifier.as_ref());
                 let due = verdict == Ok(Verdict::Right)
                     && verifier.is_some_and(|verifier| verifier.needs_rehash(&self.params));
-                let _gone = answer.send(verdict);
+                let _gone = answer.send(verdict.map_err(Error::from));
                 // Only now: how long the answer took must not tell that the password was right.
                 if let (true, Some(anew)) = (due, anew) {
                     self.renew(&password, anew);
                 }
             }
             Job::Hash(password, answer) => {
-                let _gone = answer.send(self.hash(&password));
+                let _gone = answer.send(self.hash(&password).map_err(Error::from));
             }
         }
     }
@@ -228,6 +251,13 @@ mod tests {
         Password::parse(text).ok().unwrap()
     }
 
+    fn lane() -> Lane {
+        Lane {
+            caller: "front-end/web".to_owned(),
+            person: "U1".to_owned(),
+        }
+    }
+
     fn ours() -> Params {
         Params::new(256, 2, 1).unwrap_or(Params::STANDARD)
     }
@@ -252,9 +282,8 @@ mod tests {
     fn a_check_costs_the_same_for_every_verifier_and_for_none_s23() {
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let mut memory = Memory::new(ours()).unwrap();
-        let (_, waiting) = sync_channel(1);
         let mut worker = Worker {
-            waiting: Arc::new(Mutex::new(waiting)),
+            waiting: Arc::new(Waiting::new(1)),
             params: ours(),
             nobodys: Verifier::dummy(ours(), entropy.as_ref(), &mut memory)
                 .ok()
@@ -274,6 +303,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_right_password_kept_at_less_than_our_cost_is_hashed_anew_s21() {
+        let lane = lane();
         let pool = pool(1, 4);
         for (text, params, expected) in [
             ("low tide at noon", cheaper(), true),
@@ -281,13 +311,13 @@ mod tests {
             ("low tide at noon", ours(), false),
         ] {
             let (sender, anew) = oneshot::channel();
-            let verdict = pool.verify(password(text), Some(kept(params)), Some(sender));
+            let verdict = pool.verify(&lane, password(text), Some(kept(params)), Some(sender));
             verdict.await.unwrap();
             let anew = anew.await.ok();
             assert_eq!(anew.is_some(), expected, "{text}");
             if let Some(anew) = anew {
                 assert_eq!(anew.params(), ours());
-                let verdict = pool.verify(password(text), Some(anew), None).await;
+                let verdict = pool.verify(&lane, password(text), Some(anew), None).await;
                 assert_eq!(verdict, Ok(Verdict::Right));
             }
         }
@@ -295,28 +325,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_hashed_password_is_verified_and_another_is_not() {
+        let lane = lane();
         let pool = pool(1, 4);
-        let verifier = || async { pool.hash(password("low tide at noon")).await.ok() };
-        let right = pool.verify(password("low tide at noon"), verifier().await, None);
+        let verifier = || async { pool.hash(&lane, password("low tide at noon")).await.ok() };
+        let right = pool.verify(&lane, password("low tide at noon"), verifier().await, None);
         assert_eq!(right.await, Ok(Verdict::Right));
-        let wrong = pool.verify(password("high tide at noon"), verifier().await, None);
+        let wrong = pool.verify(&lane, password("high tide at noon"), verifier().await, None);
         assert_eq!(wrong.await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]
     async fn nothing_fits_where_there_is_no_verifier_s23() {
+        let lane = lane();
         let pool = pool(1, 4);
-        let verdict = pool.verify(password("whatever it is"), None, None).await;
+        let verdict = pool
+            .verify(&lane, password("whatever it is"), None, None)
+            .await;
         assert_eq!(verdict, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]
     async fn a_full_queue_sheds_at_once() {
-        // No thread takes a job off this queue.
-        let (jobs, _waiting) = sync_channel(1);
-        let pool = Pool { jobs };
-        let first = pool.verify(password("the first one"), None, None);
-        let second = pool.hash(password("the second one"));
+        // No thread takes a job from this desk.
+        let pool = Pool(Arc::new(Desk {
+            waiting: Arc::new(Waiting::new(1)),
+        }));
+        let lane = lane();
+        let first = pool.verify(&lane, password("the first one"), None, None);
+        let second = pool.hash(&lane, password("the second one"));
         tokio::select! {
             biased;
             _ = first => panic!("nobody answers the first"),

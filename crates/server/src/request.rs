@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request};
 
 use crate::gate::Call;
+use crate::hashing::Lane;
 use crate::identity::Caller;
 use crate::status::{Field, Refusal};
 use crate::table::Rpc;
@@ -69,6 +70,15 @@ impl<B> Ask<B> {
     /// `TokenExpired` when the call carries none.
     pub fn token(&self) -> Result<TokenId, Refusal> {
         self.token.ok_or(Refusal::TokenExpired)
+    }
+
+    /// Where the caller's passwords wait: with those of the same person, behind its own.
+    #[must_use]
+    pub fn lane(&self, person: &str) -> Lane {
+        Lane {
+            caller: self.caller.actor().to_string(),
+            person: person.to_owned(),
+        }
     }
 
     /// The same call with what was read of its message.

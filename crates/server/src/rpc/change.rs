@@ -47,8 +47,10 @@ pub(super) async fn password(
     let (line, state) = edge.fresh(&ask).await?;
     let Person { token, account } = person(&ask, &state, edge.now(&state))?;
     let method = token.method();
-    let verdict = factor::judge(edge, current, Some(account), method).await?;
-    let password = factor::new_password(edge, &body.new_password, Some(account), method).await?;
+    let lane = ask.lane(account.id.as_str());
+    let verdict = factor::judge(edge, &lane, current, Some(account), method).await?;
+    let new = &body.new_password;
+    let password = factor::new_password(edge, &lane, new, Some(account), method).await?;
     let command = Command::Password {
         token: token.id,
         verdict,
@@ -225,7 +227,8 @@ pub(super) async fn begin_replacement(
     let current = factor::typed(&body.current_password, Field::Other("current_password"))?;
     let (line, state) = edge.fresh(&ask).await?;
     let Person { token, account } = person(&ask, &state, edge.now(&state))?;
-    let verdict = factor::judge(edge, current, Some(account), Method::Otp).await?;
+    let lane = ask.lane(account.id.as_str());
+    let verdict = factor::judge(edge, &lane, current, Some(account), Method::Otp).await?;
     let procedure = ProcedureId(edge.derived("procedure id", &key));
     let enrolment = factor::enrol(edge, &account.id, procedure, kind)?;
     let command = Command::BeginReplacement {

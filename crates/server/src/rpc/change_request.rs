@@ -85,10 +85,10 @@ fn read_name(text: &str) -> Result<ChangeRequestId, Refusal> {
 }
 
 fn carried(settled: &Settled) -> Result<Carry, Refusal> {
-    match settled.answer {
-        Answer::Changed { carry } => Ok(carry),
-        ref other => Err(edge::rejected_or_unexpected(other)),
-    }
+    let Answer::Changed { carry } = settled.answer else {
+        return Err(edge::rejected_or_unexpected(&settled.answer));
+    };
+    Ok(carry)
 }
 
 async fn create(

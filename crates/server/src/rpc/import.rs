@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 use super::answered;
 use crate::edge::{self, Edge};
 use crate::factor;
+use crate::hashing::Lane;
 use crate::request::Ask;
 use crate::status::Refusal;
 
@@ -263,9 +264,10 @@ async fn import(
     if !rows.problems.is_empty() {
         return Err(refusal(rows.problems));
     }
+    let lane = ask.lane("import");
     let mut accounts = Vec::with_capacity(rows.accounts.len());
     for row in rows.accounts {
-        accounts.push(sealed(edge, row).await?);
+        accounts.push(sealed(edge, &lane, row).await?);
     }
     let command = domain::account::Command::Import {
         participants: rows.participants,
@@ -301,13 +303,13 @@ fn refusal(problems: Vec<admin::RowProblem>) -> Refusal {
     }
 }
 
-async fn sealed(edge: &Edge, row: Row) -> Result<Imported, Refusal> {
+async fn sealed(edge: &Edge, lane: &Lane, row: Row) -> Result<Imported, Refusal> {
     let card = match row.card {
         None => None,
         Some((number, secret)) => {
             let verifier = match secret {
                 Secret::Verifier(verifier) => *verifier,
-                Secret::Password(password) => edge.parts().pool.hash(password).await?,
+                Secret::Password(password) => edge.parts().pool.hash(lane, password).await?,
             };
             let associated = Associated::verifier(&row.id, Method::Smartcard);
             let sealed = factor::seal(edge, verifier.as_bytes(), &associated)?;

@@ -106,15 +106,16 @@ pub(super) async fn begin(
         ActivationHalf::Mailed,
         &body.activation_code,
     )?;
+    let lane = ask.lane(&claimed.user_id);
     let second = match &body.proof {
         Some(Proof::CardPassword(password)) => {
             let password = factor::typed(password, Field::Other("card_password"))?;
-            let verdict = factor::judge(edge, password, account, Method::Smartcard).await?;
+            let verdict = factor::judge(edge, &lane, password, account, Method::Smartcard).await?;
             SecondProof::CardPassword(verdict)
         }
         Some(Proof::CurrentPassword(password)) => {
             let password = factor::typed(password, Field::Other("current_password"))?;
-            let verdict = factor::judge(edge, password, account, Method::Otp).await?;
+            let verdict = factor::judge(edge, &lane, password, account, Method::Otp).await?;
             SecondProof::CurrentPassword(verdict)
         }
         Some(Proof::SecondHalf(typed)) => SecondProof::IssuedHalf {
@@ -267,6 +268,7 @@ pub(super) async fn confirm(
         }
     };
     let set_up = account.and_then(Account::set_up);
+    let lane = ask.lane(account.map_or(body.initiation_id.as_str(), |one| one.id.as_str()));
     let password = match (set_up, body.new_password.as_str()) {
         (Some(SetUp::Channel), "") => None,
         (Some(SetUp::Channel), _) => {
@@ -274,7 +276,7 @@ pub(super) async fn confirm(
             return Err(Refusal::malformed(Field::NewPassword, should_be));
         }
         (Some(SetUp::Both | SetUp::Password) | None, text) => {
-            Some(factor::new_password(edge, text, account, Method::Otp).await?)
+            Some(factor::new_password(edge, &lane, text, account, Method::Otp).await?)
         }
     };
     let command = Command::Confirm {

@@ -45,8 +45,9 @@ pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginRes
             clock: now,
         });
     }
+    let lane = ask.lane(&claimed.user_id);
     let (verdict, anew) =
-        factor::judge_and_renew(edge, password, claimed.account.as_ref(), method).await?;
+        factor::judge_and_renew(edge, &lane, password, claimed.account.as_ref(), method).await?;
     let login = LoginId(edge.derived("login id", &key));
     let nonce = edge.derived("login nonce", &key);
     // Drawn and sealed for everybody; it is kept only where a code is to be sent.
