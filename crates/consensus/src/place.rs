@@ -6,7 +6,8 @@
 //! acknowledged             how many batches the store has acknowledged
 //! snapshots/<line>/        the snapshots of a line
 //! genesis/<session>.genesis
-//! audit/<line>/            the audit trail of a line; never removed
+//! audit/<line>/            the audit trail of a line, with its signed checkpoints; never removed
+//! audit/reads/             what was read at this node, by whom; never removed
 //! ```
 
 use std::fs::{self, File};
@@ -62,6 +63,21 @@ pub fn genesis(data: &Path, session: &SessionId) -> PathBuf {
 #[must_use]
 pub fn audit(data: &Path, line: &LineRef) -> PathBuf {
     data.join("audit").join(line_name(line))
+}
+
+/// The name of a node's own trail of what was read there. No line is called so.
+pub const READS: &str = "reads";
+
+/// The folder of that trail.
+#[must_use]
+pub fn reads(data: &Path) -> PathBuf {
+    data.join("audit").join(READS)
+}
+
+/// The file with the checkpoints that were signed of the trail in a folder, beside its rows.
+#[must_use]
+pub fn checkpoints(trail: &Path) -> PathBuf {
+    trail.join("checkpoints")
 }
 
 /// Makes the names in a folder durable: a rename that a power cut takes back was no rename.

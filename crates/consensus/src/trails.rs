@@ -280,6 +280,32 @@ impl Node {
         Ok(evidence)
     }
 
+    /// The end of a line's trail here; its rows up to there are durable when this returns.
+    ///
+    /// # Errors
+    /// `Branch` when this node has no trail of the line, rows are missing, or the disk fails.
+    pub async fn durable_audit(&self, line: &LineRef) -> Result<Head, Error> {
+        if line.cluster != self.cluster() || !self.inner.trails.has(line) {
+            let what = &line.line;
+            return Err(Error::Branch(format!(
+                "this node has no audit trail of {what}"
+            )));
+        }
+        let trail = self.trail(line).await?;
+        blocking(move || {
+            let head = trail.head();
+            trail.sync().map_err(foreign)?;
+            match trail.missing().first() {
+                None => Ok(head),
+                Some(gap) => Err(Error::Branch(format!(
+                    "the audit rows {} to {} are missing here",
+                    gap.start, gap.end
+                ))),
+            }
+        })
+        .await
+    }
+
     /// Makes the audit rows of a line durable here, as far as there are any.
     ///
     /// # Errors

@@ -11,9 +11,10 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-use domain::UnixMs;
 use domain::audit::Head;
+use domain::id::ClusterId;
 use domain::line::{LineId, LineRef};
+use domain::{NodeId, UnixMs};
 
 use crate::statement::Statement;
 
@@ -21,29 +22,91 @@ const PURPOSE: &str = "tidemark audit checkpoint v1";
 /// Bytes of an Ed25519 public key (RFC 8032 §5.1.5).
 const PUBLIC_KEY_BYTES: usize = 32;
 
-/// What a checkpoint says: of this line, at this time, the chain had this end.
+/// Whose records a chain holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trail {
+    /// What was done and tried on a line: the same at every node.
+    Line(LineRef),
+    /// What was read at one node.
+    Reads {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The node.
+        node: NodeId,
+    },
+}
+
+impl Trail {
+    /// Its short name: `main`, the session of a branch, or `reads`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Line(line) => match &line.line {
+                LineId::Main => "main",
+                LineId::Branch { session, .. } => session.as_str(),
+            },
+            Self::Reads { .. } => "reads",
+        }
+    }
+
+    fn state(&self, statement: Statement) -> Statement {
+        match self {
+            Self::Reads { cluster, node } => {
+                statement.text("reads").bytes(&cluster.0).number(node.0)
+            }
+            Self::Line(LineRef {
+                cluster,
+                line,
+                epoch,
+            }) => {
+                let statement = statement.text("line").bytes(&cluster.0).number(*epoch);
+                match line {
+                    LineId::Main => statement.text("main"),
+                    LineId::Branch { session, genesis } => statement
+                        .text("branch")
+                        .text(session.as_str())
+                        .bytes(&genesis.0),
+                }
+            }
+        }
+    }
+}
+
+/// What is said of a chain's end. The two are never taken for each other: an export that was cut
+/// off at an earlier checkpoint lacks the statement that it ends there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Claim {
+    /// The chain had this end; it goes on.
+    End,
+    /// An export holds all records from this one to this end, and nothing after.
+    Export {
+        /// The sequence number of its first record.
+        first: u64,
+    },
+}
+
+/// What a checkpoint says: of this trail, at this time, the chain had this end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// Cluster, line and epoch.
-    pub line: LineRef,
+    /// Whose chain.
+    pub trail: Trail,
     /// How many records there were, and the hash of the last.
     pub head: Head,
-    /// When, by the line's clock.
+    /// When, by the signing node's clock.
     pub at: UnixMs,
+    /// What is said of that end.
+    pub claim: Claim,
 }
 
 impl Seen {
-    fn to_bytes(&self) -> Vec<u8> {
-        let statement = Statement::new(PURPOSE).bytes(&self.line.cluster.0);
-        let statement = match &self.line.line {
-            LineId::Main => statement.text("main"),
-            LineId::Branch { session, genesis } => statement
-                .text("branch")
-                .text(session.as_str())
-                .bytes(&genesis.0),
+    fn to_bytes(&self, key: u32) -> Vec<u8> {
+        let statement = Statement::new(PURPOSE).number(u64::from(key));
+        let statement = self.trail.state(statement);
+        let statement = match self.claim {
+            Claim::End => statement.text("end"),
+            Claim::Export { first } => statement.text("export").number(first),
         };
         statement
-            .number(self.line.epoch)
             .number(self.head.sequence)
             .bytes(&self.head.hash.0)
             .number(self.at.0)
@@ -68,7 +131,7 @@ impl Checkpoint {
     #[must_use]
     pub fn signed_by(&self, key: &PublicKey) -> bool {
         UnparsedPublicKey::new(&ED25519, key.0)
-            .verify(&self.seen.to_bytes(), &self.signature)
+            .verify(&self.seen.to_bytes(self.key), &self.signature)
             .is_ok()
     }
 }
@@ -120,7 +183,7 @@ impl Signer {
 
     pub(crate) fn sign(&self, key: u32, seen: Seen) -> Checkpoint {
         Checkpoint {
-            signature: self.0.sign(&seen.to_bytes()).as_ref().to_vec(),
+            signature: self.0.sign(&seen.to_bytes(key)).as_ref().to_vec(),
             key,
             seen,
         }
@@ -142,21 +205,26 @@ mod tests {
         Keyring::parse(&file).ok().unwrap()
     }
 
+    fn line() -> LineRef {
+        LineRef {
+            cluster: ClusterId([7; 16]),
+            line: LineId::Branch {
+                session: SessionId::parse("S2-2023-06-10").unwrap(),
+                genesis: Digest([1; 32]),
+            },
+            epoch: 1,
+        }
+    }
+
     fn seen() -> Seen {
         Seen {
-            line: LineRef {
-                cluster: ClusterId([7; 16]),
-                line: LineId::Branch {
-                    session: SessionId::parse("S2-2023-06-10").unwrap(),
-                    genesis: Digest([1; 32]),
-                },
-                epoch: 1,
-            },
+            trail: Trail::Line(line()),
             head: Head {
                 sequence: 57,
                 hash: Digest([2; 32]),
             },
             at: UnixMs(1_686_391_200_000),
+            claim: Claim::End,
         }
     }
 
@@ -177,13 +245,31 @@ mod tests {
         let checkpoint = ours.sign_checkpoint(seen()).unwrap();
         let (_, public) = ours.checkpoint_keys().next().unwrap();
         type Change = fn(&mut Seen);
-        let changes: [Change; 6] = [
-            |seen| seen.line.cluster = ClusterId([8; 16]),
-            |seen| seen.line.line = LineId::Main,
-            |seen| seen.line.epoch = 2,
+        let changes: [Change; 9] = [
+            |seen| {
+                seen.trail = Trail::Line(LineRef {
+                    cluster: ClusterId([8; 16]),
+                    ..line()
+                })
+            },
+            |seen| {
+                seen.trail = Trail::Line(LineRef {
+                    line: LineId::Main,
+                    ..line()
+                })
+            },
+            |seen| seen.trail = Trail::Line(LineRef { epoch: 2, ..line() }),
+            |seen| {
+                seen.trail = Trail::Reads {
+                    cluster: ClusterId([7; 16]),
+                    node: NodeId(1),
+                };
+            },
             |seen| seen.head.sequence = 56,
             |seen| seen.head.hash = Digest([3; 32]),
             |seen| seen.at = UnixMs(1),
+            |seen| seen.claim = Claim::Export { first: 0 },
+            |seen| seen.claim = Claim::Export { first: 1 },
         ];
         for change in changes {
             let mut changed = checkpoint.clone();

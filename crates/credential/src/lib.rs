@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod checkpoint;
 pub mod code;
 pub mod entropy;
+pub mod export;
 pub mod key_file;
 pub mod keyring;
 pub mod password;

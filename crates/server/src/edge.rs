@@ -3,12 +3,12 @@
 //! Here a command is proposed; which line a call speaks to, and whether it is served there, is in
 //! `serving`. Deliberately absent: what the commands mean.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use consensus::{Line, Node, Proposal, line};
 use credential::Entropy;
-use credential::card::{Anchors, Revocations};
+use credential::card::{Anchors, Revocations, Serial};
 use credential::keyring::Keyring;
 use credential::phc::Params;
 use domain::cluster::Founding;
@@ -21,6 +21,7 @@ use tonic::{Response, Status};
 
 use crate::hashing::Pool;
 use crate::mail::{Mark, Outbox};
+use crate::reads::Reads;
 use crate::request::Ask;
 use crate::rpc::cluster::tally::Tally;
 use crate::status::{self, Field, Refusal};
@@ -46,16 +47,24 @@ pub struct Parts {
     pub outbox: Outbox,
     /// The trust anchors of smartcards.
     pub anchors: Anchors,
+    /// The same as PEM, which revocation lists are checked against.
+    pub anchors_pem: String,
     /// The rpcs and their lines.
     pub table: Table,
+    /// What is read here, by whom.
+    pub reads: Reads,
     /// True once the node stops.
     pub stopping: watch::Receiver<bool>,
 }
+
+/// Names a revocation list that was made ready: its digest, and until when it is usable.
+type ListName = (Option<Digest>, Option<UnixMs>);
 
 struct Inner {
     parts: Parts,
     refused_outside_session: AtomicU64,
     tally: Mutex<Option<Tally>>,
+    revocations: std::sync::Mutex<Option<(ListName, Arc<Revocations>)>>,
 }
 
 /// The edge of one node. Clones share it.
@@ -90,6 +99,7 @@ impl Edge {
                 parts,
                 refused_outside_session: AtomicU64::new(0),
                 tally: Mutex::default(),
+                revocations: std::sync::Mutex::default(),
             }),
         }
     }
@@ -118,10 +128,40 @@ impl Edge {
         self.inner.parts.entropy.as_ref()
     }
 
-    /// No revocation list is kept yet: cards are revoked with their accounts.
+    /// The revocation list of the main line, as cards are checked against it (S36). It is the main
+    /// line's for a branch too: what was revoked since the boundary is revoked in both.
     #[must_use]
-    pub fn revocations(&self) -> Revocations {
-        Revocations::default()
+    pub fn revocations(&self) -> Arc<Revocations> {
+        let state = self.node().main().state();
+        let policy = state.policy();
+        let usable_until = match state.revocations() {
+            Some(list) => Some(list.next_update.plus(policy.revocation_grace_ms)),
+            None if policy.revocation_list_required => Some(UnixMs(0)),
+            None => None,
+        };
+        let named = (state.revocations_digest(), usable_until);
+        let mut kept = self
+            .inner
+            .revocations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match kept.as_ref() {
+            Some((name, list)) if *name == named => Arc::clone(list),
+            Some(_) | None => {
+                let serials = state.revocations().map(|list| &list.serials);
+                let serials = serials
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|serial| Serial::from_bytes(&serial.0))
+                    .collect();
+                let list = Arc::new(Revocations {
+                    serials,
+                    usable_until,
+                });
+                *kept = Some((named, Arc::clone(&list)));
+                list
+            }
+        }
     }
 
     /// The time that expiry is judged by: the later of this node's clock and the line's.

@@ -4,6 +4,7 @@
 //! verdicts, codes are sealed, tokens are hashed. What is deliberately absent: any rule about
 //! accounts and sessions. Those are `domain`'s, and this crate only asks.
 
+pub mod checkpoints;
 pub mod config;
 pub mod edge;
 pub mod factor;
@@ -14,6 +15,7 @@ pub mod identity;
 pub mod listener;
 pub mod mail;
 pub mod node;
+pub mod reads;
 pub mod request;
 pub mod rpc;
 pub mod status;

@@ -19,6 +19,7 @@ use domain::{LineId, NodeId};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use crate::checkpoints;
 use crate::config::Config;
 use crate::edge::{self, Edge, Parts};
 use crate::gate::{Gate, Register};
@@ -26,6 +27,7 @@ use crate::hashing::{self, Pool};
 use crate::identity::Listener;
 use crate::listener::{self, Addresses, Bound, Credentials, Serving};
 use crate::mail::{self, Outbox, post};
+use crate::reads::Reads;
 use crate::rpc::{self, export};
 use crate::table::{self, Table};
 
@@ -91,6 +93,9 @@ pub enum Error {
     /// The data folder or a line in it.
     #[error(transparent)]
     Node(#[from] consensus::node::Error),
+    /// The trail of what is read here.
+    #[error(transparent)]
+    Reads(#[from] consensus::audit::Error),
     /// The hashing threads.
     #[error(transparent)]
     Hashing(#[from] hashing::Error),
@@ -148,6 +153,7 @@ impl Default for Environment {
 #[derive(Debug)]
 pub struct Node {
     post: JoinHandle<()>,
+    checkpoints: JoinHandle<()>,
     edge: Edge,
     addresses: Addresses,
     serving: Serving,
@@ -184,7 +190,8 @@ impl Node {
                 source,
             })?;
         let credentials = Credentials::read(&config)?;
-        let anchors = read_anchors(&config.anchors.cards)?;
+        let anchors_pem = read(&config.anchors.cards)?;
+        let anchors = read_anchors(&config.anchors.cards, &anchors_pem)?;
         let table = Table::read()?;
         let bound = bind(&config).await?;
         let addresses = Addresses {
@@ -214,6 +221,13 @@ impl Node {
             node.stop().await;
             return Err(error);
         }
+        let reads = match open_reads(&node).await {
+            Ok(reads) => reads,
+            Err(error) => {
+                node.stop().await;
+                return Err(error);
+            }
+        };
         let serving = Serving::default();
         let edge = Edge::new(Parts {
             node,
@@ -223,12 +237,16 @@ impl Node {
             params: environment.params,
             outbox,
             anchors,
+            anchors_pem: anchors_pem.to_string(),
             table,
+            reads,
             stopping: serving.stopping(),
         });
+        let checkpoints = tokio::spawn(checkpoints::keep(edge.clone()));
         let post = tokio::spawn(post::run(edge.clone(), environment.mail_pace));
         let mut node = Self {
             post,
+            checkpoints,
             edge,
             addresses,
             serving,
@@ -319,8 +337,21 @@ impl Node {
         if let Err(error) = self.post.await {
             tracing::error!(%error, "mailing notices ended badly");
         }
+        if let Err(error) = self.checkpoints.await {
+            tracing::error!(%error, "the checkpoints ended badly");
+        }
         self.edge.node().stop().await;
     }
+}
+
+async fn open_reads(node: &consensus::Node) -> Result<Reads, Error> {
+    let node = node.clone();
+    let opened = tokio::task::spawn_blocking(move || Reads::open(&node)).await;
+    let opened = opened.map_err(|error| Error::Read {
+        path: PathBuf::from(place::READS),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(opened?)
 }
 
 struct AllBound {
@@ -362,8 +393,8 @@ fn read_keys(path: &Path) -> Result<Keyring, Error> {
     })
 }
 
-fn read_anchors(path: &Path) -> Result<Anchors, Error> {
-    Anchors::from_pem(&read(path)?).map_err(|source| Error::Cards {
+fn read_anchors(path: &Path, pem: &str) -> Result<Anchors, Error> {
+    Anchors::from_pem(pem).map_err(|source| Error::Cards {
         path: path.to_owned(),
         source,
     })

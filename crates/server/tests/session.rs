@@ -210,6 +210,7 @@ async fn pages_of_the_audit_are_bounded_whatever_is_asked() {
             line: "main".to_owned(),
             page_size,
             page_token: page_token.to_owned(),
+            filter: None,
         };
         client
             .list_audit_events(request)

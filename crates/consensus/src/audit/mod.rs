@@ -111,8 +111,14 @@ impl Trail {
     /// # Errors
     /// `Damaged`, naming file and row.
     pub fn open(data: &Path, line: &LineRef) -> Result<Self, Error> {
-        let folder = place::audit(data, line);
-        let name = place::line_name(line);
+        Self::open_in(place::audit(data, line), place::line_name(line))
+    }
+
+    /// As `open`, a trail that is no line's, such as a node's own of what was read there.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_in(folder: PathBuf, name: String) -> Result<Self, Error> {
         let file = |source| Error::file(&folder, source);
         place::create_folder(&folder).map_err(file)?;
         let mut firsts = Vec::new();

@@ -8,6 +8,7 @@ use domain::id::{AccountId, ParticipantId};
 use domain::token::TokenId;
 use domain::{Answer, Carry, Rejection, State, UnixMs};
 use prost_types::FieldMask;
+use proto::account::v1::{AccountClass, AccountStatus, Stage};
 use proto::admin::v1 as admin;
 use proto::admin::v1::account_service_server::AccountService;
 use proto::operator::v1 as operator;
@@ -19,6 +20,7 @@ use super::{answered, initiation, token};
 use crate::edge::{self, Edge};
 use crate::factor;
 use crate::identity::Caller;
+use crate::reads::Read;
 use crate::request::{Ask, REASON_BYTES_MAX};
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -239,6 +241,8 @@ async fn get(
         .account(&name.id)
         .filter(|account| name.is_of(account) && scope.holds(account))
         .ok_or_else(|| scope.absent(now))?;
+    let read = Read::of(ask.body.name.clone(), 1).about(Some(name.id));
+    edge.note_read(&ask, &state, read)?;
     Ok(admin::GetAccountResponse {
         account: Some(wire::account(account)),
     })
@@ -254,10 +258,13 @@ async fn list(
     let now = edge.now(&state);
     let scope = Scope::of(&ask, &state, now)?;
     let participant = scope.participant(&ask.body.parent, now)?;
+    let filter = ask.body.filter.clone().unwrap_or_default();
+    let wanted = wanted(&filter)?;
     let found = accounts(&state, &scope, participant.as_ref(), after.as_ref());
     let mut page: Vec<_> = found
-        .take(size.saturating_add(1))
         .map(wire::account)
+        .filter(|account| wanted.fits(account))
+        .take(size.saturating_add(1))
         .collect();
     let more = page.len() > size;
     page.truncate(size);
@@ -265,10 +272,46 @@ async fn list(
         .last()
         .filter(|_| more)
         .map(|last| last.user_id.clone());
+    let about = format!("{} {}", ask.body.parent, wanted.said);
+    edge.note_read(&ask, &state, Read::of(about, page.len()))?;
     Ok(admin::ListAccountsResponse {
         accounts: page,
         next_page_token: next.unwrap_or_default(),
     })
+}
+
+/// Which accounts a list is to show.
+struct Wanted<'a> {
+    filter: &'a admin::AccountFilter,
+    said: String,
+}
+
+fn wanted(filter: &admin::AccountFilter) -> Result<Wanted<'_>, Refusal> {
+    let malformed = |name| Refusal::malformed(Field::Other(name), "one that the API knows");
+    let class = AccountClass::try_from(filter.account_class)
+        .map_err(|_| malformed("filter.account_class"))?;
+    let status = AccountStatus::try_from(filter.status).map_err(|_| malformed("filter.status"))?;
+    let stage = Stage::try_from(filter.stage).map_err(|_| malformed("filter.stage"))?;
+    let mut said = Vec::new();
+    said.extend((!filter.user_id.is_empty()).then(|| filter.user_id.clone()));
+    said.extend((class != AccountClass::Unspecified).then(|| class.as_str_name().to_owned()));
+    said.extend((status != AccountStatus::Unspecified).then(|| status.as_str_name().to_owned()));
+    said.extend((stage != Stage::Unspecified).then(|| stage.as_str_name().to_owned()));
+    Ok(Wanted {
+        filter,
+        said: said.join(" "),
+    })
+}
+
+impl Wanted<'_> {
+    fn fits(&self, account: &proto::account::v1::Account) -> bool {
+        let filter = self.filter;
+        let is = |wanted: i32, found: i32| wanted == 0 || wanted == found;
+        (filter.user_id.is_empty() || filter.user_id == account.user_id)
+            && is(filter.account_class, account.account_class)
+            && is(filter.status, account.status)
+            && is(filter.stage, account.stage)
+    }
 }
 
 /// The account that a change is about: the name must be its own, or there is none.

@@ -1,30 +1,36 @@
-//! `AuditService`: the trails of all lines as they are on disk, branches' too.
+//! `AuditService`: the trails of all lines as they are on disk, branches' too, and this node's own
+//! trail of what was read here. Who reads is noted there, once a call.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::Pin;
 
-use domain::account::Class;
-use domain::audit::{Kind, Row, Verdict};
-use domain::factor::Method;
-use domain::id::{AccountId, ParticipantId, SessionId};
-use domain::{LineRef, State, encoding};
-use futures::{Stream, StreamExt, stream};
+use consensus::place;
+use credential::checkpoint;
+use domain::audit::{Row, Verdict};
+use domain::id::SessionId;
+use domain::{LineRef, Rejection, State};
+use futures::Stream;
 use proto::audit::v1 as wired;
 use proto::audit::v1::audit_service_server::AuditService;
 use tonic::{Request, Response, Status};
 
 use super::answered;
 use crate::edge::Edge;
+use crate::identity::Caller;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
 
-const PAGE_DEFAULT: usize = 100;
-const PAGE_MAX: usize = 1_000;
+mod export;
+mod filter;
+mod list;
+mod matrix;
+mod watch;
+
 /// Rows that are read at once.
 pub(super) const ROWS_AT_ONCE: u32 = 4_096;
-/// Rows in one part of an export.
-const ROWS_A_PART: usize = 256;
+
+type Parts<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -32,29 +38,92 @@ pub(super) struct Audits(pub(super) Edge);
 
 #[tonic::async_trait]
 impl AuditService for Audits {
-    type ExportAuditStream =
-        Pin<Box<dyn Stream<Item = Result<wired::ExportAuditResponse, Status>> + Send>>;
+    type ExportAuditStream = Parts<wired::ExportAuditResponse>;
+    type WatchAuditEventsStream = Parts<wired::WatchAuditEventsResponse>;
 
     async fn list_audit_events(
         &self,
         request: Request<wired::ListAuditEventsRequest>,
     ) -> Result<Response<wired::ListAuditEventsResponse>, Status> {
-        answered!(self.0, request, list)
+        answered!(self.0, request, list::list)
+    }
+
+    async fn watch_audit_events(
+        &self,
+        request: Request<wired::WatchAuditEventsRequest>,
+    ) -> Result<Response<Self::WatchAuditEventsStream>, Status> {
+        answered!(self.0, request, watch::watch)
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<wired::GetCheckpointRequest>,
+    ) -> Result<Response<wired::GetCheckpointResponse>, Status> {
+        answered!(self.0, request, export::checkpoint)
     }
 
     async fn export_audit(
         &self,
         request: Request<wired::ExportAuditRequest>,
     ) -> Result<Response<Self::ExportAuditStream>, Status> {
-        let line = request.into_inner().line;
-        self.0.tell(export(&self.0, &line))
+        answered!(self.0, request, export::export)
     }
 
     async fn get_completion_matrix(
         &self,
         request: Request<wired::GetCompletionMatrixRequest>,
     ) -> Result<Response<wired::GetCompletionMatrixResponse>, Status> {
-        answered!(self.0, request, matrix)
+        answered!(self.0, request, matrix::matrix)
+    }
+}
+
+/// A trail that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// A line's.
+    Line(LineRef),
+    /// What was read at this node.
+    Reads,
+}
+
+impl Source {
+    /// The trail by its name on the wire: `main`, the session whose branch is meant, or `reads`.
+    fn named(edge: &Edge, name: &str) -> Result<Self, Refusal> {
+        match name {
+            place::READS => Ok(Self::Reads),
+            name => named(edge, name).map(Self::Line),
+        }
+    }
+
+    fn trail(&self, edge: &Edge) -> checkpoint::Trail {
+        match self {
+            Self::Line(line) => checkpoint::Trail::Line(line.clone()),
+            Self::Reads => edge.parts().reads.trail(),
+        }
+    }
+
+    fn folder(&self, edge: &Edge) -> PathBuf {
+        match self {
+            Self::Line(line) => place::audit(edge.node().data(), line),
+            Self::Reads => place::reads(edge.node().data()),
+        }
+    }
+
+    async fn page(&self, edge: &Edge, from: u64, rows_max: u32) -> Result<Vec<Row>, Refusal> {
+        match self {
+            Self::Line(line) => page(edge, line, from, rows_max).await,
+            Self::Reads => edge.parts().reads.page(from, rows_max).await,
+        }
+    }
+}
+
+/// Only operators may: whoever else reaches the service reads what is about one participant.
+fn operators_only<B>(ask: &Ask<B>) -> Result<(), Refusal> {
+    match &ask.caller {
+        Caller::Operator(_) => Ok(()),
+        Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => Err(Refusal::NotAllowed {
+            why: "whole trails are read by operators alone".to_owned(),
+        }),
     }
 }
 
@@ -69,7 +138,7 @@ pub(super) async fn page(
     rows_max: u32,
 ) -> Result<Vec<Row>, Refusal> {
     let node = edge.node();
-    let rows_max = usize::try_from(rows_max).unwrap_or(PAGE_MAX);
+    let rows_max = usize::try_from(rows_max).unwrap_or(usize::MAX);
     node.audit_rows(line, from, rows_max)
         .await
         .map_err(|error| Refusal::NoEvidence {
@@ -117,156 +186,33 @@ fn event(row: &Row) -> wired::AuditEvent {
         sequence: row.sequence,
         time: Some(wire::time(row.at)),
         log_id: Some(wire::log_id(row.log)),
-        actor: row.by.clone(),
-        kind: format!("{:?}", row.kind),
+        actor: row.actor.clone(),
+        by: row.by.clone(),
+        kind: row.kind.to_string(),
         account: row
             .account
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
+        participant: row
+            .participant
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        verdict: match &row.verdict {
+            Verdict::Done => "Done".to_owned(),
+            Verdict::Failed => "Failed".to_owned(),
+            Verdict::Rejected(reason) => reason.clone(),
+        },
         detail_json: serde_json::to_string(row).unwrap_or_default(),
         hash: row.hash().to_string(),
     }
 }
 
-async fn list(
-    edge: &Edge,
-    ask: Ask<wired::ListAuditEventsRequest>,
-) -> Result<wired::ListAuditEventsResponse, Refusal> {
-    let size = wire::page_size(ask.body.page_size, PAGE_DEFAULT, PAGE_MAX)?;
-    let from: u64 = match ask.body.page_token.as_str() {
-        "" => 0,
-        text => text.parse().map_err(|_| {
-            Refusal::malformed(Field::Other("page_token"), "one that was answered before")
-        })?,
-    };
-    let line = named(edge, &ask.body.line)?;
-    let rows_max = u32::try_from(size.saturating_add(1)).unwrap_or(u32::MAX);
-    let mut rows = page(edge, &line, from, rows_max).await?;
-    let more = rows.len() > size;
-    rows.truncate(size);
-    let next = rows
-        .last()
-        .filter(|_| more)
-        .map(|last| last.sequence.saturating_add(1).to_string());
-    Ok(wired::ListAuditEventsResponse {
-        events: rows.iter().map(event).collect(),
-        next_page_token: next.unwrap_or_default(),
-    })
-}
-
-type Exported = Pin<Box<dyn Stream<Item = Result<wired::ExportAuditResponse, Status>> + Send>>;
-
-/// The rows in their stored encoding, each with its length in four bytes, big endian, before it.
-fn export(edge: &Edge, line: &str) -> Result<Exported, Refusal> {
-    let line = named(edge, line)?;
-    let edge = edge.clone();
-    let parts = stream::unfold(Some(0_u64), move |from| {
-        let (edge, line) = (edge.clone(), line.clone());
-        async move {
-            let from = from?;
-            match page(&edge, &line, from, ROWS_AT_ONCE).await {
-                Err(refusal) => Some((vec![Err(edge.status(refusal))], None)),
-                Ok(rows) => {
-                    let next = rows.last().map(|last| last.sequence.saturating_add(1));
-                    // The end is the first page without rows.
-                    next.map(|next| (parts(&rows), Some(next)))
-                }
-            }
-        }
-    });
-    Ok(parts.flat_map(stream::iter).boxed())
-}
-
-fn parts(rows: &[Row]) -> Vec<Result<wired::ExportAuditResponse, Status>> {
-    rows.chunks(ROWS_A_PART)
-        .map(|rows| {
-            let mut chunk = Vec::new();
-            for row in rows {
-                let row = encoding::encode(row);
-                let length = u32::try_from(row.len()).unwrap_or(u32::MAX);
-                chunk.extend_from_slice(&length.to_be_bytes());
-                chunk.extend_from_slice(&row);
-            }
-            Ok(wired::ExportAuditResponse { chunk })
-        })
-        .collect()
-}
-
-type Cell = (SessionId, ParticipantId, AccountId, Class, Method);
-
-/// Who tried and passed what, from the records alone (R51, R56).
-async fn matrix(
-    edge: &Edge,
-    ask: Ask<wired::GetCompletionMatrixRequest>,
-) -> Result<wired::GetCompletionMatrixResponse, Refusal> {
-    let main = edge.node().main();
-    let state = main.state();
-    let mut lines = vec![main.reference()];
-    lines.extend(
-        state
-            .plans()
-            .filter_map(|plan| branch(edge, &state, &plan.session.id)),
-    );
-    let wanted = &ask.body.sessions;
-    let mut cells: BTreeMap<Cell, wired::Completion> = BTreeMap::new();
-    for (index, line) in lines.iter().enumerate() {
-        let mut from = 0;
-        loop {
-            let rows = match page(edge, line, from, ROWS_AT_ONCE).await {
-                // A branch's rows may be at other nodes alone.
-                Err(_) if index > 0 => break,
-                found => found?,
-            };
-            let Some(last) = rows.last() else { break };
-            from = last.sequence.saturating_add(1);
-            for row in &rows {
-                count(&mut cells, row, wanted);
-            }
-        }
-    }
-    Ok(wired::GetCompletionMatrixResponse {
-        completions: cells.into_values().collect(),
-    })
-}
-
-fn count(cells: &mut BTreeMap<Cell, wired::Completion>, row: &Row, wanted: &[String]) {
-    let (Some(session), Some(participant), Some(account), Some(class), Some(method)) = (
-        &row.session,
-        &row.participant,
-        &row.account,
-        row.class,
-        row.method,
-    ) else {
-        return;
-    };
-    if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == session.as_str()) {
-        return;
-    }
-    if !matches!(row.kind, Kind::LoginVerified | Kind::ConnectivityCompleted) {
-        return;
-    }
-    let key = (
-        session.clone(),
-        participant.clone(),
-        account.clone(),
-        class,
-        method,
-    );
-    let cell = cells.entry(key).or_insert_with(|| wired::Completion {
-        session: session.to_string(),
-        participant: wire::participant_name(participant),
-        account: wire::account_name(participant, class, account),
-        account_class: wire::class(class).into(),
-        method: wire::method(method).into(),
-        ..Default::default()
-    });
-    if row.kind == Kind::ConnectivityCompleted {
-        cell.completed = true;
-        return;
-    }
-    cell.tried_count = cell.tried_count.saturating_add(1);
-    if row.verdict == Verdict::Done {
-        cell.passed_count = cell.passed_count.saturating_add(1);
+/// What a caller without a right to it is told.
+fn not_allowed(edge: &Edge, state: &State) -> Refusal {
+    Refusal::Rejected {
+        rejection: Rejection::NotAllowed,
+        clock: edge.now(state),
     }
 }

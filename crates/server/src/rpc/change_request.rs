@@ -17,6 +17,7 @@ use super::account::{PAGE_DEFAULT, PAGE_MAX, Scope, reason, token_of};
 use super::answered;
 use crate::edge::{self, Edge, Settled};
 use crate::factor;
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire::{self, Name};
@@ -232,6 +233,8 @@ async fn get(
             rejection: Rejection::NoSuchChangeRequest,
             clock: now,
         })?;
+    let read = Read::of(ask.body.name.clone(), 1).about(Some(found.account.clone()));
+    edge.note_read(&ask, &state, read)?;
     Ok(admin::GetChangeRequestResponse {
         change_request: Some(shown(found, now)),
     })
@@ -274,6 +277,8 @@ async fn list(
     let more = page.len() > size;
     page.truncate(size);
     let next = page.last().filter(|_| more).map(|(id, _)| id.to_string());
+    let about = format!("{} {}", body.parent, wanted.as_str_name());
+    edge.note_read(&ask, &state, Read::of(about, page.len()))?;
     Ok(admin::ListChangeRequestsResponse {
         change_requests: page.into_iter().map(|(_, shown)| shown).collect(),
         next_page_token: next.unwrap_or_default(),
