@@ -14,6 +14,7 @@ use proto::admin::v1::ImportAccountsRequest;
 use proto::admin::v1::import_service_client::ImportServiceClient;
 use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
+use server::mail::post::Pace;
 use server::node::{Environment, Node};
 use tidemark::drill::{Clock, Door, Mailbox, Stage, at, call, request};
 use tidemark::founding::{self, Plan, PlannedNode};
@@ -40,6 +41,11 @@ const HOLIDAYS: &str = include_str!("../../deploy/demo/holidays.txt");
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(20);
+/// How soon a mail that failed is tried again.
+const MAIL_PACE: Pace = Pace {
+    first: Duration::from_millis(50),
+    most: Duration::from_millis(500),
+};
 /// The first port; below those that the machine hands out by itself.
 const PORT_BASE: u16 = 10_000;
 
@@ -130,6 +136,7 @@ async fn node(folder: &Path, id: u64, params: Params) -> Node {
     loop {
         let environment = Environment {
             params,
+            mail_pace: MAIL_PACE,
             ..Environment::default()
         };
         match Box::pin(Node::start_in(config.clone(), environment)).await {

@@ -13,6 +13,8 @@ pub mod administration;
 pub mod cast;
 pub mod cluster;
 pub mod login;
+pub mod mail;
+pub mod migration;
 pub mod raw;
 pub mod session;
 pub mod setup;

@@ -315,6 +315,7 @@ impl Cluster {
                 line: line.to_owned(),
                 page_size: 500,
                 page_token,
+                ..ListAuditEventsRequest::default()
             };
             let answer = call(doors, |channel| {
                 let message = message.clone();

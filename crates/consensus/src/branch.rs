@@ -171,7 +171,7 @@ impl Node {
     ) -> Result<Line, Error> {
         // A caller that gives up half-way must not leave a group behind that nobody can stop.
         let (node, session, voters) = (self.clone(), session.clone(), voters.clone());
-        let start = async move { node.start_whole(&session, genesis, &voters).await };
+        let start = async move { Box::pin(node.start_whole(&session, genesis, &voters)).await };
         tokio::spawn(start).await.map_err(io::Error::other)?
     }
 
