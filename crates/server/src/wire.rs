@@ -5,6 +5,7 @@ use domain::change::Reason;
 use domain::digest::Digest;
 use domain::factor::{ChannelKind, Method, Reset};
 use domain::id::{AccountId, ParticipantId};
+use domain::migration::{Methods, Switch};
 use domain::outcome::Functions;
 use domain::portal::{Portal, Scope};
 use domain::{Carry, Digests, LineId, LineRef, LogId, UnixMs};
@@ -168,6 +169,28 @@ pub fn method(method: Method) -> account::Method {
         Method::Smartcard => account::Method::Smartcard,
         Method::Otp => account::Method::Otp,
     }
+}
+
+/// The methods that were switched; what is on is not among them.
+#[must_use]
+pub fn method_switches(methods: &Methods) -> Vec<account::MethodSwitch> {
+    let shown = |which: Method| {
+        let (state, from) = match methods.get(which) {
+            Switch::On => return None,
+            Switch::Off => (account::MethodState::Off, None),
+            Switch::OffFrom(from) => (account::MethodState::Off, Some(from)),
+            Switch::OnFrom(from) => (account::MethodState::On, Some(from)),
+        };
+        Some(account::MethodSwitch {
+            method: method(which).into(),
+            state: state.into(),
+            effective_time: from.map(time),
+        })
+    };
+    [Method::Smartcard, Method::Otp]
+        .into_iter()
+        .filter_map(shown)
+        .collect()
 }
 
 /// A channel; unspecified for none.
@@ -393,6 +416,7 @@ pub fn account(of: &Account) -> account::Account {
             Some(Reset::Channel) => account::Reset::Channel,
         }
         .into(),
+        method_switches: method_switches(&of.methods),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use credential::secret::PASSWORD_LENGTH_MAX;
 use domain::factor::ChannelKind;
+use domain::migration;
 use domain::portal::{LANDING_OPTIONS, LandingOption};
 use domain::token::{Command, Token, Which};
 use domain::{Answer, LineId};
@@ -163,9 +164,14 @@ async fn landing_options(
     ask: Ask<auth::ListLandingOptionsRequest>,
 ) -> Result<auth::ListLandingOptionsResponse, Refusal> {
     let portal = wire::read_portal(ask.body.portal)?;
+    let state = edge.serving_line().state();
+    let now = edge.now(&state);
+    // What is off for everybody is not offered; what is off for somebody is nobody else's business.
+    let on = |option: &LandingOption| migration::admit(&state, option.method(), now).is_ok();
     let options = LANDING_OPTIONS
         .into_iter()
         .filter(|option| portal.is_none_or(|portal| option.portal() == portal))
+        .filter(on)
         .map(|option| auth::LandingOption {
             option: option.id().to_owned(),
             portal: wire::portal(option.portal()).into(),

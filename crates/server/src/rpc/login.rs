@@ -7,6 +7,7 @@ use credential::secret::Token;
 use domain::factor::{Channel, CodeProof, Method};
 use domain::id::LoginId;
 use domain::login::{Command, Login, Proof, wait_until};
+use domain::migration;
 use domain::outcome::Issued;
 use domain::portal::LandingOption;
 use domain::{Answer, Rejection, Sealed, State, UnixMs};
@@ -38,6 +39,13 @@ pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginRes
     let now = edge.now(&state);
     let claimed = Claimed::look_up(edge, &state, &body.user_id)?;
     let method = option.method();
+    // A fact of the whole service, told before anything of the person is looked at.
+    if let Err(rejection) = migration::admit(&state, method, now) {
+        return Err(Refusal::Rejected {
+            rejection,
+            clock: now,
+        });
+    }
     // Asked before hashing: who must wait costs nothing.
     if let Some(until) = wait_until(&state, &claimed.subject, method, address, now) {
         return Err(Refusal::Rejected {

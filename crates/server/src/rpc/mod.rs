@@ -16,6 +16,7 @@ use proto::operator::v1::clock_service_server::ClockServiceServer;
 use proto::operator::v1::cluster_service_server::ClusterServiceServer;
 use proto::operator::v1::emergency_service_server::EmergencyServiceServer;
 use proto::operator::v1::policy_service_server::PolicyServiceServer;
+use proto::operator::v1::revocation_list_service_server::RevocationListServiceServer;
 use proto::operator::v1::session_service_server::SessionServiceServer;
 use proto::token::v1::token_service_server::TokenServiceServer;
 use tonic::server::NamedService;
@@ -37,11 +38,13 @@ pub(crate) mod export;
 mod import;
 mod initiation;
 mod login;
+mod migration;
 mod participant;
 mod plan;
 mod policy;
 mod readiness;
 mod rehash;
+mod revocation_list;
 mod session;
 mod token;
 
@@ -90,6 +93,7 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
                 ReadinessServiceServer,
                 readiness::Readiness(edge.clone())
             ));
+            served.add(limited!(AuditServiceServer, audit::Audits(edge.clone())));
         }
         Listener::Back => {
             served.add(limited!(TokenServiceServer, token::Tokens(edge.clone())));
@@ -125,6 +129,10 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
             served.add(limited!(
                 PolicyServiceServer,
                 policy::Policies(edge.clone())
+            ));
+            served.add(limited!(
+                RevocationListServiceServer,
+                revocation_list::RevocationLists(edge.clone())
             ));
             served.add(limited!(
                 EmergencyServiceServer,

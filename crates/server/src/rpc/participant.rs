@@ -1,7 +1,8 @@
 //! `ParticipantService`: firms, for operators.
 
 use domain::account::{Command, Participant};
-use domain::id::ParticipantId;
+use domain::id::{ParticipantId, SessionId};
+use domain::migration::{self, Enrolment, Terms};
 use domain::{Digest, Rejection};
 use proto::admin::v1 as admin;
 use proto::admin::v1::participant_service_server::ParticipantService;
@@ -50,13 +51,31 @@ impl ParticipantService for Participants {
     ) -> Answered<admin::UpdateParticipantResponse> {
         answered!(self.0, request, update)
     }
+
+    async fn enrol_participant(
+        &self,
+        request: Request<admin::EnrolParticipantRequest>,
+    ) -> Answered<admin::EnrolParticipantResponse> {
+        answered!(self.0, request, enrol)
+    }
+
+    async fn withdraw_enrolment(
+        &self,
+        request: Request<admin::WithdrawEnrolmentRequest>,
+    ) -> Answered<admin::WithdrawEnrolmentResponse> {
+        answered!(self.0, request, withdraw_enrolment)
+    }
 }
 
-fn shown(of: &Participant) -> admin::Participant {
+fn shown(of: &Participant, terms: Option<&Terms>) -> admin::Participant {
+    let enrolled = terms.map(|terms| terms.enrolled.iter().map(ToString::to_string).collect());
+    let switches = terms.map(|terms| wire::method_switches(&terms.methods));
     admin::Participant {
         name: format!("participants/{}", of.id),
         title: of.title.clone(),
         etag: of.etag().to_string(),
+        enrolled_sessions: enrolled.unwrap_or_default(),
+        method_switches: switches.unwrap_or_default(),
     }
 }
 
@@ -90,7 +109,7 @@ async fn get(
         clock: edge.now(&state),
     })?;
     Ok(admin::GetParticipantResponse {
-        participant: Some(shown(found)),
+        participant: Some(shown(found, state.terms(&id))),
     })
 }
 
@@ -115,7 +134,10 @@ async fn list(
     page.truncate(size);
     let next = page.last().filter(|_| more).map(|firm| firm.id.to_string());
     Ok(admin::ListParticipantsResponse {
-        participants: page.into_iter().map(shown).collect(),
+        participants: page
+            .into_iter()
+            .map(|firm| shown(firm, state.terms(&firm.id)))
+            .collect(),
         next_page_token: next.unwrap_or_default(),
     })
 }
@@ -128,8 +150,8 @@ async fn set<B: prost::Message>(
 ) -> Result<Option<admin::Participant>, Refusal> {
     let key = ask.key(request_id, edge.keyring())?;
     let (participant, new, seen) = command;
-    let answer = shown(&participant);
-    let (line, _) = edge.fresh(ask).await?;
+    let (line, state) = edge.fresh(ask).await?;
+    let answer = shown(&participant, state.terms(&participant.id));
     let command = domain::Command::Account(Command::SetParticipant {
         participant,
         new,
@@ -158,4 +180,63 @@ async fn update(
     let request_id = ask.body.request_id.clone();
     let participant = set(edge, &ask, &request_id, (participant, false, seen)).await?;
     Ok(admin::UpdateParticipantResponse { participant })
+}
+
+fn read_session(text: &str) -> Result<SessionId, Refusal> {
+    SessionId::parse(text)
+        .map_err(|_| Refusal::malformed(Field::Other("session"), "a session's id"))
+}
+
+/// Says whether the participant is enrolled for the session; gives the participant after it, and
+/// the last day for it.
+async fn set_enrolment<B: prost::Message>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    request_id: &str,
+    (name, session): (&str, &str),
+    wanted: Enrolment,
+) -> Result<(Option<admin::Participant>, String), Refusal> {
+    let key = ask.key(request_id, edge.keyring())?;
+    let id = read_name(name)?;
+    let session = read_session(session)?;
+    let (line, _) = edge.fresh(ask).await?;
+    let command = domain::Command::Migration(migration::Command::Enrol {
+        participant: id.clone(),
+        session: session.clone(),
+        wanted,
+    });
+    edge.propose(ask, &line, Some(key), command).await?;
+    let state = line.state();
+    let participant = state.participant(&id);
+    let participant = participant.map(|firm| shown(firm, state.terms(&id)));
+    let planned = state
+        .founding()
+        .and_then(|founding| state.calendar().session(&session, &founding.primary.name));
+    let last_day = planned.map(|planned| planned.last_day_to_enrol().to_string());
+    Ok((participant, last_day.unwrap_or_default()))
+}
+
+async fn enrol(
+    edge: &Edge,
+    ask: Ask<admin::EnrolParticipantRequest>,
+) -> Result<admin::EnrolParticipantResponse, Refusal> {
+    let body = &ask.body;
+    let about = (body.name.as_str(), body.session.as_str());
+    let set = set_enrolment(edge, &ask, &body.request_id, about, Enrolment::Enrolled);
+    let (participant, last_day) = set.await?;
+    Ok(admin::EnrolParticipantResponse {
+        participant,
+        last_day,
+    })
+}
+
+async fn withdraw_enrolment(
+    edge: &Edge,
+    ask: Ask<admin::WithdrawEnrolmentRequest>,
+) -> Result<admin::WithdrawEnrolmentResponse, Refusal> {
+    let body = &ask.body;
+    let about = (body.name.as_str(), body.session.as_str());
+    let set = set_enrolment(edge, &ask, &body.request_id, about, Enrolment::Withdrawn);
+    let (participant, _) = set.await?;
+    Ok(admin::WithdrawEnrolmentResponse { participant })
 }

@@ -1,4 +1,5 @@
-//! `ReadinessService`: how far each participant's accounts have come (R8, R10).
+//! `ReadinessService`: how far each participant's accounts have come (R8, R10). What operators do
+//! about it is in `migration`.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,9 @@ use proto::admin::v1::readiness_service_server::ReadinessService;
 use tonic::{Request, Response, Status};
 
 use super::account::{Scope, accounts, read_page_token};
-use super::answered;
+use super::{answered, migration};
 use crate::edge::Edge;
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::Refusal;
 use crate::wire;
@@ -36,6 +38,48 @@ impl ReadinessService for Readiness {
         request: Request<admin::ListUnreadyAccountsRequest>,
     ) -> Result<Response<admin::ListUnreadyAccountsResponse>, Status> {
         answered!(self.0, request, unready)
+    }
+
+    async fn get_migration(
+        &self,
+        request: Request<admin::GetMigrationRequest>,
+    ) -> Result<Response<admin::GetMigrationResponse>, Status> {
+        answered!(self.0, request, migration::get)
+    }
+
+    async fn set_login_methods(
+        &self,
+        request: Request<admin::SetLoginMethodsRequest>,
+    ) -> Result<Response<admin::SetLoginMethodsResponse>, Status> {
+        answered!(self.0, request, migration::set_methods)
+    }
+
+    async fn schedule_go_live(
+        &self,
+        request: Request<admin::ScheduleGoLiveRequest>,
+    ) -> Result<Response<admin::ScheduleGoLiveResponse>, Status> {
+        answered!(self.0, request, migration::schedule)
+    }
+
+    async fn approve_go_live(
+        &self,
+        request: Request<admin::ApproveGoLiveRequest>,
+    ) -> Result<Response<admin::ApproveGoLiveResponse>, Status> {
+        answered!(self.0, request, migration::approve)
+    }
+
+    async fn postpone_go_live(
+        &self,
+        request: Request<admin::PostponeGoLiveRequest>,
+    ) -> Result<Response<admin::PostponeGoLiveResponse>, Status> {
+        answered!(self.0, request, migration::postpone)
+    }
+
+    async fn withdraw_go_live(
+        &self,
+        request: Request<admin::WithdrawGoLiveRequest>,
+    ) -> Result<Response<admin::WithdrawGoLiveResponse>, Status> {
+        answered!(self.0, request, migration::withdraw)
     }
 }
 
@@ -71,7 +115,14 @@ async fn report(
             Stage::Initiated | Stage::TwoFactorOnly => &mut firm.initiated_count,
         };
         *count += 1;
+        if account.stage() == Stage::TwoFactorOnly {
+            firm.two_factor_only_count += 1;
+        }
+        if !account.active() {
+            firm.suspended_count += 1;
+        }
     }
+    edge.note_read(&ask, &state, Read::of(ask.body.parent.clone(), firms.len()))?;
     Ok(admin::GetReadinessReportResponse {
         participants: firms.into_values().collect(),
     })
@@ -94,6 +145,7 @@ async fn unready(
         .last()
         .filter(|_| found.next().is_some())
         .map(|(account, _)| account.id.to_string());
+    edge.note_read(&ask, &state, Read::of(ask.body.parent.clone(), page.len()))?;
     Ok(admin::ListUnreadyAccountsResponse {
         accounts: page
             .into_iter()

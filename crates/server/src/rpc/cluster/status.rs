@@ -143,6 +143,7 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
     };
     let now = edge.now(state);
     of_plan(state, known, now, &mut reasons);
+    of_migration(state, now, &mut reasons);
     for hold in state.holds() {
         let items: Vec<String> = hold
             .items
@@ -274,6 +275,35 @@ fn of_plan(state: &State, known: &[Known], now: domain::UnixMs, reasons: &mut Ve
             "the rollover of {id} is overdue: tidemark session rollover {id} says what is missing"
         );
         reasons.push((Verdict::Error, text));
+    }
+}
+
+/// A go-live that has not come to be, and a revocation list that will not do for long.
+fn of_migration(state: &State, now: domain::UnixMs, reasons: &mut Vec<Reason>) {
+    if let Some(date) = state.migration().unapproved(now) {
+        let text = format!(
+            "go-live was planned for {} and is not approved: smartcards are on; postpone or \
+             withdraw it with tidemark method go-live",
+            date.long()
+        );
+        reasons.push((Verdict::Warning, text));
+    }
+    let required = state.policy().revocation_list_required;
+    match state.revocations() {
+        Some(list) if list.next_update <= now => {
+            let until = list.next_update.plus(state.policy().revocation_grace_ms);
+            let text = format!(
+                "the next revocation list was due at {}: smartcards are refused from {until} on; \
+                 set a newer one with tidemark revocation set",
+                list.next_update
+            );
+            reasons.push((Verdict::Warning, text));
+        }
+        None if required => {
+            let text = "no revocation list was set: smartcards are refused until one is";
+            reasons.push((Verdict::Error, text.to_owned()));
+        }
+        Some(_) | None => {}
     }
 }
 
