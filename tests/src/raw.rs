@@ -1,8 +1,11 @@
 //! Messages as bytes, so that a test can send what no client of ours would.
 
 use bytes::{Buf, BufMut, Bytes};
-use tonic::Status;
+use http::uri::PathAndQuery;
+use tidemark::drill::Door;
+use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Request, Status};
 
 /// Sends and takes bytes as they are.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,4 +43,20 @@ impl Decoder for RawCodec {
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(from.copy_to_bytes(from.remaining())))
     }
+}
+
+/// Sends bytes as they are to an rpc; a refusal comes before anything else of the answer.
+///
+/// # Errors
+/// The refusal.
+///
+/// # Panics
+/// If the connection is gone.
+pub async fn send(door: &Door, path: &str, bytes: Vec<u8>) -> Result<(), Status> {
+    let mut grpc = Grpc::new(door.channel.clone());
+    grpc.ready().await.unwrap();
+    let path: PathAndQuery = path.parse().unwrap();
+    grpc.server_streaming(Request::new(bytes), path, RawCodec)
+        .await
+        .map(drop)
 }

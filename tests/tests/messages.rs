@@ -1,30 +1,18 @@
 //! Messages that are not what an rpc asks for: each gets a clear refusal, and nothing is changed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
-use http::uri::PathAndQuery;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use server::table::{Rpc, Table};
 use tests::Cluster;
-use tests::raw::RawCodec;
+use tests::raw::send;
 use tidemark::drill::Door;
 use tidemark::refusal;
-use tonic::client::Grpc;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 
 /// Field numbers without an end: no message of any type.
 const GARBAGE: [u8; 48] = [0xff; 48];
 /// More than a listener takes.
 const TOO_LARGE: usize = 2 * server::listener::MESSAGE_BYTES_MAX;
-
-/// Sends bytes as they are to an rpc; a refusal comes before anything else of the answer.
-async fn send(door: &Door, path: &str, bytes: Vec<u8>) -> Result<(), Status> {
-    let mut grpc = Grpc::new(door.channel.clone());
-    grpc.ready().await.unwrap();
-    let path: PathAndQuery = path.parse().unwrap();
-    grpc.server_streaming(Request::new(bytes), path, RawCodec)
-        .await
-        .map(drop)
-}
 
 fn door(cluster: &Cluster, rpc: &Rpc) -> Door {
     let doors = match rpc.service.as_str() {
