@@ -178,6 +178,11 @@ impl Node {
     /// # Errors
     /// When the folder is in use, damaged, or another node's.
     pub async fn open(config: Config) -> Result<Self, Error> {
+        // On the heap: what opens a node holds states across many awaits.
+        Box::pin(Self::open_whole(config)).await
+    }
+
+    async fn open_whole(config: Config) -> Result<Self, Error> {
         let founding = config.founding;
         if founding.centre_of(config.node).is_none() {
             return Err(Error::NotAMember(config.node));

@@ -155,6 +155,9 @@ pub struct Smtp {
     /// How the connection is secured.
     #[serde(default)]
     pub security: SmtpSecurity,
+    /// The file (PEM) with the trust anchors of its certificate, where it is not one that everybody
+    /// trusts; then no other is trusted.
+    pub anchors: Option<PathBuf>,
     /// Whom to log in as, if at all.
     pub user: Option<String>,
     /// The file with the password for that, so that this file holds no secret.
@@ -259,6 +262,7 @@ impl Config {
                     ));
                 }
                 smtp.password_file = smtp.password_file.map(|file| base.join(file));
+                smtp.anchors = smtp.anchors.map(|file| base.join(file));
                 Way::Smtp(smtp)
             }
         };
@@ -329,6 +333,18 @@ cards = "cards.pem"
             panic!("a folder is the default");
         };
         assert_eq!(outbox, Path::new("/srv/n1/data/outbox"));
+    }
+
+    #[test]
+    fn a_mail_server_s_files_begin_at_the_files_folder_too() {
+        let smtp =
+            "smtp = { host = \"m\", port = 465, security = \"tls\", anchors = \"mail.pem\" }";
+        let config = parse(&format!("{NODE}\n[mail]\n{smtp}")).unwrap();
+        let Way::Smtp(smtp) = config.mail.way else {
+            panic!("a mail server was named");
+        };
+        assert_eq!(smtp.security, SmtpSecurity::Tls);
+        assert_eq!(smtp.anchors.unwrap(), Path::new("/srv/n1/mail.pem"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, 
 use lettre::message::{Body, Mailbox};
 use lettre::transport::smtp::AsyncSmtpTransport;
 use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncTransport, Message, Tokio1Executor};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
@@ -348,26 +349,43 @@ async fn private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn transport(smtp: &Smtp) -> Result<AsyncSmtpTransport<Tokio1Executor>, Error> {
-    type Smtps = AsyncSmtpTransport<Tokio1Executor>;
-    let builder = match smtp.security {
-        SmtpSecurity::Starttls => Smtps::starttls_relay(&smtp.host),
-        SmtpSecurity::Tls => Smtps::relay(&smtp.host),
-    };
-    let builder = builder.map_err(|source| Error::Server {
-        host: smtp.host.clone(),
-        source,
-    })?;
-    let builder = builder.port(smtp.port).timeout(Some(SMTP_STEP_MAX));
+    let tls = tls(smtp)?;
+    let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&smtp.host)
+        .port(smtp.port)
+        .timeout(Some(SMTP_STEP_MAX))
+        .tls(match smtp.security {
+            SmtpSecurity::Starttls => Tls::Required(tls),
+            SmtpSecurity::Tls => Tls::Wrapper(tls),
+        });
     let (Some(user), Some(file)) = (&smtp.user, &smtp.password_file) else {
         return Ok(builder.build());
     };
-    let password = std::fs::read_to_string(file).map_err(|source| Error::Folder {
-        folder: file.clone(),
-        source,
-    })?;
-    let password = Zeroizing::new(password);
+    let password = read(file)?;
     let credentials = Credentials::new(user.clone(), password.trim_end().to_owned());
     Ok(builder.credentials(credentials).build())
+}
+
+fn tls(smtp: &Smtp) -> Result<TlsParameters, Error> {
+    let failed = |source| Error::Server {
+        host: smtp.host.clone(),
+        source,
+    };
+    let mut tls = TlsParameters::builder(smtp.host.clone());
+    if let Some(file) = &smtp.anchors {
+        let anchors = Certificate::from_pem(read(file)?.as_bytes()).map_err(failed)?;
+        tls = tls
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(anchors);
+    }
+    tls.build().map_err(failed)
+}
+
+fn read(file: &Path) -> Result<Zeroizing<String>, Error> {
+    let text = std::fs::read_to_string(file).map_err(|source| Error::Folder {
+        folder: file.to_owned(),
+        source,
+    })?;
+    Ok(Zeroizing::new(text))
 }
 
 #[cfg(test)]

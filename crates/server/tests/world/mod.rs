@@ -30,6 +30,7 @@ use domain::{UnixMs, policy::Policy};
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::{GetStatusRequest, GetStatusResponse};
 use server::Config;
+use server::mail::post::Pace;
 use server::node::Environment;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -294,6 +295,10 @@ impl World {
         until("the folder is free", async || {
             let environment = Environment {
                 clock: Arc::new(self.clocks[node].clone()),
+                mail_pace: Pace {
+                    first: Duration::from_millis(50),
+                    most: Duration::from_millis(500),
+                },
                 ..Environment::default()
             };
             match Box::pin(server::Node::start_in(config.clone(), environment)).await {
@@ -303,6 +308,16 @@ impl World {
             }
         })
         .await
+    }
+
+    /// A certificate of `localhost`, by the authority in `peer.pem`.
+    pub fn server(&self) -> Issued {
+        let names = ["localhost"];
+        let node = NodeId(99);
+        self.authorities
+            .peer
+            .issue_node(CLUSTER, node, &names, &[], VALID)
+            .unwrap()
     }
 
     /// A card with this number, by the cluster's authority of cards.
