@@ -22,6 +22,7 @@ use tidemark::profile::Profile;
 use tidemark::refusal;
 use tokio::time::Instant;
 use tonic::Status;
+use tonic::transport::Channel;
 
 use crate::cast::{self, Pockets};
 
@@ -102,7 +103,7 @@ fn plan(timetable: &str) -> Plan {
         nodes,
         server_name: "www.ccass.com".to_owned(),
         operators: vec!["alice".parse().unwrap(), "bob".parse().unwrap()],
-        front_ends: vec!["web-1".parse().unwrap()],
+        front_ends: vec!["web-1".parse().unwrap(), "web-2".parse().unwrap()],
         back_ends: vec!["ccms-1".parse().unwrap()],
         calendar,
         now: UnixMs(u64::try_from(now).unwrap()),
@@ -330,6 +331,19 @@ impl Cluster {
     #[must_use]
     pub fn front_at(&self, centre: &str) -> Vec<Door> {
         self.stage.front(&CentreName::parse(centre).unwrap())
+    }
+
+    /// Another connection to one node's front-end listener, as the front end of this id.
+    ///
+    /// # Panics
+    /// If there is no such front end or node.
+    #[must_use]
+    pub fn dial_front(&self, front_end: &str, node: u64) -> Channel {
+        let id = front_end.parse().unwrap();
+        let identity = &self.profile.file().front_ends[&id];
+        let nodes = self.profile.nodes();
+        let node = nodes.iter().find(|found| found.id == node).unwrap();
+        tidemark::client::dial(&self.profile, identity, &node.front).unwrap()
     }
 
     /// The back-end doors of every node.
