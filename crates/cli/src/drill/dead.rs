@@ -278,6 +278,7 @@ async fn administration(
             parent: parent.clone(),
             page_size: 0,
             page_token: String::new(),
+            filter: None,
         }
     );
     attempt!(

@@ -1,0 +1,304 @@
+//! What operators do about the migration: go-live, methods, enrolment, the revocation list.
+
+use credential::card::Challenge;
+use proto::account::v1::{Method, MethodState};
+use proto::admin::v1::participant_service_client::ParticipantServiceClient;
+use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
+use proto::admin::v1::{
+    ApproveGoLiveRequest, EnrolParticipantRequest, EnrolParticipantResponse, GetMigrationRequest,
+    GetMigrationResponse, GetReadinessReportRequest, ParticipantReadiness, PostponeGoLiveRequest,
+    ScheduleGoLiveRequest, SetLoginMethodsRequest, WithdrawEnrolmentRequest, WithdrawGoLiveRequest,
+};
+use proto::auth::v1::ListLandingOptionsRequest;
+use proto::auth::v1::auth_service_client::AuthServiceClient;
+use proto::operator::v1::cluster_service_client::ClusterServiceClient;
+use proto::operator::v1::revocation_list_service_client::RevocationListServiceClient;
+use proto::operator::v1::{
+    GetRevocationListRequest, GetStatusRequest, RevocationList, SetRevocationListRequest,
+    SetRevocationListResponse,
+};
+use tidemark::drill::{Door, call, request};
+use tonic::Status;
+
+use crate::cast::Person;
+use crate::cluster::Cluster;
+
+/// How many operators have said it, and how many it takes.
+pub type Said = Result<(u32, u32), Status>;
+
+const REASON: &str = "as the circular says";
+
+impl Cluster {
+    /// Operator 1 or 2 plans the day of go-live.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn schedule_go_live(&self, operator: usize, date: &str) -> Said {
+        self.schedule_go_live_at(self.operators(operator), date)
+            .await
+    }
+
+    /// Somebody plans the day of go-live at these doors.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn schedule_go_live_at(&self, doors: &[Door], date: &str) -> Said {
+        let message = ScheduleGoLiveRequest {
+            request_id: self.id(),
+            date: date.to_owned(),
+            reason: REASON.to_owned(),
+        };
+        let answer = call(doors, |channel| {
+            let message = message.clone();
+            async move {
+                ReadinessServiceClient::new(channel)
+                    .schedule_go_live(request(message))
+                    .await
+            }
+        })
+        .await?;
+        Ok((answer.approval_count, answer.needed_count))
+    }
+
+    /// Operator 1 or 2 notes the regulator's approval.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn approve_go_live(&self, operator: usize, date: &str) -> Said {
+        let message = ApproveGoLiveRequest {
+            request_id: self.id(),
+            date: date.to_owned(),
+            approval: "SFC 2023/77".to_owned(),
+            reason: REASON.to_owned(),
+        };
+        let answer = call(self.operators(operator), |channel| {
+            let message = message.clone();
+            async move {
+                ReadinessServiceClient::new(channel)
+                    .approve_go_live(request(message))
+                    .await
+            }
+        })
+        .await?;
+        Ok((answer.approval_count, answer.needed_count))
+    }
+
+    /// Operator 1 or 2 postpones go-live.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn postpone_go_live(&self, operator: usize, date: &str) -> Said {
+        let message = PostponeGoLiveRequest {
+            request_id: self.id(),
+            date: date.to_owned(),
+            reason: REASON.to_owned(),
+        };
+        let answer = call(self.operators(operator), |channel| {
+            let message = message.clone();
+            async move {
+                ReadinessServiceClient::new(channel)
+                    .postpone_go_live(request(message))
+                    .await
+            }
+        })
+        .await?;
+        Ok((answer.approval_count, answer.needed_count))
+    }
+
+    /// Operator 1 or 2 withdraws go-live.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn withdraw_go_live(&self, operator: usize) -> Said {
+        let message = WithdrawGoLiveRequest {
+            request_id: self.id(),
+            reason: REASON.to_owned(),
+        };
+        let answer = call(self.operators(operator), |channel| {
+            let message = message.clone();
+            async move {
+                ReadinessServiceClient::new(channel)
+                    .withdraw_go_live(request(message))
+                    .await
+            }
+        })
+        .await?;
+        Ok((answer.approval_count, answer.needed_count))
+    }
+
+    /// Operator 1 or 2 switches a method at once.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn set_method(
+        &self,
+        operator: usize,
+        name: &str,
+        method: Method,
+        state: MethodState,
+    ) -> Said {
+        let message = SetLoginMethodsRequest {
+            request_id: self.id(),
+            name: name.to_owned(),
+            method: method.into(),
+            state: state.into(),
+            effective_time: None,
+            reason: REASON.to_owned(),
+        };
+        let answer = call(self.operators(operator), |channel| {
+            let message = message.clone();
+            async move {
+                ReadinessServiceClient::new(channel)
+                    .set_login_methods(request(message))
+                    .await
+            }
+        })
+        .await?;
+        Ok((answer.approval_count, answer.needed_count))
+    }
+
+    /// Go-live and methods, as operators see them.
+    pub async fn migration(&self) -> GetMigrationResponse {
+        let answer = call(self.operators(1), |channel| async move {
+            ReadinessServiceClient::new(channel)
+                .get_migration(request(GetMigrationRequest {}))
+                .await
+        });
+        answer.await.unwrap()
+    }
+
+    /// An operator enrols a participant for a session.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn enrol(
+        &self,
+        participant: &str,
+        session: &str,
+    ) -> Result<EnrolParticipantResponse, Status> {
+        let message = EnrolParticipantRequest {
+            request_id: self.id(),
+            name: format!("participants/{participant}"),
+            session: session.to_owned(),
+        };
+        call(self.operators(1), |channel| {
+            let message = message.clone();
+            async move {
+                ParticipantServiceClient::new(channel)
+                    .enrol_participant(request(message))
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// An operator takes an enrolment back; the sessions that are left.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn withdraw_enrolment(
+        &self,
+        participant: &str,
+        session: &str,
+    ) -> Result<Vec<String>, Status> {
+        let message = WithdrawEnrolmentRequest {
+            request_id: self.id(),
+            name: format!("participants/{participant}"),
+            session: session.to_owned(),
+        };
+        let answer = call(self.operators(1), |channel| {
+            let message = message.clone();
+            async move {
+                ParticipantServiceClient::new(channel)
+                    .withdraw_enrolment(request(message))
+                    .await
+            }
+        })
+        .await?;
+        Ok(answer.participant.unwrap().enrolled_sessions)
+    }
+
+    /// The ids of the options on the landing pages.
+    pub async fn landing_options(&self) -> Vec<String> {
+        let answer = call(&self.front(), |channel| async move {
+            AuthServiceClient::new(channel)
+                .list_landing_options(request(ListLandingOptionsRequest::default()))
+                .await
+        })
+        .await
+        .unwrap();
+        let options = answer.options.into_iter();
+        options.map(|option| option.option).collect()
+    }
+
+    /// An operator sets a revocation list.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn set_revocations(&self, list: &str) -> Result<SetRevocationListResponse, Status> {
+        let message = SetRevocationListRequest {
+            request_id: self.id(),
+            list: list.as_bytes().to_vec(),
+            dry_run: false,
+        };
+        call(self.operators(1), |channel| {
+            let message = message.clone();
+            async move {
+                RevocationListServiceClient::new(channel)
+                    .set_revocation_list(request(message))
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// The revocation list that is held.
+    pub async fn revocations(&self) -> Option<RevocationList> {
+        let answer = call(self.operators(1), |channel| async move {
+            RevocationListServiceClient::new(channel)
+                .get_revocation_list(request(GetRevocationListRequest {}))
+                .await
+        });
+        answer.await.unwrap().revocation_list
+    }
+
+    /// How far each participant's accounts have come.
+    pub async fn readiness(&self) -> Vec<ParticipantReadiness> {
+        let message = GetReadinessReportRequest {
+            parent: "participants/-".to_owned(),
+        };
+        let doors = self.operators_at(self.centre().as_str());
+        let answer = call(&doors, |channel| {
+            let message = message.clone();
+            async move {
+                ReadinessServiceClient::new(channel)
+                    .get_readiness_report(request(message))
+                    .await
+            }
+        });
+        answer.await.unwrap().participants
+    }
+
+    /// What the status says is not as it should be.
+    pub async fn status_reasons(&self) -> Vec<String> {
+        let answer = call(self.operators(1), |channel| async move {
+            ClusterServiceClient::new(channel)
+                .get_status(request(GetStatusRequest {}))
+                .await
+        });
+        answer.await.unwrap().reasons
+    }
+
+    /// What somebody's card signs, with the chain that it shows.
+    #[must_use]
+    pub fn signed_by_card(
+        &self,
+        person: &Person,
+        challenge: &Challenge,
+    ) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let pockets = self.pockets.lock().unwrap();
+        let card = pockets.card(person);
+        let chain = card.chain().iter().map(|der| der.to_vec()).collect();
+        (chain, card.sign(challenge).unwrap())
+    }
+}
