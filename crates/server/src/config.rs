@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::web::Origins;
+
 /// Most bytes of a configuration file.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Most threads that hash passwords.
@@ -69,6 +71,8 @@ pub struct Config {
     pub private_key: PathBuf,
     /// Where the node listens.
     pub listen: Listen,
+    /// The origins whose pages may call by gRPC-Web; none unless the file names some.
+    pub web_origins: Origins,
     /// Whom the node trusts.
     pub anchors: Anchors,
     /// How passwords are hashed.
@@ -184,6 +188,8 @@ struct File {
     keys: PathBuf,
     certificate: PathBuf,
     private_key: PathBuf,
+    #[serde(default)]
+    web_origins: Vec<String>,
     listen: Listen,
     anchors: Anchors,
     #[serde(default)]
@@ -274,6 +280,7 @@ impl Config {
             certificate: base.join(file.certificate),
             private_key: base.join(file.private_key),
             listen: file.listen,
+            web_origins: Origins::parse(&file.web_origins).map_err(|what| wrong(&what))?,
             anchors: Anchors {
                 front: base.join(file.anchors.front),
                 back: base.join(file.anchors.back),
@@ -364,6 +371,7 @@ cards = "cards.pem"
     fn values_that_cannot_be_are_refused() {
         for (text, named) in [
             (NODE.replace("node = 1", "node = 0"), "node"),
+            (format!("web_origins = [\"*\"]\n{NODE}"), "web_origins"),
             (format!("{NODE}[hashing]\nqueue = 0"), "hashing.queue"),
             (
                 format!("{NODE}[hashing]\nthreads = 1000"),

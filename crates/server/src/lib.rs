@@ -20,6 +20,7 @@ pub mod request;
 pub mod rpc;
 pub mod status;
 pub mod table;
+pub mod web;
 pub mod wire;
 
 pub use config::Config;

@@ -12,11 +12,13 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic_web::GrpcWebLayer;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::identity::Listener;
+use crate::web::Origins;
 
 /// Largest message that a listener takes from a caller, in bytes; an import is the largest.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -198,7 +200,8 @@ impl Serving {
         self.stop.subscribe()
     }
 
-    /// Serves the routes at a bound listener until `stop`.
+    /// Serves the routes at a bound listener until `stop`, by gRPC-Web too if pages of some
+    /// origins may call.
     ///
     /// # Errors
     /// `Tls` when certificate, key or anchors cannot be used.
@@ -208,6 +211,7 @@ impl Serving {
         credentials: &Credentials,
         gate: Gate,
         routes: Routes,
+        web: &Origins,
     ) -> Result<(), Error> {
         let listener = bound.listener;
         let mut server = Server::builder()
@@ -218,15 +222,25 @@ impl Serving {
         if listener != Listener::Peer {
             server = server.concurrency_limit_per_connection(CALLS_A_CONNECTION_MAX);
         }
-        let served = server.layer(gate).add_routes(routes);
         let incoming = TcpIncoming::from(bound.socket).with_nodelay(Some(true));
         let mut stopping = self.stop.subscribe();
+        let web = web.clone();
         self.tasks.spawn(async move {
             let stop = async move {
                 // The sender is gone only when the node is.
                 let _stopped = stopping.wait_for(|stop| *stop).await;
             };
-            if let Err(error) = served.serve_with_incoming_shutdown(incoming, stop).await {
+            let ended = if web.is_empty() {
+                let served = server.layer(gate).add_routes(routes);
+                served.serve_with_incoming_shutdown(incoming, stop).await
+            } else {
+                // The gate is innermost: it and the services see gRPC alone.
+                let server = server.accept_http1(true).layer(web);
+                let mut server = server.layer(GrpcWebLayer::new()).layer(gate);
+                let served = server.add_routes(routes);
+                served.serve_with_incoming_shutdown(incoming, stop).await
+            };
+            if let Err(error) = ended {
                 tracing::error!(%listener, %error, "a listener failed");
             }
         });

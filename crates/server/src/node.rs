@@ -30,6 +30,7 @@ use crate::mail::{self, Outbox, post};
 use crate::reads::Reads;
 use crate::rpc::{self, export};
 use crate::table::{self, Table};
+use crate::web::Origins;
 
 /// The file in the data folder with proofs of the keys that the node was first started with.
 const KEY_PROOFS: &str = "keys.json";
@@ -251,7 +252,7 @@ impl Node {
             addresses,
             serving,
         };
-        match node.serve(bound, &credentials, founding) {
+        match node.serve(bound, &credentials, founding, &config.web_origins) {
             Ok(()) => Ok(node),
             Err(error) => {
                 node.stop().await;
@@ -265,7 +266,9 @@ impl Node {
         bound: AllBound,
         credentials: &Credentials,
         founding: Founding,
+        web: &Origins,
     ) -> Result<(), Error> {
+        let no_web = Origins::default();
         let all = [
             (Listener::Peer, bound.peer),
             (Listener::Operator, bound.operator),
@@ -287,7 +290,11 @@ impl Node {
             };
             let gate = Gate::new(listener, self.edge.parts().table.clone(), register);
             let routes = rpc::routes(&self.edge, listener)?;
-            self.serving.add(bound, credentials, gate, routes)?;
+            let web = match listener {
+                Listener::Front => web,
+                Listener::Back | Listener::Operator | Listener::Peer => &no_web,
+            };
+            self.serving.add(bound, credentials, gate, routes, web)?;
         }
         Ok(())
     }
