@@ -4,11 +4,17 @@
 use std::future::Future;
 use std::time::Duration;
 
+use proto::admin::v1::account_service_client::AccountServiceClient;
+use proto::admin::v1::change_request_service_client::ChangeRequestServiceClient;
 use proto::admin::v1::import_service_client::ImportServiceClient;
+use proto::admin::v1::participant_service_client::ParticipantServiceClient;
 use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
+use proto::operator::v1::revocation_list_service_client::RevocationListServiceClient;
+use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
+use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -77,6 +83,37 @@ impl Operator {
             format!("no node answers:\n  {}", failures.join("\n  ")),
         )
         .next("start the nodes, or check the addresses in the profile"))
+    }
+
+    /// As `connect`, to a node of the centre that serves, unless the flags name a node: there
+    /// accounts are looked after. Between sessions any node takes operators' calls.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub async fn serving(flags: &Connection) -> Result<Self, Failure> {
+        let first = Self::connect(flags).await?;
+        let request = first.request(proto::operator::v1::GetStatusRequest {}, None);
+        let status = told(first.cluster().get_status(request).await)?;
+        let serving = status.centres.iter().find(|centre| centre.serving);
+        let Some(serving) = serving.filter(|centre| centre.centre != status.node_centre) else {
+            return Ok(first);
+        };
+        if flags.node.is_some() {
+            return Ok(first);
+        }
+        let profile = Profile::read(&flags.profile)?;
+        for node in profile.nodes() {
+            if node.centre.as_str() != serving.centre {
+                continue;
+            }
+            let mut there = flags.clone();
+            there.node = Some(node.id);
+            if let Ok(found) = Self::connect(&there).await {
+                return Ok(found);
+            }
+        }
+        // It says which centre serves, in its own words.
+        Ok(first)
     }
 
     /// A connection to each node that the flags allow, connected or not.
@@ -210,6 +247,44 @@ impl Operator {
     #[must_use]
     pub fn readiness(&self) -> ReadinessServiceClient<Channel> {
         ReadinessServiceClient::new(self.channel.clone())
+    }
+
+    /// Accounts.
+    #[must_use]
+    pub fn account(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Participants.
+    #[must_use]
+    pub fn participant(&self) -> ParticipantServiceClient<Channel> {
+        ParticipantServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Change requests.
+    #[must_use]
+    pub fn change_request(&self) -> ChangeRequestServiceClient<Channel> {
+        ChangeRequestServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Emergencies, on the main line.
+    #[must_use]
+    pub fn emergency(&self) -> EmergencyServiceClient<Channel> {
+        EmergencyServiceClient::new(self.channel.clone())
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> PolicyServiceClient<Channel> {
+        PolicyServiceClient::new(self.channel.clone())
+    }
+
+    /// The revocation list of smartcards.
+    #[must_use]
+    pub fn revocation_list(&self) -> RevocationListServiceClient<Channel> {
+        RevocationListServiceClient::new(self.channel.clone())
     }
 
     /// The audit trail.

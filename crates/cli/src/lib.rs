@@ -30,6 +30,12 @@ pub async fn run(flags: Tidemark) -> Exit {
 }
 
 async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
+    let has_rows = matches!(&verb, Verb::Account(args::account::Account::Readiness(_)));
+    // Said before anything is asked for: a change is not made for an answer that cannot be shown.
+    if output.csv() && !has_rows {
+        let what = "this command has no CSV";
+        return Err(Failure::usage(what).next("use --output table or json"));
+    }
     match verb {
         Verb::Init(flags) => verb::init::run(&flags, output),
         Verb::Serve(flags) => Box::pin(verb::serve::run(&flags, output)).await,
@@ -39,7 +45,17 @@ async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
         Verb::Session(flags) => Box::pin(verb::session::run(&flags, output)).await,
         Verb::Calendar(flags) => verb::calendar::run(&flags, output).await,
         Verb::Account(flags) => verb::account::run(&flags, output).await,
+        Verb::Request(flags) => verb::request::run(&flags, output).await,
+        Verb::Policy(flags) => verb::policy::run(&flags, output).await,
+        Verb::Key(flags) => verb::key::run(&flags, output),
+        Verb::Completions(flags) => {
+            output.completions(flags.shell);
+            Ok(())
+        }
         Verb::Audit(flags) => verb::audit::run(&flags, output).await,
         Verb::Log(flags) => verb::log::run(&flags, output).await,
+        Verb::Method(flags) => verb::method::run(&flags, output).await,
+        Verb::Participant(flags) => verb::participant::run(&flags, output).await,
+        Verb::Revocation(flags) => verb::revocation::run(&flags, output).await,
     }
 }

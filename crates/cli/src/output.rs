@@ -15,6 +15,8 @@ pub enum Format {
     Table,
     /// One JSON document.
     Json,
+    /// Rows for a spreadsheet, where a command has them.
+    Csv,
 }
 
 /// Where a command prints.
@@ -35,8 +37,26 @@ impl Output {
     pub fn json(self) -> bool {
         match self.format {
             Format::Json => true,
-            Format::Table => false,
+            Format::Table | Format::Csv => false,
         }
+    }
+
+    /// Whether stdout gets CSV.
+    #[must_use]
+    pub fn csv(self) -> bool {
+        match self.format {
+            Format::Csv => true,
+            Format::Table | Format::Json => false,
+        }
+    }
+
+    /// Prints rows as CSV.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn rows(self, table: &Table) -> Result<(), Failure> {
+        line(&mut io::stdout().lock(), &table.csv()?);
+        Ok(())
     }
 
     /// Prints the command's data: `document` as JSON, or `text` for people.
@@ -49,7 +69,7 @@ impl Output {
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
         let text = match self.format {
-            Format::Table => text(),
+            Format::Table | Format::Csv => text(),
             Format::Json => serde_json::to_string_pretty(document)
                 .map_err(|error| Failure::internal(format!("cannot write JSON: {error}")))?,
         };
@@ -62,8 +82,35 @@ impl Output {
     pub fn progress(self, text: &str) {
         match self.format {
             Format::Table => line(&mut io::stdout().lock(), text),
-            Format::Json => {}
+            Format::Json | Format::Csv => {}
         }
+    }
+
+    /// Prints one of many events, each on a line of its own, JSON too.
+    ///
+    /// # Errors
+    /// If the document cannot be written as JSON.
+    pub fn event<T: Serialize>(
+        self,
+        document: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let text = if self.json() {
+            serde_json::to_string(document)
+                .map_err(|error| Failure::internal(format!("cannot write JSON: {error}")))?
+        } else {
+            text()
+        };
+        line(&mut io::stdout().lock(), &text);
+        Ok(())
+    }
+
+    /// Prints the completions of a shell.
+    pub fn completions(self, shell: clap_complete::Shell) {
+        let mut command = <crate::args::Tidemark as clap::CommandFactory>::command();
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut command, "tidemark", &mut text);
+        line(&mut io::stdout().lock(), &String::from_utf8_lossy(&text));
     }
 
     /// Says something to whoever watches.
@@ -97,6 +144,14 @@ impl Output {
     }
 }
 
+/// A spreadsheet carries out a cell that begins like a formula, and people's names are theirs.
+fn harmless(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell != "-" {
+        return format!("'{cell}");
+    }
+    cell.to_owned()
+}
+
 fn line(to: &mut impl Write, text: &str) {
     let _closed = writeln!(to, "{}", text.trim_end_matches('\n'));
 }
@@ -123,6 +178,24 @@ impl Table {
         S: Into<String>,
     {
         self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// The table as CSV (RFC 4180), headings first.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn csv(&self) -> Result<String, Failure> {
+        let broken = |why: String| Failure::internal(format!("cannot write CSV: {why}"));
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in &self.rows {
+            writer
+                .write_record(row.iter().map(|cell| harmless(cell)))
+                .map_err(|error| broken(error.to_string()))?;
+        }
+        let bytes = writer
+            .into_inner()
+            .map_err(|error| broken(error.to_string()))?;
+        String::from_utf8(bytes).map_err(|error| broken(error.to_string()))
     }
 
     /// The table as lines.
@@ -165,5 +238,17 @@ mod tests {
         table.row(["east", "primary"]);
         table.row(["港", ""]);
         assert_eq!(table.text(), "CENTRE  ROLE\neast    primary\n港");
+    }
+
+    #[test]
+    fn csv_is_quoted_and_holds_no_formula() {
+        let mut table = Table::new(&["NAME", "STAGE"]);
+        table.row(["Chan, \"Tai\" Man", "-"]);
+        table.row(["=1+1", "initiated"]);
+        let csv = table.csv().unwrap_or_default();
+        assert_eq!(
+            csv,
+            "NAME,STAGE\n\"Chan, \"\"Tai\"\" Man\",-\n'=1+1,initiated\n"
+        );
     }
 }

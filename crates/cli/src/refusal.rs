@@ -166,6 +166,26 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             "wait for the session's rollover: tidemark status says where it stands",
         ),
         "BRANCH_RUNS" => (Exit::Refused, "close it: tidemark session close"),
+        "NO_GO_LIVE" => (
+            Exit::Refused,
+            "plan one first: tidemark method go-live schedule DAY",
+        ),
+        "GO_LIVE_SCHEDULED" => (
+            Exit::Refused,
+            "see what is planned: tidemark method show; then postpone or withdraw it",
+        ),
+        "ENROLMENT_CLOSED" => (
+            Exit::Refused,
+            "give the session a later enrol_by first: tidemark calendar set",
+        ),
+        "REVOCATION_LIST_OLDER" => (
+            Exit::Refused,
+            "see which list is held: tidemark revocation show",
+        ),
+        "BAD_REVOCATION_LIST" => (
+            Exit::PreCheck,
+            "take the complete list that the card authority signed",
+        ),
         "SESSION_CLOSED" | "OUTSIDE_SESSION" => (
             Exit::Refused,
             "see when a session opens: tidemark calendar show",

@@ -13,6 +13,9 @@ pub enum Account {
     Import(Import),
     /// Show who is ready for 2FA, and which accounts cannot initiate.
     Readiness(Readiness),
+    /// What is done to one account.
+    #[command(flatten)]
+    Person(super::person::Act),
 }
 
 /// Flags of `account import`.
@@ -37,6 +40,9 @@ pub struct Readiness {
     /// This participant alone.
     #[arg(long, value_name = "ID")]
     pub participant: Option<String>,
+    /// Each account with its stage, in place of counts.
+    #[arg(long)]
+    pub accounts: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

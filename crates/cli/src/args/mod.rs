@@ -14,7 +14,15 @@ pub mod audit;
 pub mod calendar;
 pub mod cluster;
 pub mod drill;
+pub mod firm;
+pub mod key;
 pub mod log;
+pub mod method;
+pub mod participant;
+pub mod person;
+pub mod policy;
+pub mod request;
+pub mod revocation;
 pub mod session;
 
 /// Two-centre identity service for clearing terminals.
@@ -49,15 +57,42 @@ pub enum Verb {
     /// Check, show or set the calendar.
     #[command(subcommand)]
     Calendar(calendar::Calendar),
-    /// Import accounts, or see who is ready for 2FA.
+    /// Look after accounts, import them, or see who is ready for 2FA.
     #[command(subcommand)]
     Account(account::Account),
-    /// Check or export the audit trail.
+    /// Show or change login methods and go-live, with another operator.
+    #[command(subcommand)]
+    Method(method::Method),
+    /// List participants, or enrol them for a session.
+    #[command(subcommand)]
+    Participant(participant::Participant),
+    /// Show or set the revocation list of smartcards.
+    #[command(subcommand)]
+    Revocation(revocation::Revocation),
+    /// Decide what another person asked for.
+    #[command(subcommand)]
+    Request(request::Request),
+    /// Show or set the policy.
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Show a key file's keys, without their secrets.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Print the completions of a shell.
+    Completions(Completions),
+    /// Check, export, list or watch the audit trail.
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Export a line's log, or replay an exported one.
     #[command(subcommand)]
     Log(log::Log),
+}
+
+/// Flags of `completions`.
+#[derive(Debug, Clone, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
 }
 
 /// Which cluster to talk to, as whom.
@@ -132,8 +167,8 @@ pub struct Change {
 /// Confirmation of acts that cannot be taken back.
 #[derive(Debug, Clone, Args)]
 pub struct Confirm {
-    /// The session's id again, in place of typing it when asked.
-    #[arg(long, value_name = "SESSION")]
+    /// The id of what it is about again, in place of typing it when asked.
+    #[arg(long, value_name = "ID")]
     pub confirm: Option<String>,
 }
 

@@ -1,14 +1,15 @@
-//! `audit verify` and `audit export`. The chain is checked here, row by row, from what the node
-//! sent: its own word on the matter is not asked.
+//! `audit`: verify, export, list and watch. The chain is checked here, row by row, from what the
+//! node sent or what a file holds: the node's own word on the matter is not asked.
 
 use std::io::Read as _;
 use std::path::Path;
 
+use credential::checkpoint::PublicKey;
+use credential::export::{Chain, Fault, Whole};
 use domain::Digest;
 use proto::audit::v1::ExportAuditRequest;
 use serde::Serialize;
 
-use self::chain::{Chain, Whole};
 use crate::args::audit::{Audit, Export, Verify};
 use crate::client::{Operator, told};
 use crate::exit::{Failure, file_failure};
@@ -16,12 +17,13 @@ use crate::output::{Output, Table};
 use crate::profile::Profile;
 use crate::refusal::{self, Asked};
 
-mod chain;
+mod list;
+mod watch;
 
 /// Bytes of a file that are read at once.
 const PART_BYTES: usize = 256 * 1024;
 
-/// Verifies or exports.
+/// Verifies, exports, lists or watches.
 ///
 /// # Errors
 /// What went wrong, with its exit code; 7 if a chain is broken.
@@ -29,6 +31,8 @@ pub async fn run(flags: &Audit, output: Output) -> Result<(), Failure> {
     match flags {
         Audit::Verify(flags) => verify(flags, output).await,
         Audit::Export(flags) => export(flags, output).await,
+        Audit::List(flags) => list::run(flags, output).await,
+        Audit::Watch(flags) => watch::run(flags, output).await,
     }
 }
 
@@ -53,13 +57,24 @@ fn check_head(found: Option<&Digest>, wanted: Option<&Digest>) -> Result<(), Fai
     }
 }
 
+/// The hash of the last row.
+fn head(of: &Whole) -> String {
+    of.head.map(|head| head.hash.to_string()).unwrap_or_default()
+}
+
 /// Checks an exported trail; no node is asked.
 fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failure> {
+    if flags.keys.is_empty() && flags.head.is_none() {
+        return Err(
+            Failure::usage("nobody's signature is believed: a trail could have been made anew")
+                .next("give --key HEX, which tidemark key list KEYFILE prints, or --head HASH"),
+        );
+    }
     let failed = |error: std::io::Error| file_failure("read", path, &error);
     let mut file = std::fs::File::open(path).map_err(failed)?;
     let mut part = vec![0; PART_BYTES];
-    let mut chain = Chain::default();
-    let wrong = |fault: String| Failure::mismatch(format!("{}: {fault}", path.display()));
+    let mut chain = Chain::believing(&flags.keys);
+    let wrong = |fault: Fault| Failure::mismatch(format!("{}: {fault}", path.display()));
     loop {
         let length = file.read(&mut part).map_err(failed)?;
         let read = part.get(..length).unwrap_or_default();
@@ -69,16 +84,24 @@ fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failur
         chain.take(read).map_err(wrong)?;
     }
     let whole = chain.end().map_err(wrong)?;
-    check_head(whole.head.as_ref(), flags.head.as_ref())?;
+    check_head(whole.head.map(|head| head.hash).as_ref(), flags.head.as_ref())?;
+    let trail = whole.trail.as_ref().map_or("-", |trail| trail.name());
     let document = serde_json::json!({
-        "file": path, "rows": whole.rows, "first": whole.first, "head": whole.head(),
+        "file": path, "line": trail, "rows": whole.rows, "first": whole.first,
+        "head": head(&whole), "checkpoints": whole.checkpoints,
+        "ended_at": whole.ended_at.map(|at| at.to_string()),
     });
     output.data(&document, || {
+        let signed = match whole.checkpoints {
+            Some(count) => format!("{count} signatures good"),
+            None => "signatures not checked".to_owned(),
+        };
+        let ended = whole.ended_at.map(|at| at.to_string()).unwrap_or_default();
         format!(
-            "{} rows from {}, whole and in order, head {}",
+            "{trail}: {} rows from {}, whole and in order, head {}\n{signed}; exported {ended}",
             whole.rows,
             whole.first,
-            whole.head()
+            head(&whole)
         )
     })
 }
@@ -98,7 +121,7 @@ async fn verify(flags: &Verify, output: Output) -> Result<(), Failure> {
     };
     let mut found = Vec::new();
     for node in &nodes {
-        found.push(one(node, &flags.line).await?);
+        found.push(one(node, &flags.line, &flags.keys).await?);
     }
     output.data(
         &serde_json::json!({ "line": flags.line, "nodes": found }),
@@ -141,22 +164,26 @@ async fn verify(flags: &Verify, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn one(node: &Operator, line: &str) -> Result<Verified, Failure> {
-    let mut chain = Chain::default();
+async fn one(
+    node: &Operator,
+    line: &str,
+    keys: &[PublicKey],
+) -> Result<Verified, Failure> {
+    let mut chain = Chain::believing(keys);
     let taken = read(node, line, |part| chain.take(part)).await?;
     let ended = taken.and_then(|()| chain.end());
     Ok(match ended {
         Ok(whole) => Verified {
             node: node.node(),
             rows: whole.rows,
-            head: whole.head(),
+            head: head(&whole),
             fault: None,
         },
         Err(fault) => Verified {
             node: node.node(),
             rows: 0,
             head: String::new(),
-            fault: Some(fault),
+            fault: Some(fault.to_string()),
         },
     })
 }
@@ -189,14 +216,15 @@ async fn export(flags: &Export, output: Output) -> Result<(), Failure> {
     let mut chain = Chain::default();
     let failed = |error: std::io::Error| file_failure("write", &flags.file, &error);
     let mut file = std::fs::File::create(&flags.file).map_err(failed)?;
+    let wrong = |fault: Fault| Failure::mismatch(fault.to_string());
     read(&node, &flags.line, |part| {
         file.write_all(part).map_err(failed)?;
-        chain.take(part).map_err(Failure::mismatch)
+        chain.take(part).map_err(wrong)
     })
     .await??;
-    let Whole { rows, head, .. } = chain.end().map_err(Failure::mismatch)?;
+    let whole = chain.end().map_err(wrong)?;
     file.sync_all().map_err(failed)?;
-    let head = head.map(|head| head.to_string()).unwrap_or_default();
+    let (rows, head) = (whole.rows, head(&whole));
     let document = serde_json::json!({
         "line": flags.line, "file": flags.file, "rows": rows, "head": head,
     });

@@ -6,7 +6,51 @@ pub mod calendar;
 pub mod demo;
 pub mod drill;
 pub mod init;
+pub mod key;
 pub mod log;
+pub mod method;
+pub mod participant;
+pub mod policy;
+pub mod request;
+pub mod revocation;
 pub mod serve;
 pub mod session;
 pub mod status;
+
+use crate::args::{Change, Confirm};
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+
+/// What is so already is well for those who said so.
+pub(crate) fn already(change: &Change, done: Result<(), Failure>, output: Output) -> Result<(), Failure> {
+    match done {
+        Err(failure) if failure.exit == Exit::Already && change.ok_if_done => {
+            output.talk(&failure.what);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Has the id of what an act is about typed again, or takes it from the flag. A script is never asked.
+pub(crate) fn confirmed(
+    confirm: &Confirm,
+    id: &str,
+    question: &str,
+    output: Output,
+) -> Result<(), Failure> {
+    let given = confirm
+        .confirm
+        .clone()
+        .or_else(|| output.ask(&format!("{question} Type {id} to go on:")));
+    match given {
+        Some(given) if given == id => Ok(()),
+        Some(given) => Err(Failure::usage(format!(
+            "\"{given}\" is not {id}; nothing was changed"
+        ))),
+        None => Err(
+            Failure::usage("this act wants a confirmation; nothing was changed")
+                .next(format!("add --confirm {id}")),
+        ),
+    }
+}

@@ -7,12 +7,13 @@ use proto::operator::v1::{
 };
 
 use crate::args::session::{Abandon, Act, Approve, Close, List, Open, Session};
-use crate::args::{Change, Confirm, Connection};
+use crate::args::Connection;
 use crate::client::{Operator, told};
 use crate::drill::evidence::session_row;
 use crate::drill::words;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output::{Output, Table};
+use crate::verb::{already, confirmed};
 
 mod answers;
 mod holds;
@@ -40,17 +41,6 @@ pub async fn run(flags: &Session, output: Output) -> Result<(), Failure> {
         }
         Session::Report(flags) => report::run(flags, output).await,
         Session::List(flags) => list(flags, output).await,
-    }
-}
-
-/// What is so already is well for those who said so.
-fn already(change: &Change, done: Result<(), Failure>, output: Output) -> Result<(), Failure> {
-    match done {
-        Err(failure) if failure.exit == Exit::Already && change.ok_if_done => {
-            output.talk(&failure.what);
-            Ok(())
-        }
-        other => other,
     }
 }
 
@@ -101,29 +91,6 @@ fn show(entry: &SessionEntry, output: Output) {
                 entry.approvers.join(", ")
             }
         ));
-    }
-}
-
-/// Has the session's id typed again, or takes it from the flag. A script is never asked.
-pub(super) fn confirmed(
-    confirm: &Confirm,
-    session: &str,
-    question: &str,
-    output: Output,
-) -> Result<(), Failure> {
-    let given = confirm
-        .confirm
-        .clone()
-        .or_else(|| output.ask(&format!("{question} Type {session} to go on:")));
-    match given {
-        Some(given) if given == session => Ok(()),
-        Some(given) => Err(Failure::usage(format!(
-            "\"{given}\" is not {session}; nothing was changed"
-        ))),
-        None => Err(
-            Failure::usage("this act wants a confirmation; nothing was changed")
-                .next(format!("add --confirm {session}")),
-        ),
     }
 }
 

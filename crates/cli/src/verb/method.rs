@@ -1,0 +1,285 @@
+//! `method show`, `method set`, `method go-live`: what operators say about the migration. Each
+//! says the change as itself; the service carries it out with the last one that it takes.
+
+use domain::UnixMs;
+use domain::calendar::{Day, TimeOfDay};
+use proto::account::v1 as account;
+use proto::admin::v1::{
+    ApproveGoLiveRequest, GetMigrationRequest, PostponeGoLiveRequest, ScheduleGoLiveRequest,
+    SetLoginMethodsRequest, WithdrawGoLiveRequest,
+};
+
+use crate::args::Change;
+use crate::args::method::{Approve, GoLive, Method, OnDay, Set, Show, State, Which, Withdraw};
+use crate::client::{Operator, told};
+use crate::drill::words;
+use crate::exit::Failure;
+use crate::output::{Output, Table};
+
+/// Shows or changes methods and go-live.
+///
+/// # Errors
+/// What went wrong, with its exit code.
+pub async fn run(flags: &Method, output: Output) -> Result<(), Failure> {
+    match flags {
+        Method::Show(flags) => show(flags, output).await,
+        Method::Set(flags) => set(flags, output).await,
+        Method::GoLive(GoLive::Schedule(flags)) => schedule(flags, output).await,
+        Method::GoLive(GoLive::Approve(flags)) => approve(flags, output).await,
+        Method::GoLive(GoLive::Postpone(flags)) => postpone(flags, output).await,
+        Method::GoLive(GoLive::Withdraw(flags)) => withdraw(flags, output).await,
+    }
+}
+
+/// A switch in words: `otp off from 2023-06-12 00:00 HKT`.
+pub(crate) fn switch(of: &account::MethodSwitch) -> String {
+    let method = match of.method() {
+        account::Method::Smartcard => "smartcard",
+        account::Method::Otp => "otp",
+        account::Method::Unspecified => "-",
+    };
+    let state = match of.state() {
+        account::MethodState::On => "on",
+        account::MethodState::Off => "off",
+        account::MethodState::Unspecified => "-",
+    };
+    match &of.effective_time {
+        Some(at) => format!("{method} {state} from {}", words::local(Some(at))),
+        None => format!("{method} {state}"),
+    }
+}
+
+async fn show(flags: &Show, output: Output) -> Result<(), Failure> {
+    let node = Operator::connect(&flags.connection).await?;
+    let request = node.request(GetMigrationRequest {}, None);
+    let answer = told(node.readiness().get_migration(request).await)?;
+    let switches: Vec<String> = answer.method_switches.iter().map(switch).collect();
+    let waiting: Vec<(String, String, String)> = answer
+        .proposals
+        .iter()
+        .map(|proposal| {
+            (
+                proposal.change.clone(),
+                proposal.operators.join(", "),
+                words::local(proposal.expire_time.as_ref()),
+            )
+        })
+        .collect();
+    let go_live = answer.go_live.as_ref();
+    let document = serde_json::json!({
+        "go_live": go_live.map(|planned| serde_json::json!({
+            "date": planned.date, "approval": planned.approval, "live": planned.live,
+        })),
+        "service": switches,
+        "waiting": waiting.iter().map(|(change, by, until)| serde_json::json!({
+            "change": change, "said_by": by, "until": until,
+        })).collect::<Vec<_>>(),
+        "operators_needed": answer.needed_count,
+    });
+    output.data(&document, || {
+        let mut lines = vec![match go_live {
+            None => "go-live       not planned: smartcards are on".to_owned(),
+            Some(planned) if planned.live => {
+                format!(
+                    "go-live       since {} ({}): smartcards are refused",
+                    planned.date, planned.approval
+                )
+            }
+            Some(planned) if planned.approval.is_empty() => format!(
+                "go-live       planned for {}, not approved: nothing will be switched",
+                planned.date
+            ),
+            Some(planned) => format!(
+                "go-live       planned for {}, approved: {}",
+                planned.date, planned.approval
+            ),
+        }];
+        lines.extend(switches.iter().map(|text| format!("service       {text}")));
+        if !waiting.is_empty() {
+            let mut table = Table::new(&["WAITS FOR ANOTHER OPERATOR", "SAID BY", "UNTIL"]);
+            for (change, by, until) in &waiting {
+                table.row([change.as_str(), by, until]);
+            }
+            lines.push(table.text());
+        }
+        lines.join("\n")
+    })
+}
+
+/// Tells how many operators have said it, and what comes next.
+fn said(output: Output, have: u32, need: u32) -> Result<(), Failure> {
+    let done = have >= need;
+    let document = serde_json::json!({ "operators": have, "needed": need, "done": done });
+    output.data(&document, || {
+        if done {
+            format!("done: {have} of {need} operators have said so")
+        } else {
+            format!(
+                "{have} of {need} operators have said so; nothing is changed until another says \
+                 the same within 30 minutes, with --as"
+            )
+        }
+    })
+}
+
+/// Whether it is only to be told what would be said.
+fn dry(change: &Change, output: Output, what: &str) -> Result<bool, Failure> {
+    if !change.dry_run {
+        return Ok(false);
+    }
+    output.talk("dry run: nothing was changed");
+    let document = serde_json::json!({ "dry_run": true, "change": what });
+    output.data(&document, || format!("would say: {what}"))?;
+    Ok(true)
+}
+
+/// A day that the node will read too; checked here, so that a slip costs no call.
+fn day(text: &str) -> Result<String, Failure> {
+    let day: Day = text
+        .parse()
+        .map_err(|wrong: domain::calendar::Wrong| Failure::usage(wrong.to_string()))?;
+    Ok(day.to_string())
+}
+
+/// A local time, `2023-06-12 00:00`.
+fn moment(text: &str) -> Result<prost_types::Timestamp, Failure> {
+    let wrong = || {
+        Failure::usage(format!(
+            "\"{text}\" is no time: write it as 2023-06-12 00:00"
+        ))
+    };
+    let (date, time) = text.split_once([' ', 'T']).ok_or_else(wrong)?;
+    let date: Day = date.parse().map_err(|_| wrong())?;
+    let time: TimeOfDay = time.parse().map_err(|_| wrong())?;
+    let UnixMs(ms) = date.at(time).ok_or_else(wrong)?;
+    Ok(prost_types::Timestamp {
+        seconds: i64::try_from(ms / 1_000).map_err(|_| wrong())?,
+        nanos: 0,
+    })
+}
+
+async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
+    let whose = &flags.whose;
+    let name = match (&whose.participant, &whose.account) {
+        (Some(participant), _) => format!("participants/{participant}"),
+        (None, Some(account)) => account.clone(),
+        (None, None) => "service".to_owned(),
+    };
+    let method = match flags.method {
+        Which::Smartcard => account::Method::Smartcard,
+        Which::Otp => account::Method::Otp,
+    };
+    let state = match flags.state {
+        State::On => account::MethodState::On,
+        State::Off => account::MethodState::Off,
+    };
+    let effective_time = flags.from.as_deref().map(moment).transpose()?;
+    let what = switch(&account::MethodSwitch {
+        method: method.into(),
+        state: state.into(),
+        effective_time,
+    });
+    if dry(&flags.change, output, &format!("{name}: {what}"))? {
+        return Ok(());
+    }
+    let node = Operator::connect(&flags.connection).await?;
+    let id = node.request_id(&flags.change);
+    let message = SetLoginMethodsRequest {
+        request_id: id.to_string(),
+        name,
+        method: method.into(),
+        state: state.into(),
+        effective_time,
+        reason: flags.change.reason.clone().unwrap_or_default(),
+    };
+    let ask = |request| {
+        let mut client = node.readiness();
+        async move { client.set_login_methods(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
+    said(output, answer.approval_count, answer.needed_count)
+}
+
+async fn schedule(flags: &OnDay, output: Output) -> Result<(), Failure> {
+    let date = day(&flags.day)?;
+    if dry(&flags.change, output, &format!("go-live on {date}"))? {
+        return Ok(());
+    }
+    let node = Operator::connect(&flags.connection).await?;
+    let id = node.request_id(&flags.change);
+    let message = ScheduleGoLiveRequest {
+        request_id: id.to_string(),
+        date,
+        reason: flags.change.reason.clone().unwrap_or_default(),
+    };
+    let ask = |request| {
+        let mut client = node.readiness();
+        async move { client.schedule_go_live(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
+    said(output, answer.approval_count, answer.needed_count)
+}
+
+async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
+    let date = day(&flags.day)?;
+    let what = format!("go-live on {date} approved: {}", flags.reference);
+    if dry(&flags.change, output, &what)? {
+        return Ok(());
+    }
+    let node = Operator::connect(&flags.connection).await?;
+    let id = node.request_id(&flags.change);
+    let message = ApproveGoLiveRequest {
+        request_id: id.to_string(),
+        date,
+        approval: flags.reference.clone(),
+        reason: flags.change.reason.clone().unwrap_or_default(),
+    };
+    let ask = |request| {
+        let mut client = node.readiness();
+        async move { client.approve_go_live(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
+    said(output, answer.approval_count, answer.needed_count)
+}
+
+async fn postpone(flags: &OnDay, output: Output) -> Result<(), Failure> {
+    let date = day(&flags.day)?;
+    if dry(
+        &flags.change,
+        output,
+        &format!("go-live postponed to {date}"),
+    )? {
+        return Ok(());
+    }
+    let node = Operator::connect(&flags.connection).await?;
+    let id = node.request_id(&flags.change);
+    let message = PostponeGoLiveRequest {
+        request_id: id.to_string(),
+        date,
+        reason: flags.change.reason.clone().unwrap_or_default(),
+    };
+    let ask = |request| {
+        let mut client = node.readiness();
+        async move { client.postpone_go_live(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
+    said(output, answer.approval_count, answer.needed_count)
+}
+
+async fn withdraw(flags: &Withdraw, output: Output) -> Result<(), Failure> {
+    if dry(&flags.change, output, "go-live withdrawn")? {
+        return Ok(());
+    }
+    let node = Operator::connect(&flags.connection).await?;
+    let id = node.request_id(&flags.change);
+    let message = WithdrawGoLiveRequest {
+        request_id: id.to_string(),
+        reason: flags.change.reason.clone().unwrap_or_default(),
+    };
+    let ask = |request| {
+        let mut client = node.readiness();
+        async move { client.withdraw_go_live(request).await }
+    };
+    let answer = node.change(id, &flags.change, message, ask).await?;
+    said(output, answer.approval_count, answer.needed_count)
+}
