@@ -235,18 +235,8 @@ impl Watching {
 
     async fn look(&mut self) -> Result<Vec<wired::WatchAuditEventsResponse>, Refusal> {
         let mut told = Vec::new();
-        if let Some((session, source)) = running(&self.edge).filter(|_| self.all)
-            && self.cursors.iter().all(|at| at.source != source)
-        {
-            let name = session.to_string();
-            self.cursors.push(Cursor {
-                name: name.clone(),
-                source,
-                next: 0,
-            });
-            told.push(self.tell(&name, What::LineBegan(wired::LineBegan {})));
-        }
         let mut over = Vec::new();
+        let mut caught_up = true;
         for index in 0..self.cursors.len() {
             let Some(at) = self.cursors.get(index).cloned() else {
                 break;
@@ -256,6 +246,7 @@ impl Watching {
                 continue;
             }
             let rows = at.source.page(&self.edge, at.next, ROWS_AT_ONCE).await?;
+            caught_up &= rows.len() < usize::try_from(ROWS_AT_ONCE).unwrap_or(usize::MAX);
             if rows.is_empty() && known.is_none() {
                 over.push(at.name.clone());
             }
@@ -267,6 +258,18 @@ impl Watching {
                     told.push(self.tell(&at.name, What::Event(event(row))));
                 }
             }
+        }
+        // After what led to it: the boundary is the main line's.
+        if let Some((session, source)) = running(&self.edge).filter(|_| self.all && caught_up)
+            && self.cursors.iter().all(|at| at.source != source)
+        {
+            let name = session.to_string();
+            self.cursors.push(Cursor {
+                name: name.clone(),
+                source,
+                next: 0,
+            });
+            told.push(self.tell(&name, What::LineBegan(wired::LineBegan {})));
         }
         for name in over {
             self.cursors.retain(|at| at.name != name);
