@@ -3,6 +3,10 @@
 
 use std::path::PathBuf;
 
+use proto::operator::v1::GetStatusRequest;
+use proto::operator::v1::cluster_service_client::ClusterServiceClient;
+use tidemark::drill::{call, request};
+
 use crate::cast::Person;
 use crate::cluster::{Cluster, until};
 
@@ -90,6 +94,16 @@ impl Cluster {
         let outbox = self.outbox(node);
         std::fs::remove_file(&outbox).unwrap();
         std::fs::rename(outbox.with_extension("away"), &outbox).unwrap();
+    }
+
+    /// What operators are told is wrong.
+    pub async fn warnings(&self) -> Vec<String> {
+        let answer = call(self.operators(1), |channel| async move {
+            ClusterServiceClient::new(channel)
+                .get_status(request(GetStatusRequest {}))
+                .await
+        });
+        answer.await.unwrap().reasons
     }
 
     /// How many notices wait on the main line, as a node has it.

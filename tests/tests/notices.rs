@@ -134,7 +134,13 @@ async fn mail_that_is_down_for_an_hour_delays_notices_and_loses_none() {
     let leader = cluster.main_leader().await;
     assert_eq!(cluster.waiting_at(leader), 5);
     cluster.at("2023-06-10 19:00").await;
-    // Nothing of mail holds up a login.
+    // Operators are told, and nothing of mail holds up a login.
+    until("the status says it", async || {
+        let reasons = cluster.warnings().await;
+        let told = |text: &String| text.starts_with("5 notices of main wait for their mail");
+        reasons.iter().any(told).then_some(())
+    })
+    .await;
     let token = cluster.with_card(&WONG).await;
     cluster.log_out(&token).await.unwrap();
     assert_eq!(cluster.waiting_at(leader), 5);

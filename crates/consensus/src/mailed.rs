@@ -45,13 +45,10 @@ impl Mailed {
     }
 
     /// Whether the session's branch has been waited for long enough; from the first question on.
-    fn waited(&self, session: &SessionId) -> bool {
+    fn waited(&self, session: &SessionId, now: Instant) -> bool {
         let mut known = self.known();
-        let since = known
-            .waits
-            .entry(session.clone())
-            .or_insert_with(Instant::now);
-        since.elapsed() >= WAIT_MAX
+        let since = known.waits.entry(session.clone()).or_insert(now);
+        now.saturating_duration_since(*since) >= WAIT_MAX
     }
 }
 
@@ -90,10 +87,27 @@ impl Node {
             self.note_mailed(session);
             return true;
         }
-        let waited = self.inner.mailed.waited(session);
+        let waited = self.inner.mailed.waited(session, Instant::now());
         if waited {
             tracing::error!(%session, "the branch goes though not all of its notices have left");
         }
         waited
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_is_kept_for_its_mail_for_ten_minutes_at_most() {
+        let mailed = Mailed::new(true);
+        let session = SessionId::parse("S2").unwrap();
+        let began = Instant::now();
+        assert!(!mailed.waited(&session, began));
+        let almost = WAIT_MAX.checked_sub(Duration::from_secs(1)).unwrap();
+        assert!(!mailed.waited(&session, began + almost));
+        assert!(mailed.waited(&session, began + WAIT_MAX));
     }
 }

@@ -1,5 +1,6 @@
 //! Change requests through `apply`: what gives access takes two people (S34).
 #![allow(
+    clippy::wildcard_enum_match_arm,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,

@@ -1,5 +1,6 @@
 //! Notices through `apply`: who is told what, at which address, and what stands until it is mailed.
 #![allow(
+    clippy::wildcard_enum_match_arm,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,

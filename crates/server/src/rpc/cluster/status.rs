@@ -3,7 +3,7 @@
 use domain::cluster::Centre;
 use domain::id::NodeId;
 use domain::session::{Phase, Plan};
-use domain::{LineId, State};
+use domain::{LineId, State, UnixMs};
 use proto::operator::v1 as operator;
 use proto::operator::v1::Verdict;
 
@@ -17,6 +17,8 @@ use crate::wire;
 
 /// Entries that a node may trail without being named.
 const TRAILS_MAX: u64 = 1_000;
+/// How long a notice may wait for its mail without being told of.
+const MAIL_LATE_MS: u64 = 10 * 60_000;
 
 type Reason = (Verdict, String);
 
@@ -144,6 +146,7 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
     let now = edge.now(state);
     of_plan(state, known, now, &mut reasons);
     of_migration(state, now, &mut reasons);
+    of_mail(edge, now, &mut reasons);
     for hold in state.holds() {
         let items: Vec<String> = hold
             .items
@@ -275,6 +278,32 @@ fn of_plan(state: &State, known: &[Known], now: domain::UnixMs, reasons: &mut Ve
             "the rollover of {id} is overdue: tidemark session rollover {id} says what is missing"
         );
         reasons.push((Verdict::Error, text));
+    }
+}
+
+/// Notices that do not leave, and those that had to make room.
+fn of_mail(edge: &Edge, now: UnixMs, reasons: &mut Vec<Reason>) {
+    let node = edge.node();
+    for line in std::iter::once(node.main()).chain(node.branch()) {
+        let (state, name) = (line.state(), line.reference().line);
+        let outbox = state.outbox();
+        // A branch before its first entry still shows the main line's.
+        let late = outbox
+            .iter()
+            .next()
+            .filter(|oldest| state.header().line == name && now.since(oldest.at) >= MAIL_LATE_MS);
+        let Some(oldest) = late else { continue };
+        let lost = match outbox.counts().dropped {
+            0 => String::new(),
+            dropped => format!("; {dropped} in all were dropped for want of room"),
+        };
+        let text = format!(
+            "{} notices of {name} wait for their mail, the oldest since {}: see the mail server, \
+             and the log of the node that leads{lost}",
+            outbox.len(),
+            oldest.at,
+        );
+        reasons.push((Verdict::Warning, text));
     }
 }
 
