@@ -285,8 +285,8 @@ fn an_exported_trail_is_checked_away_from_the_cluster_by_the_public_key_alone() 
     let listed = tidemark(&["--output", "json", "key", "list", keys.to_str().unwrap()]);
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let public = listed["keys"].as_array().unwrap().iter();
-    let public = public.filter_map(|key| key["checkpoint_key"].as_str());
-    let public = public.last().unwrap().to_owned();
+    let mut public = public.filter_map(|key| key["checkpoint_key"].as_str());
+    let public = public.next().unwrap().to_owned();
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("main.audit");
