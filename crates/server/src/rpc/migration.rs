@@ -45,10 +45,10 @@ async fn say<B: Message>(
     let (line, _) = edge.fresh(ask).await?;
     let command = domain::Command::Migration(Command::Say { change, reason });
     let settled = edge.propose(ask, &line, Some(key), command).await?;
-    match settled.answer {
-        Answer::Approved { have, need } => Ok(Said { have, need }),
-        other => Err(edge::unexpected(&other)),
-    }
+    let Answer::Approved { have, need } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    Ok(Said { have, need })
 }
 
 fn read_day(text: &str) -> Result<Day, Refusal> {
