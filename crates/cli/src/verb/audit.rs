@@ -59,16 +59,18 @@ fn check_head(found: Option<&Digest>, wanted: Option<&Digest>) -> Result<(), Fai
 
 /// The hash of the last row.
 fn head(of: &Whole) -> String {
-    of.head.map(|head| head.hash.to_string()).unwrap_or_default()
+    of.head
+        .map(|head| head.hash.to_string())
+        .unwrap_or_default()
 }
 
 /// Checks an exported trail; no node is asked.
 fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failure> {
     if flags.keys.is_empty() && flags.head.is_none() {
-        return Err(
-            Failure::usage("nobody's signature is believed: a trail could have been made anew")
-                .next("give --key HEX, which tidemark key list KEYFILE prints, or --head HASH"),
-        );
+        return Err(Failure::usage(
+            "nobody's signature is believed: a trail could have been made anew",
+        )
+        .next("give --key HEX, which tidemark key list KEYFILE prints, or --head HASH"));
     }
     let failed = |error: std::io::Error| file_failure("read", path, &error);
     let mut file = std::fs::File::open(path).map_err(failed)?;
@@ -84,7 +86,10 @@ fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failur
         chain.take(read).map_err(wrong)?;
     }
     let whole = chain.end().map_err(wrong)?;
-    check_head(whole.head.map(|head| head.hash).as_ref(), flags.head.as_ref())?;
+    check_head(
+        whole.head.map(|head| head.hash).as_ref(),
+        flags.head.as_ref(),
+    )?;
     let trail = whole.trail.as_ref().map_or("-", |trail| trail.name());
     let document = serde_json::json!({
         "file": path, "line": trail, "rows": whole.rows, "first": whole.first,
@@ -164,11 +169,7 @@ async fn verify(flags: &Verify, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn one(
-    node: &Operator,
-    line: &str,
-    keys: &[PublicKey],
-) -> Result<Verified, Failure> {
+async fn one(node: &Operator, line: &str, keys: &[PublicKey]) -> Result<Verified, Failure> {
     let mut chain = Chain::believing(keys);
     let taken = read(node, line, |part| chain.take(part)).await?;
     let ended = taken.and_then(|()| chain.end());

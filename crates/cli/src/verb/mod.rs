@@ -22,7 +22,11 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
 /// What is so already is well for those who said so.
-pub(crate) fn already(change: &Change, done: Result<(), Failure>, output: Output) -> Result<(), Failure> {
+pub(crate) fn already(
+    change: &Change,
+    done: Result<(), Failure>,
+    output: Output,
+) -> Result<(), Failure> {
     match done {
         Err(failure) if failure.exit == Exit::Already && change.ok_if_done => {
             output.talk(&failure.what);

@@ -6,8 +6,8 @@ use proto::operator::v1::{
     OpenSessionRequest, PlanAct, PlanStage, SessionEntry,
 };
 
-use crate::args::session::{Abandon, Act, Approve, Close, List, Open, Session};
 use crate::args::Connection;
+use crate::args::session::{Abandon, Act, Approve, Close, List, Open, Session};
 use crate::client::{Operator, told};
 use crate::drill::evidence::session_row;
 use crate::drill::words;
