@@ -75,7 +75,7 @@ impl FrontEnd<'_> {
         request
     }
 
-    /// 1. What the landing page shows: the ways in, the session, the rules for passwords.
+    /// What the landing page shows: the ways in, the session, the rules for passwords.
     async fn landing_page(&self) {
         let message = ListLandingOptionsRequest::default();
         let page = self.call(|| {
@@ -94,7 +94,7 @@ impl FrontEnd<'_> {
         );
     }
 
-    /// 2. A login: the password first, then the second factor. The first call is answered alike
+    /// A login: the password first, then the second factor. The first call is answered alike
     /// for everybody; every refusal comes from the second.
     async fn log_in(
         &self,
@@ -127,7 +127,7 @@ impl FrontEnd<'_> {
         Ok(answer.into_inner())
     }
 
-    /// 3. Setting up password and app for the first time.
+    /// Setting up password and app for the first time.
     async fn initiate(&self) {
         let message = RequestActivationRequest {
             request_id: self.request_id(),
@@ -172,7 +172,7 @@ impl FrontEnd<'_> {
         println!("  done: {}", done.unwrap().into_inner().notice);
     }
 
-    /// 4. Changing the password of the method that the token was obtained with.
+    /// Changing the password of the method that the token was obtained with.
     async fn change_password(&self, token: &str) {
         let message = ChangePasswordRequest {
             request_id: self.request_id(),
@@ -189,7 +189,7 @@ impl FrontEnd<'_> {
         println!("password changed: {}", done.await.unwrap().notice);
     }
 
-    /// 5. Logging out: the token is dead at every node within a second.
+    /// Logging out: the token is dead at every node within a second.
     async fn log_out(&self, token: &str) {
         let message = LogoutRequest {
             request_id: self.request_id(),

@@ -140,15 +140,13 @@ fn single(cluster: &Cluster, dice: &Dice, kind: &Kind, depth: usize) -> Value {
     )]
     let (short, signed) = (number as u32, number as i64);
     match kind {
-        Kind::Double | Kind::Float => match kind {
-            Kind::Float => Value::F32(f32::from_bits(short)),
-            _ => Value::F64(f64::from_bits(number)),
-        },
+        Kind::Float => Value::F32(f32::from_bits(short)),
+        Kind::Double => Value::F64(f64::from_bits(number)),
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => Value::I32(short.cast_signed()),
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(signed),
         Kind::Uint32 | Kind::Fixed32 => Value::U32(short),
         Kind::Uint64 | Kind::Fixed64 => Value::U64(number),
-        Kind::Bool => Value::Bool(number % 2 == 0),
+        Kind::Bool => Value::Bool(number.is_multiple_of(2)),
         Kind::String => Value::String(text(dice)),
         Kind::Bytes => Value::Bytes(dice.bytes(200).into()),
         Kind::Enum(_) => Value::EnumNumber(i32::try_from(dice.below(7)).unwrap() - 1),
