@@ -1,5 +1,6 @@
 //! Lines of the standards that only the whole of an account's life shows (docs/rules/STANDARDS.md).
 #![allow(
+    clippy::wildcard_enum_match_arm,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
