@@ -1,6 +1,8 @@
 //! Bodies of every rpc on every listener: each is answered or refused with a reason, and the nodes
 //! stay of one mind.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value,
@@ -37,6 +39,8 @@ const TEXTS: &[&str] = &[
 ];
 /// How deep messages within messages go.
 const DEPTH_MAX: usize = 4;
+/// Every call is answered within this.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the nodes are compared.
 const COMPARED_EVERY: u64 = 500;
 /// Moves the cluster's clock for good, by whatever it is told: an operator's right.
@@ -56,7 +60,10 @@ pub(crate) async fn throw(cluster: &Cluster, run: &mut Run) {
         }
         message.truncate(server::listener::MESSAGE_BYTES_MAX);
         let door = door(cluster, &run.dice, rpc);
-        let answer = send(&door, &rpc.path, message).await;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, send(&door, &rpc.path, message)).await;
+        let Ok(answer) = answer else {
+            panic!("{} does not answer", rpc.path);
+        };
         if let Err(status) = &answer {
             let reason = refusal::reason(status);
             assert!(reason.is_some(), "{}: {status:?}", rpc.path);

@@ -1,6 +1,7 @@
 //! `ClusterService` and `ClockService`: what is known of the cluster, and the simulated clock.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use consensus::Line;
 use domain::cluster::Command;
@@ -91,6 +92,9 @@ pub(super) fn running(edge: &Edge, name: &str) -> Result<Line, Refusal> {
     })
 }
 
+/// How long a call waits for an entry to be applied here, if its caller waits that long.
+const APPLIED_WITHIN: Duration = Duration::from_secs(10);
+
 async fn digests(
     edge: &Edge,
     ask: Ask<operator::GetDigestsRequest>,
@@ -105,11 +109,10 @@ async fn digests(
         })?,
     };
     if ask.body.wait {
-        // Ends with the call: its deadline is the caller's.
-        let reached = applied
-            .wait_for(|applied| applied.is_some_and(|applied| applied.index >= at.index))
-            .await;
-        if reached.is_err() {
+        let reached =
+            applied.wait_for(|applied| applied.is_some_and(|applied| applied.index >= at.index));
+        // What was not applied by then has no digest here, and is told so.
+        if let Ok(Err(_)) = tokio::time::timeout(APPLIED_WITHIN, reached).await {
             return Err(Refusal::Line(consensus::line::Error::Stopped));
         }
     }
