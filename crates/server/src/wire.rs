@@ -420,6 +420,18 @@ pub fn account(of: &Account) -> account::Account {
     }
 }
 
+/// The version that a caller saw; none where it does not say. One that no version can have is
+/// another than any.
+///
+/// # Errors
+/// `ETAG_MISMATCH`.
+pub fn read_etag(text: &str) -> Result<Option<Digest>, Refusal> {
+    match text {
+        "" => Ok(None),
+        etag => etag.parse().map(Some).map_err(|_| Refusal::EtagMismatch),
+    }
+}
+
 /// A page's size: the default for 0, never more than the limit (AIP-158).
 ///
 /// # Errors

@@ -393,10 +393,7 @@ async fn update(
         .account
         .as_ref()
         .ok_or_else(|| Refusal::malformed(Field::Required("account"), "said"))?;
-    let seen = match asked.etag.as_str() {
-        "" => None,
-        etag => Some(etag.parse().map_err(|_| Refusal::EtagMismatch)?),
-    };
+    let seen = wire::read_etag(&asked.etag)?;
     let title = read_title(&asked.title)?;
     let (line, state) = edge.fresh(&ask).await?;
     let account = named(&ask, &state, &asked.name, edge.now(&state))?;
@@ -409,9 +406,7 @@ async fn update(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Account(command))
         .await?;
-    let Answer::Changed { carry } = settled.answer else {
-        return Err(edge::unexpected(&settled.answer));
-    };
+    let carry = initiation::changed(&settled)?;
     Ok(admin::UpdateAccountResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),

@@ -6,7 +6,7 @@ use domain::account::{By, Class, EMAIL_BYTES_MAX, Imported, TITLE_BYTES_MAX};
 use domain::change_request::{Act, ChangeRequest, Command, Decision};
 use domain::factor::{Method, Sealed};
 use domain::id::{AccountId, CardNumber, ChangeRequestId, ParticipantId};
-use domain::{Answer, Carry, Digest, Rejection, UnixMs};
+use domain::{Carry, Rejection, UnixMs};
 use prost_types::Timestamp;
 use proto::admin::v1 as admin;
 use proto::admin::v1::change_act::Act as Asked;
@@ -14,8 +14,8 @@ use proto::admin::v1::change_request_service_server::ChangeRequestService;
 use tonic::{Request, Response, Status};
 
 use super::account::{PAGE_DEFAULT, PAGE_MAX, Scope, reason, token_of};
-use super::answered;
-use crate::edge::{self, Edge, Settled};
+use super::{answered, initiation};
+use crate::edge::{self, Edge};
 use crate::factor;
 use crate::reads::Read;
 use crate::request::Ask;
@@ -85,11 +85,19 @@ fn read_name(text: &str) -> Result<ChangeRequestId, Refusal> {
         .ok_or_else(|| Refusal::malformed(Field::Other("name"), "changeRequests/{id}"))
 }
 
-fn carried(settled: &Settled) -> Result<Carry, Refusal> {
-    let Answer::Changed { carry } = settled.answer else {
-        return Err(edge::rejected_or_unexpected(&settled.answer));
-    };
-    Ok(carry)
+/// Proposes a decision of the caller's; what becomes of it.
+async fn decide<B: prost::Message>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    (request_id, client_address): (&str, &str),
+    command: Command,
+) -> Result<Carry, Refusal> {
+    let key = ask.key(request_id, edge.keyring())?;
+    edge::address(client_address)?;
+    let (line, _) = edge.fresh(ask).await?;
+    let command = domain::Command::ChangeRequest(command);
+    let settled = edge.propose(ask, &line, Some(key), command).await?;
+    initiation::changed(&settled)
 }
 
 async fn create(
@@ -100,10 +108,7 @@ async fn create(
     let key = ask.key(&body.request_id, edge.keyring())?;
     edge::address(&body.client_address)?;
     let name = wire::read_account_name(&body.account)?;
-    let seen = match body.etag.as_str() {
-        "" => None,
-        etag => Some(etag.parse::<Digest>().map_err(|_| Refusal::EtagMismatch)?),
-    };
+    let seen = wire::read_etag(&body.etag)?;
     let token = token_of(&ask)?;
     let reason = reason(&ask, &body.reason)?;
     if reason.is_empty() {
@@ -135,7 +140,7 @@ async fn create(
     };
     let command = domain::Command::ChangeRequest(command);
     let settled = edge.propose(&ask, &line, Some(key), command).await?;
-    let carry = carried(&settled)?;
+    let carry = initiation::changed(&settled)?;
     Ok(admin::CreateChangeRequestResponse {
         name: name_of(id),
         carry_forward: wire::carry(carry).into(),
@@ -364,16 +369,12 @@ async fn approve(
     ask: Ask<admin::ApproveChangeRequestRequest>,
 ) -> Result<admin::ApproveChangeRequestResponse, Refusal> {
     let body = &ask.body;
-    let key = ask.key(&body.request_id, edge.keyring())?;
-    edge::address(&body.client_address)?;
     let command = Command::Approve {
         id: read_name(&body.name)?,
         token: token_of(&ask)?,
     };
-    let (line, _) = edge.fresh(&ask).await?;
-    let command = domain::Command::ChangeRequest(command);
-    let settled = edge.propose(&ask, &line, Some(key), command).await?;
-    let carry = carried(&settled)?;
+    let call = (body.request_id.as_str(), body.client_address.as_str());
+    let carry = decide(edge, &ask, call, command).await?;
     Ok(admin::ApproveChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -385,17 +386,13 @@ async fn reject(
     ask: Ask<admin::RejectChangeRequestRequest>,
 ) -> Result<admin::RejectChangeRequestResponse, Refusal> {
     let body = &ask.body;
-    let key = ask.key(&body.request_id, edge.keyring())?;
-    edge::address(&body.client_address)?;
     let command = Command::Reject {
         id: read_name(&body.name)?,
         reason: reason(&ask, &body.reason)?,
         token: token_of(&ask)?,
     };
-    let (line, _) = edge.fresh(&ask).await?;
-    let command = domain::Command::ChangeRequest(command);
-    let settled = edge.propose(&ask, &line, Some(key), command).await?;
-    let carry = carried(&settled)?;
+    let call = (body.request_id.as_str(), body.client_address.as_str());
+    let carry = decide(edge, &ask, call, command).await?;
     Ok(admin::RejectChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -407,16 +404,12 @@ async fn withdraw(
     ask: Ask<admin::WithdrawChangeRequestRequest>,
 ) -> Result<admin::WithdrawChangeRequestResponse, Refusal> {
     let body = &ask.body;
-    let key = ask.key(&body.request_id, edge.keyring())?;
-    edge::address(&body.client_address)?;
     let command = Command::Withdraw {
         id: read_name(&body.name)?,
         token: token_of(&ask)?,
     };
-    let (line, _) = edge.fresh(&ask).await?;
-    let command = domain::Command::ChangeRequest(command);
-    let settled = edge.propose(&ask, &line, Some(key), command).await?;
-    let carry = carried(&settled)?;
+    let call = (body.request_id.as_str(), body.client_address.as_str());
+    let carry = decide(edge, &ask, call, command).await?;
     Ok(admin::WithdrawChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),

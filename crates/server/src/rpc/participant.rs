@@ -87,10 +87,7 @@ fn read_name(text: &str) -> Result<ParticipantId, Refusal> {
 /// The participant that a message names, as it is to be.
 fn read(asked: Option<&admin::Participant>) -> Result<(Participant, Option<Digest>), Refusal> {
     let asked = asked.ok_or_else(|| Refusal::malformed(Field::Required("participant"), "said"))?;
-    let seen = match asked.etag.as_str() {
-        "" => None,
-        etag => Some(etag.parse().map_err(|_| Refusal::EtagMismatch)?),
-    };
+    let seen = wire::read_etag(&asked.etag)?;
     let participant = Participant {
         id: read_name(&asked.name)?,
         title: read_title(&asked.title)?,

@@ -1,6 +1,5 @@
 //! `PolicyService`: the numbers and choices that operators set, as one TOML text.
 
-use domain::Digest;
 use domain::policy::Policy;
 use proto::operator::v1 as operator;
 use proto::operator::v1::policy_service_server::PolicyService;
@@ -10,6 +9,7 @@ use super::answered;
 use crate::edge::Edge;
 use crate::request::Ask;
 use crate::status::Refusal;
+use crate::wire;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -54,10 +54,7 @@ async fn set(
 ) -> Result<operator::SetPolicyResponse, Refusal> {
     let body = &ask.body;
     let key = ask.key(&body.request_id, edge.keyring())?;
-    let seen = match body.etag.as_str() {
-        "" => None,
-        etag => Some(etag.parse::<Digest>().map_err(|_| Refusal::EtagMismatch)?),
-    };
+    let seen = wire::read_etag(&body.etag)?;
     let problems = |problems: Vec<String>| Refusal::Problems {
         reason: "BAD_POLICY",
         problems: problems
