@@ -17,7 +17,7 @@
     reason = "a measurement prints what it measured and fails loudly"
 )]
 
-#[path = "../tests/harness/mod.rs"]
+#[path = "../tests/all/harness/mod.rs"]
 mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,7 @@
+//! The built program: one binary, a module a topic.
+
+mod cluster;
+mod migration;
+mod people;
+mod processes;
+mod refusals;

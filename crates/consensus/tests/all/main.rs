@@ -1,0 +1,8 @@
+//! Lines under faults: one binary, a module a topic.
+
+mod boundary;
+mod branch;
+mod cluster;
+mod harness;
+mod session;
+mod tls;

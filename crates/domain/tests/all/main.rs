@@ -1,0 +1,15 @@
+//! What `apply` does: one binary, a module a topic.
+
+mod account_life;
+mod carry;
+mod change_request;
+mod encoding;
+mod initiation;
+mod login;
+mod migration;
+mod notice;
+mod plan;
+mod request;
+mod rollover;
+mod standards;
+mod world;

@@ -1,0 +1,11 @@
+//! The server through its gRPC surface: one binary, a module a topic.
+
+mod card;
+mod node;
+mod password;
+mod policy;
+mod rollover;
+mod session;
+mod smtp;
+mod web;
+mod world;

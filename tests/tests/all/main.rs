@@ -1,0 +1,16 @@
+//! Whole clusters, and the tree itself: one binary, a module a topic.
+
+mod administration;
+mod annex;
+mod api;
+mod audit;
+mod concurrency;
+mod flood;
+mod leaders;
+mod messages;
+mod migration;
+mod notices;
+mod requirements;
+mod standards;
+mod tidy;
+mod writes;
