@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::{StreamExt as _, stream};
 use proto::admin::v1::{
     AccountRow, ImportAccountsRequest, ImportAccountsResponse, ParticipantRow, RowProblem,
 };
@@ -17,6 +19,11 @@ use crate::args::account::Import;
 use crate::client::Operator;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+
+/// Parts that are under way at once: while one waits for the disks, the next is read.
+const IN_FLIGHT: usize = 8;
+/// How often progress is told: after each so many parts.
+const TOLD_EVERY: usize = 10;
 
 pub(super) async fn run(flags: &Import, output: Output) -> Result<(), Failure> {
     let rows = accounts::read(
@@ -173,10 +180,18 @@ impl Importer<'_> {
                 .saturating_add(answer.participant_count);
             note(self.flags.participants.as_deref(), answer.problems);
         }
-        for part in parts {
-            let answer = self.send(part, self.id, true).await?;
+        let all: usize = parts.iter().map(|part| part.accounts.len()).sum();
+        let mut looked_at = 0;
+        let mut answers = stream::iter(parts)
+            .map(|part| async move { (part, self.send(part, self.id, true).await) })
+            .buffered(IN_FLIGHT)
+            .enumerate();
+        while let Some((index, (part, answer))) = answers.next().await {
+            let answer = answer?;
             checked.accounts = checked.accounts.saturating_add(answer.account_count);
             note(Some(&self.flags.accounts), answer.problems);
+            looked_at += part.accounts.len();
+            self.progress(index, parts.len(), &format!("checked {looked_at} of {all}"));
         }
         Ok(checked)
     }
@@ -209,18 +224,49 @@ impl Importer<'_> {
 
     async fn import(&self, parts: &[Part]) -> Result<(), Failure> {
         let all: usize = parts.iter().map(|part| part.accounts.len()).sum();
-        let (mut participants, mut accounts, mut sent) = (0_u32, 0_u32, 0);
-        for (index, part) in parts.iter().enumerate() {
-            let answer = self
-                .send(part, part_id(self.id, index), false)
-                .await
-                .map_err(|failure| self.cut_off(failure, index, sent))?;
-            participants = participants.saturating_add(answer.participant_count);
-            accounts = accounts.saturating_add(answer.account_count);
-            sent += part.accounts.len();
-            if parts.len() > 1 {
-                self.output.talk(&format!("{sent} of {all} accounts"));
+        if parts.len() > 1 {
+            // Told first: whoever is cut off has nothing else to go on with.
+            self.output.talk(&format!(
+                "{all} accounts in {} entries under the request id {}",
+                parts.len(),
+                self.id
+            ));
+        }
+        let (mut participants, mut accounts, mut done) = (0_u32, 0_u32, 0);
+        let mut answered = 0;
+        let stop = AtomicBool::new(false);
+        let mut failed = None;
+        let mut answers = stream::iter(parts.iter().enumerate())
+            .map(|(index, part)| {
+                let stop = &stop;
+                async move {
+                    // What is under way when one fails is waited for; nothing more is begun.
+                    if stop.load(Ordering::Relaxed) {
+                        return None;
+                    }
+                    let answer = self.send(part, part_id(self.id, index), false).await;
+                    if answer.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    Some((part.accounts.len(), answer))
+                }
+            })
+            .buffer_unordered(IN_FLIGHT);
+        while let Some(answer) = answers.next().await {
+            match answer {
+                None => {}
+                Some((count, Ok(answer))) => {
+                    participants = participants.saturating_add(answer.participant_count);
+                    accounts = accounts.saturating_add(answer.account_count);
+                    done += count;
+                    self.progress(answered, parts.len(), &format!("{done} of {all} accounts"));
+                    answered += 1;
+                }
+                Some((_, Err(failure))) => failed = worse(failed, failure),
             }
+        }
+        if let Some(failure) = failed {
+            return Err(self.cut_off(failure, done));
         }
         let document = serde_json::json!({
             "dry_run": false,
@@ -234,9 +280,17 @@ impl Importer<'_> {
         })
     }
 
+    /// How far it is with one part more than `before`, for people; the last one is always told.
+    fn progress(&self, before: usize, parts: usize, text: &str) {
+        let last = before + 1 == parts;
+        if parts > 1 && (last || (before + 1).is_multiple_of(TOLD_EVERY)) {
+            self.output.talk(text);
+        }
+    }
+
     /// Parts that were imported stay, so that the whole is neither done nor undone.
-    fn cut_off(&self, failure: Failure, part: usize, sent: usize) -> Failure {
-        if part == 0 {
+    fn cut_off(&self, failure: Failure, done: usize) -> Failure {
+        if done == 0 {
             return failure;
         }
         let exit = match failure.exit {
@@ -253,7 +307,7 @@ impl Importer<'_> {
         Failure {
             exit,
             what: format!(
-                "the first {sent} accounts are imported, the others are not: {}",
+                "{done} accounts are imported, of the others no answer says so: {}",
                 failure.what
             ),
             next: Some(format!(
@@ -262,6 +316,16 @@ impl Importer<'_> {
             )),
             reason: failure.reason,
         }
+    }
+}
+
+/// Of two failures the one that says more: an unknown outcome outweighs a refusal.
+fn worse(former: Option<Failure>, failure: Failure) -> Option<Failure> {
+    match former {
+        Some(former) if former.exit == Exit::Unknown || failure.exit != Exit::Unknown => {
+            Some(former)
+        }
+        Some(_) | None => Some(failure),
     }
 }
 
