@@ -297,7 +297,10 @@ mod faults {
     #[test]
     fn a_forgotten_wait_for_the_boundary_is_seen() {
         let fault = Fault::SkipBoundaryWait;
-        assert!(crate::harness::is_seen(fault, late_node_starts_from_the_boundary));
+        assert!(crate::harness::is_seen(
+            fault,
+            late_node_starts_from_the_boundary
+        ));
     }
 
     #[test]
