@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{answered, change, initiation, login};
 use crate::edge::{self, Edge};
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -295,6 +296,8 @@ async fn own_tokens(
         .last()
         .filter(|_| more)
         .map(|last| last.token_id.clone());
+    let read = Read::of("own".to_owned(), page.len()).about(Some(current.account.clone()));
+    edge.note_read(&ask, &state, read)?;
     Ok(auth::ListOwnTokensResponse {
         tokens: page,
         next_page_token: next.unwrap_or_default(),

@@ -53,8 +53,7 @@ impl ClusterService for Cluster {
         &self,
         request: Request<operator::ExportLogRequest>,
     ) -> Result<Response<Self::ExportLogStream>, Status> {
-        let line = request.into_inner().line;
-        self.0.tell(super::export::log(&self.0, &line).await)
+        answered!(self.0, request, super::export::log)
     }
 }
 

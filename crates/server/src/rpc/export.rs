@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::cluster::running;
 use crate::edge::Edge;
+use crate::request::Ask;
 use crate::status::Refusal;
 
 /// Bytes in one part.
@@ -23,19 +24,26 @@ const PREFIX: &str = "export-";
 type Exported = Pin<Box<dyn Stream<Item = Result<operator::ExportLogResponse, Status>> + Send>>;
 
 /// Writes the log up to the last entry applied here to a file, and streams that.
-pub(super) async fn log(edge: &Edge, line: &str) -> Result<Exported, Refusal> {
-    let line = running(edge, line)?;
+pub(super) async fn log(
+    edge: &Edge,
+    ask: Ask<operator::ExportLogRequest>,
+) -> Result<Exported, Refusal> {
+    let line = running(edge, &ask.body.line)?;
+    // Its end is noted when the export is dropped, told to its end or not.
+    let watch = edge.note_watch(&ask, &line.state(), format!("line={}", ask.body.line))?;
     let file = unnamed(edge.node(), &line)
         .await
         .map_err(|error| Refusal::Internal(format!("export: {error}")))?;
-    let parts = stream::unfold(Some(file), |file| async move {
-        let mut file = file?;
+    let parts = stream::unfold(Some((file, watch)), |export| async move {
+        let (mut file, mut watch) = export?;
         let mut chunk = vec![0; PART_BYTES];
         match file.read(&mut chunk).await {
             Ok(0) => None,
             Ok(bytes) => {
                 chunk.truncate(bytes);
-                Some((Ok(operator::ExportLogResponse { chunk }), Some(file)))
+                watch.count(bytes);
+                let part = operator::ExportLogResponse { chunk };
+                Some((Ok(part), Some((file, watch))))
             }
             Err(error) => Some((Err(Status::internal(error.to_string())), None)),
         }

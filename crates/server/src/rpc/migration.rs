@@ -11,6 +11,7 @@ use proto::admin::v1 as admin;
 
 use crate::edge::{self, Edge};
 use crate::identity::Caller;
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -22,11 +23,11 @@ struct Said {
 }
 
 /// Only an operator's call gets as far as the line: others would leave records there.
-fn operators_alone<B>(ask: &Ask<B>) -> Result<(), Refusal> {
+pub(super) fn operators_alone<B>(ask: &Ask<B>) -> Result<(), Refusal> {
     match ask.caller {
         Caller::Operator(_) => Ok(()),
         Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => Err(Refusal::NotAllowed {
-            why: "go-live and methods are for operators, on their own listener".to_owned(),
+            why: "the migration is for operators, on their own listener".to_owned(),
         }),
     }
 }
@@ -198,10 +199,13 @@ pub(super) async fn get(
         otp: migration.otp,
         ..Methods::default()
     };
+    let proposals: Vec<_> = state.proposals(now).map(proposal).collect();
+    let read = Read::of("proposals".to_owned(), proposals.len());
+    edge.note_read(&ask, &state, read)?;
     Ok(admin::GetMigrationResponse {
         go_live,
         method_switches: wire::method_switches(&of_service),
-        proposals: state.proposals(now).map(proposal).collect(),
+        proposals,
         needed_count: state.policy().approvals,
     })
 }

@@ -12,6 +12,7 @@ use super::account::{PAGE_DEFAULT, PAGE_MAX, read_mask};
 use super::answered;
 use super::change_request::read_title;
 use crate::edge::Edge;
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -105,6 +106,7 @@ async fn get(
         rejection: Rejection::OtherParticipant,
         clock: edge.now(&state),
     })?;
+    edge.note_read(&ask, &state, Read::of(ask.body.name.clone(), 1))?;
     Ok(admin::GetParticipantResponse {
         participant: Some(shown(found, state.terms(&id))),
     })
@@ -130,6 +132,7 @@ async fn list(
     let more = page.len() > size;
     page.truncate(size);
     let next = page.last().filter(|_| more).map(|firm| firm.id.to_string());
+    edge.note_read(&ask, &state, Read::of("all".to_owned(), page.len()))?;
     Ok(admin::ListParticipantsResponse {
         participants: page
             .into_iter()

@@ -76,8 +76,7 @@ impl TokenService for Tokens {
         &self,
         request: Request<wired::WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
-        let position = request.into_inner().position;
-        self.0.tell(watch(&self.0, &position))
+        answered!(self.0, request, watch)
     }
 }
 
@@ -223,8 +222,8 @@ impl Position {
 
 type Watched = Pin<Box<dyn Stream<Item = Result<wired::WatchRevocationsResponse, Status>> + Send>>;
 
-fn watch(edge: &Edge, position: &str) -> Result<Watched, Refusal> {
-    let position = match position {
+async fn watch(edge: &Edge, ask: Ask<wired::WatchRevocationsRequest>) -> Result<Watched, Refusal> {
+    let position = match ask.body.position.as_str() {
         "" => {
             let line = edge.serving_line();
             Position::of(&line, &line.state())
@@ -233,11 +232,16 @@ fn watch(edge: &Edge, position: &str) -> Result<Watched, Refusal> {
             Refusal::malformed(Field::Other("position"), "one that a watch told, or empty")
         })?,
     };
+    let state = edge.serving_line().state();
+    let noted = edge.note_watch(&ask, &state, position.text())?;
     let edge = edge.clone();
     let mut stopping = edge.parts().stopping.clone();
-    let told = stream::unfold((edge, position), |(edge, position)| async move {
+    let begun = (edge, position, noted);
+    let told = stream::unfold(begun, |(edge, position, mut noted)| async move {
         let (events, position) = next(&edge, position).await;
-        Some((stream::iter(events.into_iter().map(Ok)), (edge, position)))
+        noted.count(events.len());
+        let events = stream::iter(events.into_iter().map(Ok));
+        Some((events, (edge, position, noted)))
     });
     let stopped = async move {
         // The sender is gone only when the node is.

@@ -11,6 +11,7 @@ use proto::operator::v1 as operator;
 use super::super::{audit, plan};
 use super::{read_session, shown};
 use crate::edge::Edge;
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -26,9 +27,12 @@ pub(super) async fn evidence(
 ) -> Result<operator::GetEvidenceResponse, Refusal> {
     let session = read_session(&ask.body.session)?;
     let page = Page::read(ask.body.page_size, &ask.body.page_token)?;
-    edge.fresh(&ask).await?;
+    let (_, state) = edge.fresh(&ask).await?;
+    let evidence = evidence_of(edge, &session, &page).await?;
+    let read = Read::of(session.to_string(), evidence.forgotten.len());
+    edge.note_read(&ask, &state, read)?;
     Ok(operator::GetEvidenceResponse {
-        evidence: Some(evidence_of(edge, &session, &page).await?),
+        evidence: Some(evidence),
     })
 }
 

@@ -19,6 +19,7 @@ use super::abandon::would_be_done;
 use super::evidence::{Page, count, evidence_of, forgotten, item, not_gathered, repeat_reason};
 use super::{read_session, shown};
 use crate::edge::Edge;
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 
@@ -43,6 +44,8 @@ pub(super) async fn preview(
     let day = state.plan(&session).map(|plan| plan.session.day);
     let next = day.and_then(|day| state.calendar().next_business_day(day));
     let found = forgotten(edge, &evidence, &page).await?;
+    let read = Read::of(session.to_string(), found.changes.len());
+    edge.note_read(&ask, &state, read)?;
     Ok(operator::PreviewRolloverResponse {
         forgotten: found.changes,
         next_page_token: found.next_page_token,
