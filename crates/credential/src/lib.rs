@@ -8,6 +8,7 @@
 pub mod approval;
 pub mod associated;
 pub mod authority;
+pub mod breached;
 pub mod card;
 pub mod certificate;
 pub mod checkpoint;

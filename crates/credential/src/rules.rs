@@ -52,6 +52,9 @@ pub enum Refusal {
     /// On the list of common passwords.
     #[error("the password is one of the most common: choose another")]
     Common,
+    /// On the configured list of stolen passwords.
+    #[error("the password is on a list of passwords that were stolen elsewhere: choose another")]
+    Breached,
     /// It has the user id in it.
     #[error("the password contains the user id: choose another")]
     UserId,

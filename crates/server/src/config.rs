@@ -77,6 +77,8 @@ pub struct Config {
     pub anchors: Anchors,
     /// How passwords are hashed.
     pub hashing: Hashing,
+    /// The list of stolen passwords that no new one may be on (S18), if there is one.
+    pub breached_passwords: Option<PathBuf>,
     /// How mail leaves.
     pub mail: Mail,
 }
@@ -190,6 +192,7 @@ struct File {
     private_key: PathBuf,
     #[serde(default)]
     web_origins: Vec<String>,
+    breached_passwords: Option<PathBuf>,
     listen: Listen,
     anchors: Anchors,
     #[serde(default)]
@@ -289,6 +292,7 @@ impl Config {
                 cards: base.join(file.anchors.cards),
             },
             hashing: file.hashing,
+            breached_passwords: file.breached_passwords.map(|path| base.join(path)),
             mail: Mail {
                 from: file
                     .mail
@@ -336,6 +340,10 @@ cards = "cards.pem"
         let config = parse(NODE).unwrap();
         assert_eq!(config.data, Path::new("/srv/n1/data"));
         assert_eq!(config.keys, Path::new("/etc/tidemark/keys.toml"));
+        assert_eq!(config.breached_passwords, None);
+        let listed = parse(&format!("breached_passwords = \"pwned.txt\"\n{NODE}")).unwrap();
+        let list = listed.breached_passwords.unwrap();
+        assert_eq!(list, Path::new("/srv/n1/pwned.txt"));
         let Way::Folder(outbox) = config.mail.way else {
             panic!("a folder is the default");
         };

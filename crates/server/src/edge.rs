@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use consensus::{Line, Node, Proposal, line};
 use credential::Entropy;
+use credential::breached::Breached;
 use credential::card::{Anchors, Revocations, Serial};
 use credential::keyring::Keyring;
 use credential::phc::Params;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The hashing threads.
     pub pool: Pool,
+    /// Stolen passwords, none of which is taken as a new one.
+    pub breached: Option<Arc<Breached>>,
     /// What a new verifier costs.
     pub params: Params,
     /// Where mail leaves.

@@ -3,6 +3,7 @@
 //! somebody who does (S23).
 
 use credential::associated::Associated;
+use credential::breached::Wanted;
 use credential::card::{self, Challenge};
 use credential::code::Code;
 use credential::password::{Verdict as Typed, Verifier};
@@ -183,10 +184,35 @@ pub async fn new_password(
             .and_then(|account| account.email.as_ref())
             .map(|email| email.address.as_str()),
     };
-    rules::check(&password, Strength::WithSecondFactor, &person).map_err(Refusal::Password)?;
+    check_new(edge, &password, &person).await?;
     let verifier = edge.parts().pool.hash(lane, password).await?;
     let associated = Associated::verifier(&row(account), method);
     Ok(seal(edge, verifier.as_bytes(), &associated)?)
+}
+
+/// Holds a new password to the rules, and to the list of stolen ones.
+///
+/// # Errors
+/// `PASSWORD_TOO_SHORT`, `PASSWORD_BLOCKED` or `PASSWORD_BREACHED`, with the reason (S18). A list
+/// that cannot be read lets no password pass.
+pub async fn check_new(
+    edge: &Edge,
+    password: &Password,
+    person: &Person<'_>,
+) -> Result<(), Refusal> {
+    rules::check(password, Strength::WithSecondFactor, person).map_err(Refusal::Password)?;
+    let Some(list) = edge.parts().breached.clone() else {
+        return Ok(());
+    };
+    let wanted = Wanted::of(password);
+    let looked = tokio::task::spawn_blocking(move || list.holds(&wanted))
+        .await
+        .map_err(|error| Refusal::Internal(error.to_string()))?;
+    match looked {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Refusal::Password(rules::Refusal::Breached)),
+        Err(error) => Err(Refusal::Internal(error.to_string())),
+    }
 }
 
 /// Seals a value for its row.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use consensus::clock::{Clock, WallClock};
 use consensus::peers::Dialer;
 use consensus::{Line, line, place};
+use credential::breached::Breached;
 use credential::card::Anchors;
 use credential::keyring::{Keyring, Proof};
 use credential::phc::Params;
@@ -103,6 +104,9 @@ pub enum Error {
     /// The outbox.
     #[error(transparent)]
     Mail(#[from] mail::Error),
+    /// The list of stolen passwords.
+    #[error(transparent)]
+    Breached(#[from] credential::breached::Error),
     /// A fault in the protos.
     #[error(transparent)]
     Table(#[from] table::Error),
@@ -193,6 +197,10 @@ impl Node {
         let credentials = Credentials::read(&config)?;
         let anchors_pem = read(&config.anchors.cards)?;
         let anchors = read_anchors(&config.anchors.cards, &anchors_pem)?;
+        let breached = match &config.breached_passwords {
+            Some(path) => Some(Arc::new(Breached::open(path)?)),
+            None => None,
+        };
         let table = Table::read()?;
         let bound = bind(&config).await?;
         let addresses = Addresses {
@@ -235,6 +243,7 @@ impl Node {
             keyring,
             entropy: environment.entropy,
             pool,
+            breached,
             params: environment.params,
             outbox,
             anchors,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use credential::associated::Associated;
 use credential::password::Verifier;
+use credential::rules::Person;
 use credential::secret::Password;
 use domain::account::{
     Class, EMAIL_BYTES_MAX, IMPORT_ROWS_MAX, Imported, Participant, TITLE_BYTES_MAX,
@@ -20,6 +21,7 @@ use super::answered;
 use crate::edge::{self, Edge};
 use crate::factor;
 use crate::hashing::Lane;
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::Refusal;
 
@@ -249,11 +251,15 @@ async fn import(
     for row in &body.accounts {
         rows.account(row);
     }
+    check_passwords(edge, &mut rows).await?;
     let (line, state) = edge.fresh(&ask).await?;
     if body.dry_run {
         rows.compare(&state);
         let new = |id: &ParticipantId| state.participant(id).is_none();
         let participants = rows.participants.iter().filter(|row| new(&row.id)).count();
+        // What is there already is told, so that it is a read.
+        let looked_up = rows.participants.len().saturating_add(rows.accounts.len());
+        edge.note_read(&ask, &state, Read::of("dry run".to_owned(), looked_up))?;
         return Ok(admin::ImportAccountsResponse {
             participant_count: u32::try_from(participants).unwrap_or(u32::MAX),
             account_count: u32::try_from(rows.accounts.len()).unwrap_or(u32::MAX),
@@ -288,6 +294,30 @@ async fn import(
         account_count: accounts,
         problems: Vec::new(),
     })
+}
+
+/// Holds passwords that come in clear to the rules for new ones (S18).
+async fn check_passwords(edge: &Edge, rows: &mut Rows) -> Result<(), Refusal> {
+    let mut wrong = Vec::new();
+    for row in &rows.accounts {
+        let Some((_, Secret::Password(password))) = &row.card else {
+            continue;
+        };
+        let person = Person {
+            user_id: row.id.as_str(),
+            participant_id: row.participant.as_str(),
+            email: row.email.as_deref(),
+        };
+        match factor::check_new(edge, password, &person).await {
+            Ok(()) => {}
+            Err(Refusal::Password(rule)) => wrong.push((row.line, rule)),
+            Err(fault) => return Err(fault),
+        }
+    }
+    for (line, rule) in wrong {
+        rows.wrong(line, "card_password", rule);
+    }
+    Ok(())
 }
 
 fn refusal(problems: Vec<admin::RowProblem>) -> Refusal {

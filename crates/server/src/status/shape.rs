@@ -158,6 +158,7 @@ pub(super) fn of(refusal: Refusal) -> Shape {
             use credential::rules::Refusal as Rule;
             let reason = match refusal {
                 Rule::TooShort { .. } => "PASSWORD_TOO_SHORT",
+                Rule::Breached => "PASSWORD_BREACHED",
                 Rule::Common | Rule::UserId | Rule::ParticipantId | Rule::Email => {
                     "PASSWORD_BLOCKED"
                 }

@@ -18,6 +18,7 @@ pub(super) fn chinese(reason: &str) -> Option<&'static str> {
         "WRONG_PORTAL" => "此帳戶須使用另一入口",
         "PASSWORD_TOO_SHORT" => "密碼太短",
         "PASSWORD_TOO_LONG" => "密碼太長",
+        "PASSWORD_BREACHED" => "此密碼曾外洩，請另選密碼",
         "PASSWORD_BLOCKED" => "此密碼不可使用，請另選密碼",
         "STEP_UP_REQUIRED" => "請先驗證現有的途徑或智能卡",
         "ALREADY_DONE" | "LINE_CHANGED" => "請重新開始",
