@@ -6,6 +6,7 @@
 
 use domain::factor::Method;
 use domain::id::{AccountId, LoginId, ProcedureId};
+use domain::keys::Place;
 
 use crate::statement::Statement;
 
@@ -61,6 +62,22 @@ impl Associated {
             ActivationHalf::Spoken => "spoken",
         };
         Self::row("activation", account, half.as_bytes())
+    }
+
+    /// What a value of this place is sealed for.
+    #[must_use]
+    pub fn of(place: &Place) -> Self {
+        match place {
+            Place::Verifier { account, method } => Self::verifier(account, *method),
+            Place::AskedFor { account, .. } => Self::verifier(account, Method::Smartcard),
+            Place::Seed { account } | Place::ProcedureSeed { account, .. } => Self::seed(account),
+            Place::MailedHalf { account } => Self::activation(account, ActivationHalf::Mailed),
+            Place::IssuedHalf { account } => Self::activation(account, ActivationHalf::Spoken),
+            Place::ProcedureCode { procedure, account } => {
+                Self::procedure_code(account, *procedure)
+            }
+            Place::LoginCode { login, account } => Self::login_code(account, *login),
+        }
     }
 
     fn row(kind: &str, account: &AccountId, which: &[u8]) -> Self {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use data_encoding::BASE64;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use domain::UnixMs;
@@ -19,24 +19,7 @@ pub const KEYS_MAX: usize = 64;
 /// Most bytes of a key file.
 pub const FILE_BYTES_MAX: usize = 64 * 1024;
 
-/// What a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Purpose {
-    /// Sealing verifiers, seeds and codes (S22, S39).
-    Seal,
-    /// Digests of what must be recognised but not read, such as unknown user ids.
-    Digest,
-}
-
-impl Purpose {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Seal => "seal",
-            Self::Digest => "digest",
-        }
-    }
-}
+pub use domain::keys::Purpose;
 
 /// Why a text is no key file. Never quotes it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

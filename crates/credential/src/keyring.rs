@@ -3,17 +3,21 @@
 //! The bytes in the file are not used directly: a key for each use is derived from them, so that
 //! a sealing key never signs and a proof tells nothing about a seal.
 //!
-//! A key that is added is not used at once: [`Keyring::use_key`] is called when the cluster has
-//! agreed that every node holds it. Until then the oldest key of its purpose is in use.
+//! A key that is added is not used at once: [`Keyring::follow`] is called when the cluster has
+//! agreed that every node holds it. Until then the oldest key of its purpose is in use. The key
+//! file may be read again while the node runs ([`Keyring::renew`]): new keys are taken in, and one
+//! that is needed stays in memory whatever became of the file.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::{aead, hkdf, hmac};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use domain::id::ClusterId;
+use domain::id::{ClusterId, NodeId};
+use domain::keys::CheckpointKey;
 use domain::{Digest, UnixMs};
 
 use crate::checkpoint::{Checkpoint, PublicKey, Seen, Signer};
@@ -22,6 +26,7 @@ use crate::statement::Statement;
 use crate::{digest_of, key_file};
 
 const PROOF_PURPOSE: &str = "tidemark key proof v1";
+const NODE_PROOF_PURPOSE: &str = "tidemark key proof of a node v1";
 const DIGEST_PURPOSE: &str = "tidemark keyed digest v1";
 
 /// Why the keys held are not the cluster's.
@@ -39,6 +44,12 @@ pub enum Error {
         /// Which key.
         id: u32,
     },
+    /// The file was changed under the node: a key is another than it was.
+    #[error("key {id} in the key file is another than it was: put the former file back")]
+    Changed {
+        /// Which key.
+        id: u32,
+    },
 }
 
 /// One key as it is used.
@@ -53,9 +64,11 @@ pub(crate) struct Key {
 
 /// The keys that this node holds, and which it uses.
 pub struct Keyring {
-    keys: BTreeMap<u32, Key>,
+    keys: RwLock<BTreeMap<u32, Arc<Key>>>,
     sealing: AtomicU32,
     digesting: AtomicU32,
+    /// From when on which key makes digests, oldest first; nothing before the cluster said.
+    schedule: RwLock<Vec<(UnixMs, u32)>>,
 }
 
 /// Kept in the cluster's founding record, and compared at the start of every node.
@@ -78,7 +91,7 @@ impl Keyring {
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let mut keys = BTreeMap::new();
         for row in key_file::parse(text)? {
-            keys.insert(row.id, Key::derive(&row)?);
+            keys.insert(row.id, Arc::new(Key::derive(&row)?));
         }
         let oldest = |purpose: Purpose| {
             keys.iter()
@@ -91,8 +104,67 @@ impl Keyring {
         Ok(Self {
             sealing: oldest(Purpose::Seal)?,
             digesting: oldest(Purpose::Digest)?,
-            keys,
+            schedule: RwLock::default(),
+            keys: RwLock::new(keys),
         })
+    }
+
+    /// Takes in what the key file holds now. A key that is held and not in the file any more goes,
+    /// unless it is `needed`; one that is another than before stays as it was.
+    ///
+    /// # Errors
+    /// The first key that is [`Error::Missing`] or [`Error::Changed`]; all others were taken in.
+    pub fn renew(&self, file: Self, needed: impl Fn(u32) -> bool) -> Result<(), Error> {
+        let found = file
+            .keys
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut wrong = None;
+        let used = [self.sealing_key(), self.digesting.load(Ordering::Acquire)];
+        keys.retain(|id, _| {
+            let gone = !found.contains_key(id);
+            let kept = needed(*id) || used.contains(id);
+            if gone && kept {
+                wrong.get_or_insert(Error::Missing { id: *id });
+            }
+            !gone || kept
+        });
+        for (id, key) in found {
+            match keys.get(&id) {
+                Some(held) if held.same(&key) => {}
+                Some(_) => {
+                    wrong.get_or_insert(Error::Changed { id });
+                }
+                None => {
+                    keys.insert(id, key);
+                }
+            }
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// Uses the keys that the cluster agreed on: one to seal with, and those that make digests,
+    /// each from a time on. A cluster that knows none leaves it at the oldest.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if this node lacks one; the others are used.
+    pub fn follow(
+        &self,
+        sealing: Option<u32>,
+        mut digesting: Vec<(UnixMs, u32)>,
+        now: UnixMs,
+    ) -> Result<(), Error> {
+        digesting.sort_unstable();
+        let current = digesting.iter().rev().find(|(from, _)| *from <= now);
+        let current = current.map(|(_, id)| *id);
+        let used = [sealing, current].into_iter().flatten();
+        let done = used.map(|id| self.use_key(id)).collect::<Vec<_>>();
+        *self
+            .schedule
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = digesting;
+        done.into_iter().collect()
     }
 
     /// Uses the key from now on for its purpose: the cluster agreed that every node holds it.
@@ -100,7 +172,7 @@ impl Keyring {
     /// # Errors
     /// [`Error::Missing`] if this node does not.
     pub fn use_key(&self, id: u32) -> Result<(), Error> {
-        let key = self.keys.get(&id).ok_or(Error::Missing { id })?;
+        let key = self.get(id).ok_or(Error::Missing { id })?;
         match key.purpose {
             Purpose::Seal => self.sealing.store(id, Ordering::Release),
             Purpose::Digest => self.digesting.store(id, Ordering::Release),
@@ -109,10 +181,16 @@ impl Keyring {
     }
 
     /// The keys held: id, purpose, and when they were made.
-    pub fn keys(&self) -> impl Iterator<Item = (u32, Purpose, UnixMs)> + '_ {
-        self.keys
-            .iter()
-            .map(|(id, key)| (*id, key.purpose, key.created))
+    pub fn keys(&self) -> impl Iterator<Item = (u32, Purpose, UnixMs)> + use<> {
+        let held = self.held().into_iter();
+        held.map(|(id, key)| (id, key.purpose, key.created))
+    }
+
+    fn held(&self) -> Vec<(u32, Arc<Key>)> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter()
+            .map(|(id, key)| (*id, Arc::clone(key)))
+            .collect()
     }
 
     /// The key that new values are sealed with.
@@ -124,13 +202,37 @@ impl Keyring {
     /// A proof for each key held.
     #[must_use]
     pub fn proofs(&self, cluster: ClusterId) -> Vec<Proof> {
-        self.keys
-            .iter()
-            .map(|(id, key)| Proof {
-                id: *id,
-                code: digest_of(hmac::sign(&key.proof, &proof_statement(cluster, *id, key))),
-            })
-            .collect()
+        let held = self.held().into_iter();
+        held.map(|(id, key)| key.prove(cluster, id)).collect()
+    }
+
+    /// The proof of one key; none if it is not held.
+    #[must_use]
+    pub fn proof(&self, cluster: ClusterId, id: u32) -> Option<Proof> {
+        Some(self.get(id)?.prove(cluster, id))
+    }
+
+    /// What this node says to prove that it holds the key: no other node's code is the same, and
+    /// nobody makes one without the key. None if it is not held.
+    #[must_use]
+    pub fn node_proof(&self, cluster: ClusterId, id: u32, node: NodeId) -> Option<Digest> {
+        let key = self.get(id)?;
+        let statement = node_statement(cluster, id, node, key.purpose);
+        Some(digest_of(hmac::sign(&key.proof, &statement)))
+    }
+
+    /// Whether the node that said this holds the key; none if this one does not hold it.
+    #[must_use]
+    pub fn node_proof_fits(
+        &self,
+        cluster: ClusterId,
+        id: u32,
+        node: NodeId,
+        code: &Digest,
+    ) -> Option<bool> {
+        let key = self.get(id)?;
+        let statement = node_statement(cluster, id, node, key.purpose);
+        Some(hmac::verify(&key.proof, &statement, &code.0).is_ok())
     }
 
     /// Compares with the proofs that the cluster keeps. Keys that the cluster does not know yet
@@ -141,8 +243,8 @@ impl Keyring {
     pub fn check(&self, cluster: ClusterId, proofs: &[Proof]) -> Result<(), Error> {
         for proof in proofs {
             let id = proof.id;
-            let key = self.keys.get(&id).ok_or(Error::Missing { id })?;
-            let statement = proof_statement(cluster, id, key);
+            let key = self.get(id).ok_or(Error::Missing { id })?;
+            let statement = proof_statement(cluster, id, &key);
             hmac::verify(&key.proof, &statement, &proof.code.0).map_err(|_| Error::Wrong { id })?;
         }
         Ok(())
@@ -152,10 +254,40 @@ impl Keyring {
     /// `context` says what is digested, so that digests of different things never meet.
     #[must_use]
     pub fn digest(&self, context: &str, value: &[u8]) -> Keyed {
-        let key = self.digesting.load(Ordering::Acquire);
-        let digest = match self.keys.get(&key) {
+        self.digest_by(self.digesting.load(Ordering::Acquire), context, value)
+    }
+
+    /// As `digest`, with the key that was or is used at this time: every node makes the same of a
+    /// call that is repeated, however the keys changed in between.
+    #[must_use]
+    pub fn digest_at(&self, at: UnixMs, context: &str, value: &[u8]) -> Keyed {
+        let schedule = self.schedule.read().unwrap_or_else(PoisonError::into_inner);
+        let then = schedule.iter().rev().find(|(from, _)| *from <= at);
+        let key = match then {
+            Some((_, key)) => *key,
+            None => self.digesting.load(Ordering::Acquire),
+        };
+        drop(schedule);
+        self.digest_by(key, context, value)
+    }
+
+    /// What the keys before the one in use made of the value, the latest first.
+    #[must_use]
+    pub fn former_digests(&self, context: &str, value: &[u8]) -> Vec<Keyed> {
+        let schedule = self.schedule.read().unwrap_or_else(PoisonError::into_inner);
+        let keys: Vec<u32> = schedule.iter().rev().map(|(_, key)| *key).collect();
+        drop(schedule);
+        let in_use = self.digesting.load(Ordering::Acquire);
+        keys.into_iter()
+            .filter(|key| *key != in_use)
+            .map(|key| self.digest_by(key, context, value))
+            .collect()
+    }
+
+    fn digest_by(&self, key: u32, context: &str, value: &[u8]) -> Keyed {
+        let digest = match self.get(key) {
             Some(found) => found.code(context, value),
-            // The key in use is always held: `parse` and `use_key` see to it.
+            // A key in use is always held: `parse`, `use_key` and `renew` see to it.
             None => Digest::ZERO,
         };
         Keyed { key, digest }
@@ -165,7 +297,7 @@ impl Keyring {
     /// the key is not held any more.
     #[must_use]
     pub fn digest_fits(&self, keyed: &Keyed, context: &str, value: &[u8]) -> Option<bool> {
-        let key = self.keys.get(&keyed.key)?;
+        let key = self.get(keyed.key)?;
         let statement = digest_statement(context, value);
         Some(hmac::verify(&key.digest, &statement, &keyed.digest.0).is_ok())
     }
@@ -175,18 +307,19 @@ impl Keyring {
     #[must_use]
     pub fn sign_checkpoint(&self, seen: Seen) -> Option<Checkpoint> {
         let id = self.digesting.load(Ordering::Acquire);
-        let key = self.keys.get(&id)?;
-        Some(key.signer.sign(id, seen))
+        Some(self.get(id)?.signer.sign(id, seen))
     }
 
     /// The public keys by which checkpoints are believed, one for each digest key held.
-    pub fn checkpoint_keys(&self) -> impl Iterator<Item = (u32, PublicKey)> + '_ {
-        let digesting = self.keys.iter().filter(|(_, key)| !key.seals());
-        digesting.map(|(id, key)| (*id, key.signer.public()))
+    pub fn checkpoint_keys(&self) -> impl Iterator<Item = (u32, PublicKey)> + use<> {
+        let held = self.held().into_iter();
+        let digesting = held.filter(|(_, key)| !key.seals());
+        digesting.map(|(id, key)| (id, key.signer.public()))
     }
 
-    pub(crate) fn get(&self, id: u32) -> Option<&Key> {
-        self.keys.get(&id)
+    pub(crate) fn get(&self, id: u32) -> Option<Arc<Key>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(&id).map(Arc::clone)
     }
 }
 
@@ -222,6 +355,21 @@ impl Key {
         })
     }
 
+    /// Whether both come from one row of a key file: the public half tells keys apart.
+    fn same(&self, other: &Self) -> bool {
+        self.purpose == other.purpose && self.signer.public() == other.signer.public()
+    }
+
+    fn prove(&self, cluster: ClusterId, id: u32) -> Proof {
+        let signs = !self.seals();
+        Proof {
+            id,
+            purpose: self.purpose,
+            code: digest_of(hmac::sign(&self.proof, &proof_statement(cluster, id, self))),
+            public: signs.then(|| CheckpointKey(self.signer.public().0)),
+        }
+    }
+
     pub(crate) fn seals(&self) -> bool {
         match self.purpose {
             Purpose::Seal => true,
@@ -238,6 +386,15 @@ fn digest_statement(context: &str, value: &[u8]) -> Vec<u8> {
     Statement::new(DIGEST_PURPOSE)
         .text(context)
         .bytes(value)
+        .finish()
+}
+
+fn node_statement(cluster: ClusterId, id: u32, node: NodeId, purpose: Purpose) -> Vec<u8> {
+    Statement::new(NODE_PROOF_PURPOSE)
+        .bytes(&cluster.0)
+        .number(u64::from(id))
+        .text(purpose.name())
+        .number(node.0)
         .finish()
 }
 
@@ -325,6 +482,70 @@ mod tests {
         assert_eq!(keyring.sealing_key(), 3);
         assert_eq!(keyring.use_key(4), Err(Error::Missing { id: 4 }));
         assert_eq!(keyring.sealing_key(), 3);
+    }
+
+    fn with_third(seed: u64, purpose: Purpose) -> Zeroizing<String> {
+        let mut text = file(seed);
+        add(&mut text, 3, UnixMs(0), purpose, &SeededEntropy::new(3));
+        text
+    }
+
+    #[test]
+    fn a_nodes_proof_is_its_own_and_takes_the_key() {
+        let (ours, theirs) = (keyring(&file(1)), keyring(&file(2)));
+        let (one, two) = (NodeId(1), NodeId(2));
+        let code = ours.node_proof(CLUSTER, 1, one).unwrap();
+        let fits = |of: &Keyring, key, node| of.node_proof_fits(CLUSTER, key, node, &code);
+        assert_eq!(fits(&ours, 1, one), Some(true));
+        assert_eq!(fits(&ours, 1, two), Some(false));
+        assert_eq!(fits(&ours, 2, one), Some(false));
+        assert_eq!(fits(&theirs, 1, one), Some(false));
+        assert_eq!(fits(&ours, 3, one), None);
+        // What everybody can read in the state is no node's proof.
+        let told = ours.proof(CLUSTER, 1).unwrap().code;
+        let copied = ours.node_proof_fits(CLUSTER, 1, one, &told);
+        assert_eq!(copied, Some(false));
+        assert_eq!(ours.node_proof(CLUSTER, 3, one), None);
+    }
+
+    #[test]
+    fn a_file_that_is_read_again_adds_and_drops_and_never_takes_a_needed_key() {
+        let held = keyring(&file(1));
+        let needed = |id| id <= 2;
+        let read = |text: &str| held.renew(keyring(text), needed);
+        assert_eq!(read(&with_third(1, Purpose::Seal)), Ok(()));
+        assert_eq!(held.keys().count(), 3);
+        // Gone again, and nobody needs it.
+        assert_eq!(read(&file(1)), Ok(()));
+        assert_eq!(held.keys().count(), 2);
+        let before = held.proofs(CLUSTER);
+        assert_eq!(read(&file(2)), Err(Error::Changed { id: 1 }));
+        assert_eq!(held.proofs(CLUSTER), before);
+        let without_first = with_third(1, Purpose::Seal).replacen("id = 1\n", "id = 9\n", 1);
+        assert_eq!(read(&without_first), Err(Error::Missing { id: 1 }));
+        assert_eq!(held.proof(CLUSTER, 1), before.first().copied());
+    }
+
+    #[test]
+    fn a_repeated_call_is_digested_by_the_key_of_its_time() {
+        let held = keyring(&with_third(1, Purpose::Digest));
+        let at = |ms| held.digest_at(UnixMs(ms), "request", b"body").key;
+        assert_eq!(at(50), 2);
+        let schedule = vec![(UnixMs(0), 2), (UnixMs(100), 3)];
+        held.follow(Some(1), schedule.clone(), UnixMs(99)).unwrap();
+        assert_eq!((at(99), at(100)), (2, 3));
+        // Made ready before its time, and not used for anything else before it.
+        assert_eq!(held.digest("user id", b"x").key, 2);
+        held.follow(Some(1), schedule, UnixMs(100)).unwrap();
+        assert_eq!(held.digest("user id", b"x").key, 3);
+        assert_eq!((at(99), at(100)), (2, 3));
+        let former = held.former_digests("user id", b"x");
+        assert_eq!(
+            former.iter().map(|keyed| keyed.key).collect::<Vec<_>>(),
+            [2]
+        );
+        let lacking = held.follow(Some(7), Vec::new(), UnixMs(0));
+        assert_eq!(lacking, Err(Error::Missing { id: 7 }));
     }
 
     #[test]

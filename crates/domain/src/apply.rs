@@ -11,7 +11,7 @@ use crate::state::State;
 use crate::time::UnixMs;
 use crate::token::TokenId;
 use crate::{account, change, change_request, cluster, initiation, login, notice, planted, token};
-use crate::{migration, revocation};
+use crate::{keys, migration, revocation};
 
 /// Most ended records of a kind that one entry removes.
 const REMOVALS_AN_ENTRY: usize = 64;
@@ -182,7 +182,8 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             | Command::Token(_)
             | Command::Initiation(_)
             | Command::Change(_)
-            | Command::Notice(_) => false,
+            | Command::Notice(_)
+            | Command::Keys(_) => false,
         }
 }
 
@@ -223,6 +224,10 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
             }
         }
     }
+    if let Some(key) = keys::retired_in(state, &envelope.command) {
+        let event = Event::new(kind_of(&envelope.command));
+        return Effect::rejected(Rejection::KeyRetired { key }, event);
+    }
     match &envelope.command {
         Command::Cluster(command) => cluster::apply(state, context, command),
         Command::Session(command) => session::apply(state, line, context, command),
@@ -239,6 +244,7 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
         Command::Initiation(command) => initiation::apply(state, context, command),
         Command::Change(command) => change::apply(state, context, command),
         Command::Notice(command) => notice::apply(state, context, command),
+        Command::Keys(command) => keys::apply(state, context, command),
     }
 }
 
@@ -359,6 +365,7 @@ fn kind_of(command: &Command) -> Kind {
         Command::Initiation(command) => command.kind(),
         Command::Change(command) => command.kind(),
         Command::Notice(command) => command.kind(),
+        Command::Keys(command) => command.kind(),
     }
 }
 

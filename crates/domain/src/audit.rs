@@ -147,6 +147,16 @@ pub enum Kind {
     NoticeSent,
     /// A notice could not be mailed, and is not tried any more.
     NoticeGivenUp,
+    /// A new key was announced.
+    KeyAnnounced,
+    /// A node proved that it holds an announced key.
+    KeyProved,
+    /// A key was put to use.
+    KeyUsed,
+    /// Values that older keys sealed were sealed anew.
+    ValuesResealed,
+    /// A key was retired.
+    KeyRetired,
     /// Records or accounts were read at a node; only in that node's own trail of reads.
     Read,
     /// A watch began; only in a trail of reads.
@@ -222,6 +232,11 @@ impl Kind {
             | Self::Repeated
             | Self::NoticeSent
             | Self::NoticeGivenUp
+            | Self::KeyAnnounced
+            | Self::KeyProved
+            | Self::KeyUsed
+            | Self::ValuesResealed
+            | Self::KeyRetired
             | Self::Read
             | Self::WatchBegun
             | Self::WatchEnded => false,

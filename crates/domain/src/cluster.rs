@@ -10,6 +10,7 @@ use crate::calendar::Calendar;
 use crate::digest::Digest;
 use crate::envelope::Actor;
 use crate::id::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId};
+use crate::keys::{self, CheckpointKey, Purpose};
 use crate::line::LineId;
 use crate::outcome::{Answer, Rejection};
 use crate::policy::Policy;
@@ -73,8 +74,13 @@ pub struct BackEnd {
 pub struct KeyProof {
     /// Which key.
     pub id: u32,
+    /// What it is for.
+    pub purpose: Purpose,
     /// A code over the cluster, by a key derived from it.
     pub code: Digest,
+    /// The public half of its signatures; none of a key that signs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<CheckpointKey>,
 }
 
 /// How a cluster begins: the main line's first entry.
@@ -217,6 +223,7 @@ fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effec
     state.header.clock_offset_ms = founding.clock_offset_ms;
     state.policy = Held::new(founding.policy.clone());
     state.calendar = Held::new(founding.calendar.clone());
+    state.keys = keys::founded(&founding.keys, context.now);
     state.founding = Some(Held::new(founding.clone()));
     Effect::done(Answer::Nothing, event.detail(founding.title.clone()))
 }

@@ -12,7 +12,7 @@ use crate::{
     account, calendar, change, change_request, cluster, initiation, login, notice, policy, request,
     session, token,
 };
-use crate::{migration, revocation};
+use crate::{keys, migration, revocation};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,6 +72,8 @@ pub enum Command {
     Change(change::Command),
     /// Notices, by the node that mails them.
     Notice(notice::Command),
+    /// The keys of the key files.
+    Keys(keys::Command),
 }
 
 impl Command {
@@ -104,6 +106,7 @@ impl Command {
                 login::Command::Rehash { .. } => "Rehash",
             },
             Self::Notice(command) => command.method(),
+            Self::Keys(command) => command.method(),
             Self::Token(command) => match command {
                 token::Command::End { .. } => "EndToken",
                 token::Command::Touch { .. } => "TouchToken",

@@ -18,6 +18,7 @@ pub mod envelope;
 pub mod factor;
 pub mod id;
 pub mod initiation;
+pub mod keys;
 pub mod line;
 pub mod login;
 pub mod migration;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::Class;
 use crate::calendar::Day;
 use crate::factor::{ChannelKind, Method};
-use crate::id::{AccountId, CentreName, ParticipantId, SessionId};
+use crate::id::{AccountId, CentreName, NodeId, ParticipantId, SessionId};
 use crate::line::{Carry, LogId};
 use crate::portal::Portal;
 use crate::session::Phase;
@@ -101,6 +101,11 @@ pub enum Answer {
     },
     /// The clock was moved.
     ClockAdvanced,
+    /// Values were sealed anew.
+    Resealed {
+        /// How many; others changed since they were read, and stayed.
+        count: u32,
+    },
 }
 
 /// What the person at the front end gets, less the token itself.
@@ -330,6 +335,37 @@ pub enum Rejection {
     NotRepeated {
         /// Its sequence number on the branch.
         item: u64,
+    },
+    /// No such key was announced.
+    NoSuchKey {
+        /// Which.
+        key: u32,
+    },
+    /// A key of this id is known, or was: ids are never given twice.
+    KeyIdUsed {
+        /// Which.
+        key: u32,
+    },
+    /// Nodes have not proved that they hold the key.
+    KeyNotProved {
+        /// Which.
+        key: u32,
+        /// Those nodes.
+        nodes: Vec<NodeId>,
+    },
+    /// Something still uses the key.
+    KeyInUse {
+        /// Which.
+        key: u32,
+        /// How many sealed values.
+        values: u64,
+        /// Until when, if it comes with time.
+        until: Option<UnixMs>,
+    },
+    /// The key was retired.
+    KeyRetired {
+        /// Which.
+        key: u32,
     },
 }
 

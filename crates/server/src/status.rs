@@ -18,6 +18,7 @@ use shape::Extra;
 
 use crate::{hashing, identity};
 
+mod keys;
 mod migration;
 mod rejection;
 mod shape;

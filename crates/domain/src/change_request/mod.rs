@@ -191,6 +191,11 @@ impl ChangeRequests {
         self.all.set(request);
     }
 
+    /// Changes a request without moving it to another firm.
+    pub(crate) fn change(&mut self, id: &ChangeRequestId, change: impl FnOnce(&mut ChangeRequest)) {
+        self.all.change(id, change);
+    }
+
     pub(crate) fn remove_ended(&mut self, now: UnixMs, limit: usize) {
         for request in self.all.remove_ended(now, limit) {
             self.by_participant

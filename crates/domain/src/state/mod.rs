@@ -20,6 +20,7 @@ use crate::encoding;
 use crate::factor::Steps;
 use crate::id::{AccountId, CardNumber, CentreName, ClusterId, ParticipantId, SessionId};
 use crate::initiation::Activation;
+use crate::keys::Key;
 use crate::line::{LineId, LineRef, LogId};
 use crate::login::{Login, Mailed, Unknown, UnknownId};
 use crate::migration::{Migration, Proposal, Terms};
@@ -141,6 +142,7 @@ pub struct State {
     pub(crate) terms: Table<Terms>,
     pub(crate) proposals: Expiring<Proposal>,
     pub(crate) revocations: Option<Held<revocation::List>>,
+    pub(crate) keys: Table<Key>,
     pub(crate) plans: Table<Plan>,
     pub(crate) approvals: Table<Approvals>,
     pub(crate) holds: Table<Hold>,
@@ -190,6 +192,7 @@ impl State {
             terms: Table::default(),
             proposals: Expiring::default(),
             revocations: None,
+            keys: Table::default(),
             plans: Table::default(),
             approvals: Table::default(),
             holds: Table::default(),
@@ -453,6 +456,7 @@ impl State {
             notices,
             told,
             self.plans.hash(),
+            self.keys.hash(),
             self.approvals.hash(),
             self.proposals.hash(),
             self.holds.hash(),

@@ -9,6 +9,7 @@ use crate::change::Procedure;
 use crate::change_request::ChangeRequest;
 use crate::cluster::Founding;
 use crate::initiation::Activation;
+use crate::keys::Key;
 use crate::login::{Login, Mailed, Unknown};
 use crate::migration::{Migration, Proposal, Terms};
 use crate::notice::{Counts, Notice, Told};
@@ -71,6 +72,8 @@ pub enum Row {
     Told(Told),
     /// What of notices was not kept.
     NoticeCounts(Counts),
+    /// A key of the key files.
+    Key(Box<Key>),
 }
 
 /// The rows are no state.
@@ -108,6 +111,7 @@ impl State {
             .chain(self.terms.iter().cloned().map(Row::Terms))
             .chain(boxed(self.proposals.iter(), Row::Proposal))
             .chain(boxed(self.plans.iter(), Row::Plan))
+            .chain(boxed(self.keys.iter(), Row::Key))
             .chain(self.approvals.iter().cloned().map(Row::Approvals))
             .chain(self.holds.iter().cloned().map(Row::Hold))
             .chain(self.unknown.iter().cloned().map(Row::Unknown))
@@ -144,6 +148,7 @@ impl State {
                 Row::Proposal(proposal) => state.proposals.set(*proposal),
                 Row::Revocations(list) => state.revocations = Some(Held::new(*list)),
                 Row::Plan(plan) => drop(state.plans.set(*plan)),
+                Row::Key(key) => drop(state.keys.set(*key)),
                 Row::Approvals(approvals) => drop(state.approvals.set(approvals)),
                 Row::Hold(hold) => drop(state.holds.set(hold)),
                 Row::Unknown(unknown) => state.unknown.set(unknown),

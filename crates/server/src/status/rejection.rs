@@ -6,7 +6,7 @@ use domain::session::Phase;
 use domain::{Rejection, UnixMs};
 use tonic::Code;
 
-use super::migration;
+use super::{keys, migration};
 use super::shape::{self, NAMED_MAX, Shape};
 use super::{RETRY_LATER, RETRY_SOON, Refusal};
 
@@ -111,6 +111,11 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         | R::NoGoLive
         | R::GoLiveScheduled { .. }
         | R::EnrolmentClosed { .. } => migration::of(&rejection),
+        R::NoSuchKey { .. }
+        | R::KeyIdUsed { .. }
+        | R::KeyNotProved { .. }
+        | R::KeyInUse { .. }
+        | R::KeyRetired { .. } => keys::of(&rejection),
         R::PortalNotRegistered => Shape::new(
             Code::PermissionDenied,
             "PORTAL_NOT_REGISTERED",
