@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, watch};
 use tonic::{Response, Status};
 
 use crate::hashing::Pool;
+use crate::keys;
 use crate::mail::{Mark, Outbox};
 use crate::reads::Reads;
 use crate::request::Ask;
@@ -68,6 +69,7 @@ struct Inner {
     refused_outside_session: AtomicU64,
     tally: Mutex<Option<Tally>>,
     revocations: std::sync::Mutex<Option<(ListName, Arc<Revocations>)>>,
+    keys: keys::Watch,
 }
 
 /// The edge of one node. Clones share it.
@@ -103,6 +105,7 @@ impl Edge {
                 refused_outside_session: AtomicU64::new(0),
                 tally: Mutex::default(),
                 revocations: std::sync::Mutex::default(),
+                keys: keys::Watch::default(),
             }),
         }
     }
@@ -123,6 +126,11 @@ impl Edge {
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
         &self.inner.parts.keyring
+    }
+
+    /// What this node says of its keys.
+    pub(crate) fn keys(&self) -> &keys::Watch {
+        &self.inner.keys
     }
 
     /// The source of randomness.
@@ -254,6 +262,11 @@ impl Edge {
         }
     }
 
+    fn digest_of_request(&self, key: &Key, context: &str, value: &[u8]) -> Digest {
+        let minted = key.id.minted_at().unwrap_or_default();
+        self.keyring().digest_at(minted, context, value).digest
+    }
+
     /// 16 bytes that belong to a request: the same when it is repeated, unknown to everybody
     /// before. Ids and nonces are made of it, so that a repeated call gets the first one's.
     #[must_use]
@@ -262,7 +275,7 @@ impl Edge {
         for (byte, from) in value.iter_mut().zip(key.id.0.iter().chain(&key.body.0)) {
             *byte = *from;
         }
-        let Digest(digest) = self.keyring().digest(context, &value).digest;
+        let Digest(digest) = self.digest_of_request(key, context, &value);
         let mut bytes = [0; 16];
         for (byte, from) in bytes.iter_mut().zip(digest) {
             *byte = from;

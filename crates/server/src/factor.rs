@@ -51,7 +51,7 @@ impl Claimed {
         }
         let user_id = typed.to_uppercase();
         // Taken for everybody, so that it costs the same.
-        let digest = edge.keyring().digest("user id", user_id.as_bytes()).digest;
+        let digest = unknown(edge, state, &user_id);
         let account = AccountId::parse(typed)
             .ok()
             .and_then(|id| state.account(&id).cloned());
@@ -70,6 +70,24 @@ impl Claimed {
     pub fn row(&self) -> AccountId {
         row(self.account.as_ref())
     }
+}
+
+/// The keyed digest that a user id is known by while nobody has it: failures that were counted
+/// under a former key go on being counted, as an account's do (S23).
+fn unknown(edge: &Edge, state: &State, user_id: &str) -> Digest {
+    let now = edge.now(state);
+    let counted = |digest: &Digest| {
+        let methods = [Method::Smartcard, Method::Otp];
+        methods
+            .iter()
+            .any(|method| state.unknown(&(*digest, *method), now).is_some())
+    };
+    let former = edge
+        .keyring()
+        .former_digests("user id", user_id.as_bytes());
+    let digest = edge.keyring().digest("user id", user_id.as_bytes()).digest;
+    let former = former.into_iter().map(|keyed| keyed.digest);
+    former.into_iter().find(counted).unwrap_or(digest)
 }
 
 /// The id that something is sealed for. What is sealed for nobody is never opened.

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod hashing;
 pub mod health;
 pub mod identity;
+mod keys;
 pub mod listener;
 pub mod mail;
 pub mod node;

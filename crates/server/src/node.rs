@@ -1,8 +1,6 @@
 //! A node as a whole: its lines, its edge and its four listeners. `serve` and `demo` start the
 //! same one.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +10,7 @@ use consensus::peers::Dialer;
 use consensus::{Line, line, place};
 use credential::breached::Breached;
 use credential::card::Anchors;
-use credential::keyring::{Keyring, Proof};
+use credential::keyring::Keyring;
 use credential::phc::Params;
 use credential::{Entropy, SystemEntropy};
 use domain::cluster::Founding;
@@ -26,6 +24,7 @@ use crate::edge::{self, Edge, Parts};
 use crate::gate::{Gate, Register};
 use crate::hashing::{self, Pool};
 use crate::identity::Listener;
+use crate::keys;
 use crate::listener::{self, Addresses, Bound, Credentials, Serving};
 use crate::mail::{self, Outbox, post};
 use crate::reads::Reads;
@@ -33,8 +32,6 @@ use crate::rpc::{self, export};
 use crate::table::{self, Table};
 use crate::web::Origins;
 
-/// The file in the data folder with proofs of the keys that the node was first started with.
-const KEY_PROOFS: &str = "keys.json";
 /// How often a node looks whether its engines run.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -129,6 +126,9 @@ pub enum Fault {
     /// The cluster that the node came to was founded from another record than its own.
     #[error("this node's founding record is not the one that the cluster was founded from")]
     Founding,
+    /// The cluster uses a key that the node does not hold: its key file is not that of the others.
+    #[error(transparent)]
+    Keys(credential::keyring::Error),
 }
 
 /// What is not in the configuration, and differs in tests alone.
@@ -158,6 +158,7 @@ impl Default for Environment {
 #[derive(Debug)]
 pub struct Node {
     post: JoinHandle<()>,
+    keys: JoinHandle<()>,
     checkpoints: JoinHandle<()>,
     edge: Edge,
     addresses: Addresses,
@@ -188,12 +189,7 @@ impl Node {
         let founding = read_founding(&config.founding)?;
         let keyring = read_keys(&config.keys)?;
         // Before anything is made: with another key file every password would look damaged.
-        keyring
-            .check(founding.cluster, &founding.keys)
-            .map_err(|source| Error::Keys {
-                path: config.keys.clone(),
-                source,
-            })?;
+        check_keys(&config, &founding, &keyring)?;
         let credentials = Credentials::read(&config)?;
         let anchors_pem = read(&config.anchors.cards)?;
         let anchors = read_anchors(&config.anchors.cards, &anchors_pem)?;
@@ -226,7 +222,7 @@ impl Node {
         })
         .await?;
         // After the folder is known to be ours, and before anything is answered from it.
-        if let Err(error) = check_folder(&config, &founding, &keyring, &node) {
+        if let Err(error) = check_folder(&config, &founding, &keyring, &node).await {
             node.stop().await;
             return Err(error);
         }
@@ -254,8 +250,10 @@ impl Node {
         });
         let checkpoints = tokio::spawn(checkpoints::keep(edge.clone()));
         let post = tokio::spawn(post::run(edge.clone(), environment.mail_pace));
+        let keys = tokio::spawn(keys::keep(edge.clone(), config.keys.clone()));
         let mut node = Self {
             post,
+            keys,
             checkpoints,
             edge,
             addresses,
@@ -337,6 +335,9 @@ impl Node {
         if is_of_another(&node.main(), node.founding()) {
             return Some(Fault::Founding);
         }
+        if let Some(error) = self.edge.keys().fault() {
+            return Some(Fault::Keys(error));
+        }
         std::iter::once(node.main())
             .chain(node.branch())
             .find_map(|line| {
@@ -355,6 +356,9 @@ impl Node {
         }
         if let Err(error) = self.checkpoints.await {
             tracing::error!(%error, "the checkpoints ended badly");
+        }
+        if let Err(error) = self.keys.await {
+            tracing::error!(%error, "seeing to the keys ended badly");
         }
         self.edge.node().stop().await;
     }
@@ -424,7 +428,7 @@ fn is_of_another(main: &Line, founding: &Founding) -> bool {
 }
 
 /// Compares what the data folder holds with the founding record and the key file.
-fn check_folder(
+async fn check_folder(
     config: &Config,
     founding: &Founding,
     keyring: &Keyring,

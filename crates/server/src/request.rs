@@ -103,7 +103,7 @@ impl<B: Message> Ask<B> {
     pub fn key(&self, id: &str, keyring: &Keyring) -> Result<Key, Refusal> {
         let malformed = || Refusal::malformed(Field::RequestId, "a UUIDv7, made for this call");
         let id: RequestId = id.parse().map_err(|_| malformed())?;
-        id.minted_at().ok_or_else(malformed)?;
+        let minted = id.minted_at().ok_or_else(malformed)?;
         let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(
             self.body.encoded_len() + self.rpc.path.len() + 33,
         ));
@@ -112,7 +112,8 @@ impl<B: Message> Ask<B> {
         // Another person's token makes another request.
         bytes.extend_from_slice(&self.token.map_or([0; 32], |token| token.0));
         bytes.extend_from_slice(&zeroize::Zeroizing::new(self.body.encode_to_vec()));
-        let body = keyring.digest("request", &bytes).digest;
+        // By the key of that time, so that a repeat is known for one after another key is used.
+        let body = keyring.digest_at(minted, "request", &bytes).digest;
         Ok(Key { id, body })
     }
 }

@@ -274,13 +274,41 @@ impl State {
             .unwrap_or(u64::MAX)
     }
 
-    /// The first values that another key than this one sealed, at most so many.
-    #[must_use]
-    pub fn to_reseal(&self, key: u32, limit: usize) -> Vec<(Place, crate::factor::Sealed)> {
-        values_by(self, |by| by != key)
-            .take(limit)
-            .map(|(place, sealed)| (place, sealed.clone()))
-            .collect()
+    /// The values that another key than this one sealed.
+    pub fn to_reseal(
+        &self,
+        key: u32,
+    ) -> impl Iterator<Item = (Place, &crate::factor::Sealed)> + '_ {
+        values_by(self, move |by| by != key)
+    }
+}
+
+impl State {
+    /// Whether the key can be retired now.
+    ///
+    /// # Errors
+    /// What still uses it.
+    pub fn may_retire_key(&self, id: u32, now: UnixMs) -> Result<(), Rejection> {
+        let key = found(self, id)?;
+        match (key.stage, key.purpose) {
+            (Stage::Retired, _) => Err(Rejection::AlreadySo),
+            (Stage::InUse, _) => Err(Rejection::KeyInUse {
+                key: id,
+                values: self.values_sealed_by(id),
+                until: None,
+            }),
+            // Nothing was ever made with it.
+            (Stage::Announced, _) => Ok(()),
+            (Stage::Old, purpose) => {
+                // A branch began with its boundary's state, and reads by its keys until it goes.
+                if let Some(session) = &self.header.fence {
+                    return Err(Rejection::BranchOpen {
+                        session: session.clone(),
+                    });
+                }
+                unused(self, now, key, purpose)
+            }
+        }
     }
 }
 
@@ -450,30 +478,8 @@ fn reseal(state: &mut State, context: &Context<'_>, key: u32, values: &[Resealed
 
 fn retire(state: &mut State, context: &Context<'_>, id: u32) -> Result<(), Rejection> {
     by_operator(state, context)?;
-    let mut key = found(state, id)?.clone();
-    match (key.stage, key.purpose) {
-        (Stage::Retired, _) => return Err(Rejection::AlreadySo),
-        (Stage::InUse, _) => {
-            return Err(Rejection::KeyInUse {
-                key: id,
-                values: state.values_sealed_by(id),
-                until: None,
-            });
-        }
-        // Nothing was ever made with it.
-        (Stage::Announced, _) => {}
-        (Stage::Old, purpose) => {
-            // A branch began with the state of its boundary, and reads by its keys until it goes.
-            if let Some(session) = &state.header.fence {
-                return Err(Rejection::BranchOpen {
-                    session: session.clone(),
-                });
-            }
-            unused(state, context.now, &key, purpose)?;
-        }
-    }
-    key.stage = Stage::Retired;
-    state.keys.set(key);
+    state.may_retire_key(id, context.now)?;
+    state.keys.change(&id, |key| key.stage = Stage::Retired);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use proto::operator::v1::calendar_service_server::CalendarServiceServer;
 use proto::operator::v1::clock_service_server::ClockServiceServer;
 use proto::operator::v1::cluster_service_server::ClusterServiceServer;
 use proto::operator::v1::emergency_service_server::EmergencyServiceServer;
+use proto::operator::v1::key_service_server::KeyServiceServer;
 use proto::operator::v1::policy_service_server::PolicyServiceServer;
 use proto::operator::v1::revocation_list_service_server::RevocationListServiceServer;
 use proto::operator::v1::session_service_server::SessionServiceServer;
@@ -37,6 +38,7 @@ pub(crate) mod cluster;
 pub(crate) mod export;
 mod import;
 mod initiation;
+mod keys;
 mod login;
 mod migration;
 mod participant;
@@ -130,6 +132,7 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
                 PolicyServiceServer,
                 policy::Policies(edge.clone())
             ));
+            served.add(limited!(KeyServiceServer, keys::Keys(edge.clone())));
             served.add(limited!(
                 RevocationListServiceServer,
                 revocation_list::RevocationLists(edge.clone())
@@ -192,6 +195,10 @@ impl Served {
                 "" => Some(edge.answers(&edge.serving_line())),
                 name if !names.contains(&name) => None,
                 name if table.follows_sessions(name) => Some(edge.serves_people()),
+                // Everything works without the file until the next start.
+                name if name == KeyServiceServer::<keys::Keys>::NAME => {
+                    Some(edge.keys().problem().is_none() && edge.answers(&edge.node().main()))
+                }
                 _ => Some(edge.answers(&edge.node().main())),
             }
         });

@@ -174,6 +174,10 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
 
 fn of_this_node(edge: &Edge, reasons: &mut Vec<Reason>) {
     let node = edge.node();
+    if let Some(problem) = edge.keys().problem() {
+        let text = format!("node {}: {problem}", node.id());
+        reasons.push((Verdict::Warning, text));
+    }
     if !edge.answers(&node.main()) {
         let text = "the main line has no leader here: nothing can be changed".to_owned();
         reasons.push((Verdict::Error, text));
