@@ -13,6 +13,7 @@ use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
+use proto::operator::v1::key_service_client::KeyServiceClient;
 use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::revocation_list_service_client::RevocationListServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
@@ -279,6 +280,12 @@ impl Operator {
     #[must_use]
     pub fn policy(&self) -> PolicyServiceClient<Channel> {
         PolicyServiceClient::new(self.channel.clone())
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> KeyServiceClient<Channel> {
+        KeyServiceClient::new(self.channel.clone())
     }
 
     /// The revocation list of smartcards.

@@ -182,6 +182,23 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::Refused,
             "see which list is held: tidemark revocation show",
         ),
+        "NO_SUCH_KEY" => (
+            Exit::PreCheck,
+            "announce it first: tidemark key announce ID",
+        ),
+        "KEY_NOT_PROVED" => (
+            Exit::PreCheck,
+            "bring the key file to those nodes: tidemark key list",
+        ),
+        "KEY_ID_USED" => (
+            Exit::Refused,
+            "add a key with an id that was never used: tidemark key add --id ID",
+        ),
+        "KEY_IN_USE" => (
+            Exit::Refused,
+            "see what uses it: tidemark key list; and how far it is: tidemark key reseal",
+        ),
+        "KEY_RETIRED" => (Exit::Refused, "add and announce a new one: tidemark key add"),
         "BAD_REVOCATION_LIST" => (
             Exit::PreCheck,
             "take the complete list that the card authority signed",

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::{NodeId, SessionId, encoding};
+use domain::{Actor, NodeId, SessionId, encoding};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use openraft::errors::Fatal;
 use proto::peer::v1 as peer;
@@ -28,6 +28,11 @@ use crate::{status, transfer, wire};
 const ROWS_EACH: usize = 256;
 /// Most audit rows in one answer.
 const ROWS_MAX: usize = 100_000;
+
+/// The node that calls, as its certificate names it: whoever knows puts it among the request's
+/// extensions. Where nobody does, callers are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller(pub NodeId);
 
 /// The peer service of a node.
 #[derive(Debug, Clone)]
@@ -73,6 +78,16 @@ fn stopped(fatal: Fatal<TypeConfig>) -> Status {
 
 fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
     encoding::decode(bytes).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// What a node says of itself, another cannot say for it: that it holds a key, for one.
+fn in_own_name(caller: Option<Caller>, actor: &Actor) -> Result<(), Status> {
+    match (caller, actor) {
+        (Some(Caller(caller)), Actor::Node(named)) if caller != *named => Err(
+            Status::permission_denied(format!("node {caller} speaks in the name of node {named}")),
+        ),
+        (Some(_) | None, _) => Ok(()),
+    }
 }
 
 fn deadline(deadline_ms: u32) -> Instant {
@@ -189,6 +204,7 @@ impl PeerService for Service {
         &self,
         request: Request<peer::ProposeRequest>,
     ) -> Result<Response<peer::ProposeResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().copied();
         let request = request.into_inner();
         let line = self.line(request.line)?;
         let proposal = Proposal {
@@ -196,6 +212,7 @@ impl PeerService for Service {
             request: request.request.as_deref().map(decoded).transpose()?,
             command: decoded(&request.command)?,
         };
+        in_own_name(caller, &proposal.actor)?;
         let attempt = line.write(proposal, deadline(request.deadline_ms)).await;
         Ok(Response::new(propose::answer(attempt, line.leader())))
     }

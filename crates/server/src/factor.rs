@@ -14,7 +14,7 @@ use domain::account::Account;
 use domain::factor::{Channel, ChannelKind, CodeProof, Method, NewChannel, Sealed, Verdict};
 use domain::id::{AccountId, CardNumber, ProcedureId};
 use domain::login::Subject;
-use domain::{State, UnixMs};
+use domain::{Digest, State, UnixMs};
 use proto::auth::v1 as auth;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -82,9 +82,7 @@ fn unknown(edge: &Edge, state: &State, user_id: &str) -> Digest {
             .iter()
             .any(|method| state.unknown(&(*digest, *method), now).is_some())
     };
-    let former = edge
-        .keyring()
-        .former_digests("user id", user_id.as_bytes());
+    let former = edge.keyring().former_digests("user id", user_id.as_bytes());
     let digest = edge.keyring().digest("user id", user_id.as_bytes()).digest;
     let former = former.into_iter().map(|keyed| keyed.digest);
     former.into_iter().find(counted).unwrap_or(digest)

@@ -173,6 +173,10 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match self.gate.call(&request) {
             Ok(call) => {
+                if let Caller::Node(node) = &call.caller {
+                    let caller = consensus::service::Caller(*node);
+                    request.extensions_mut().insert(caller);
+                }
                 request.extensions_mut().insert(call);
                 Either::Left(Answered {
                     answer: self.inner.call(request),

@@ -222,7 +222,7 @@ impl Node {
         })
         .await?;
         // After the folder is known to be ours, and before anything is answered from it.
-        if let Err(error) = check_folder(&config, &founding, &keyring, &node).await {
+        if let Err(error) = check_folder(&config, &founding, &keyring, &node) {
             node.stop().await;
             return Err(error);
         }
@@ -428,7 +428,7 @@ fn is_of_another(main: &Line, founding: &Founding) -> bool {
 }
 
 /// Compares what the data folder holds with the founding record and the key file.
-async fn check_folder(
+fn check_folder(
     config: &Config,
     founding: &Founding,
     keyring: &Keyring,
@@ -443,36 +443,37 @@ async fn check_folder(
         path: config.data.clone(),
         source,
     })?;
-    check_keys(config, founding, keyring)
+    let main = node.main();
+    let begun = keys::begin(
+        &config.data,
+        keyring,
+        &main.state(),
+        &founding.keys,
+        (founding.cluster, node.time()),
+    );
+    begun
+        .map_err(|source| Error::Read {
+            path: config.data.clone(),
+            source,
+        })?
+        .map_err(|source| Error::Keys {
+            path: config.keys.clone(),
+            source,
+        })
 }
 
-/// Compares the key file with the proofs that the node's first start left in its data folder:
-/// they hold keys that were added since the founding.
+/// Compares the key file with what the node's last run left in its data folder, or before its
+/// first with the founding record.
 fn check_keys(config: &Config, founding: &Founding, keyring: &Keyring) -> Result<(), Error> {
-    let path = config.data.join(KEY_PROOFS);
-    let failed = |source| Error::Read {
-        path: path.clone(),
+    let left = keys::left(&config.data).map_err(|source| Error::Read {
+        path: config.data.clone(),
         source,
-    };
-    if path.exists() {
-        let proofs: Vec<Proof> =
-            serde_json::from_str(&read(&path)?).map_err(|source| failed(source.into()))?;
-        return keyring
-            .check(founding.cluster, &proofs)
-            .map_err(|source| Error::Keys {
-                path: config.keys.clone(),
-                source,
-            });
-    }
-    let proofs = serde_json::to_string(&keyring.proofs(founding.cluster));
-    let proofs = proofs.map_err(|source| failed(source.into()))?;
-    // Whole or not at all, and durably: half a file would stop the node for good.
-    let partial = path.with_extension("partial");
-    let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(proofs.as_bytes())?;
-        file.sync_all()
-    });
-    written
-        .and_then(|()| place::rename(&partial, &path))
-        .map_err(failed)
+    })?;
+    let needed = left.as_deref().unwrap_or(&founding.keys);
+    keyring
+        .check(founding.cluster, needed)
+        .map_err(|source| Error::Keys {
+            path: config.keys.clone(),
+            source,
+        })
 }

@@ -75,7 +75,7 @@ pub enum Verb {
     /// Show or set the policy.
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// Show a key file's keys, without their secrets.
+    /// Rotate the keys of the key files, or show them without their secrets.
     #[command(subcommand)]
     Key(key::Key),
     /// Print the completions of a shell.

@@ -70,7 +70,7 @@ fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failur
         return Err(Failure::usage(
             "nobody's signature is believed: a trail could have been made anew",
         )
-        .next("give --key HEX, which tidemark key list KEYFILE prints, or --head HASH"));
+        .next("give --key HEX, which tidemark key list prints, or --head HASH"));
     }
     let failed = |error: std::io::Error| file_failure("read", path, &error);
     let mut file = std::fs::File::open(path).map_err(failed)?;

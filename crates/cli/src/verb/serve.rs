@@ -37,6 +37,7 @@ fn failure(fault: &Fault) -> Failure {
             "start the node again; if it ends so again, restore it from its peers"
         }
         Fault::Founding => "start the node with the founding file that tidemark init wrote",
+        Fault::Keys(_) => "put the key file of another node in its place, and start again",
     };
     Failure::internal(fault.to_string()).next(next)
 }

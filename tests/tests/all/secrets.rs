@@ -1,0 +1,368 @@
+//! R52: after a run that uses every kind of secret, none of them is in any file that a node
+//! wrote, in what was exported, nor in what was logged; neither as it is, nor in hexadecimal,
+//! base32, base64 or as numbers. The search is shown to find what is there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use credential::SystemEntropy;
+use credential::key_file::Purpose;
+use credential::password::{Memory, hash};
+use credential::secret::Password;
+use data_encoding::{BASE32_NOPAD, BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use proto::admin::v1::change_act::Act;
+use proto::admin::v1::{NewCard, Plain};
+use proto::audit::v1::ExportAuditRequest;
+use proto::audit::v1::audit_service_client::AuditServiceClient;
+use proto::auth::v1::begin_initiation_request::Proof;
+use proto::operator::v1::Answer;
+use tests::administration::Admin;
+use tests::cast::{ALL, CARD, CARD_S2, CHAN, CHEUNG, LEE, MAK, OTP, OTP_S2, SIT, WONG, YIP};
+use tests::cluster::cheap;
+use tests::{By, Cluster};
+use tidemark::drill::{call, request};
+
+/// A password of a card that is asked for in a change request.
+const CARD_ASKED_FOR: &str = "nineteen paper lanterns";
+/// The shortest value that is searched for by itself; shorter ones must stand alone.
+const ALONE_BELOW: usize = 12;
+
+/// What must be nowhere, by what it is.
+struct Secrets(Vec<(String, Vec<u8>)>);
+
+impl Secrets {
+    fn add(&mut self, what: &str, value: impl AsRef<[u8]>) {
+        self.0.push((what.to_owned(), value.as_ref().to_vec()));
+    }
+}
+
+/// A value in every form that somebody might have written it in.
+fn forms(value: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut numbers = Vec::new();
+    for byte in value {
+        if *byte >= 0x80 {
+            numbers.push(0xcc);
+        }
+        numbers.push(*byte);
+    }
+    let mut forms = vec![("as it is", value.to_vec()), ("as numbers", numbers)];
+    // What is short is not long enough in another form to be told from chance.
+    if value.len() >= ALONE_BELOW {
+        for (name, text) in [
+            ("in hexadecimal", HEXLOWER.encode(value)),
+            ("in hexadecimal capitals", HEXUPPER.encode(value)),
+            ("in base32", BASE32_NOPAD.encode(value)),
+            ("in base64", BASE64.encode(value)),
+            ("in base64 for addresses", BASE64URL_NOPAD.encode(value)),
+        ] {
+            // The last letters depend on what follows.
+            let sure = text.trim_end_matches('=').len() - 2;
+            forms.push((name, text.as_bytes()[..sure].to_vec()));
+        }
+    }
+    forms
+}
+
+/// Looks for many values at once.
+struct Search {
+    needles: BTreeMap<[u8; 2], Vec<(String, Vec<u8>)>>,
+    begins: Vec<bool>,
+}
+
+impl Search {
+    fn of(secrets: &Secrets) -> Self {
+        let mut needles: BTreeMap<[u8; 2], Vec<_>> = BTreeMap::new();
+        let mut begins = vec![false; 1 << 16];
+        for (what, value) in &secrets.0 {
+            for (form, bytes) in forms(value) {
+                let start = [bytes[0], bytes[1]];
+                begins[usize::from(u16::from_be_bytes(start))] = true;
+                let named = format!("{what}, {form}");
+                needles.entry(start).or_default().push((named, bytes));
+            }
+        }
+        Self { needles, begins }
+    }
+
+    fn find(&self, bytes: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        let word = |at: Option<usize>| {
+            at.and_then(|at| bytes.get(at))
+                .is_some_and(u8::is_ascii_alphanumeric)
+        };
+        for at in 0..bytes.len().saturating_sub(1) {
+            let start = [bytes[at], bytes[at + 1]];
+            if !self.begins[usize::from(u16::from_be_bytes(start))] {
+                continue;
+            }
+            for (what, needle) in &self.needles[&start] {
+                let fits = bytes[at..].starts_with(needle);
+                // Six digits are in every longer number.
+                let part = needle.len() < ALONE_BELOW
+                    && (word(at.checked_sub(1)) || word(Some(at + needle.len())));
+                if fits && !part {
+                    found.push(what.clone());
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Every file below a folder that a node wrote: not its own key files, and not its mail.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if name != "outbox" {
+                    folders.push(path);
+                }
+            } else if !name.starts_with("keys.toml") && !name.ends_with(".pem") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// What everything in this process logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logged() -> Log {
+    let log = Log::default();
+    let writer = log.clone();
+    let filter = "trace,h2=warn,hyper=warn,hyper_util=warn,tower=warn,rustls=warn,sled=warn";
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || writer.clone())
+        .init();
+    log
+}
+
+/// The bytes that are secret in a PEM private key: what stands in the middle of it.
+fn private(pem: &str) -> Vec<u8> {
+    let begin = pem.find("PRIVATE KEY-----").unwrap() + "PRIVATE KEY-----".len();
+    let body = &pem[begin..pem[begin..].find("-----").unwrap() + begin];
+    let body: String = body.split_whitespace().collect();
+    let der = BASE64.decode(body.as_bytes()).unwrap();
+    der[36..68].to_vec()
+}
+
+fn verifier(password: &str) -> String {
+    let params = cheap();
+    let password = Password::parse(password).unwrap();
+    let mut memory = Memory::new(params).unwrap();
+    let verifier = hash(&password, params, &SystemEntropy::default(), &mut memory).unwrap();
+    String::from_utf8(verifier.as_bytes().to_vec()).unwrap()
+}
+
+async fn exported(cluster: &Cluster) {
+    for line in ["main", "reads"] {
+        let message = ExportAuditRequest {
+            line: line.to_owned(),
+        };
+        let mut parts = call(cluster.operators(1), |channel| {
+            let message = message.clone();
+            async move {
+                AuditServiceClient::new(channel)
+                    .export_audit(request(message))
+                    .await
+            }
+        })
+        .await
+        .unwrap();
+        let mut file = std::fs::File::create(cluster.folder().join(format!("nodes/{line}.audit")));
+        while let Some(part) = parts.message().await.unwrap() {
+            file.as_mut().unwrap().write_all(&part.chunk).unwrap();
+        }
+    }
+    let log = cluster.export(1).await;
+    std::fs::rename(log, cluster.folder().join("nodes/main.log")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
+    let log = logged();
+    let mut secrets = Secrets(Vec::new());
+    let cluster = Box::pin(Cluster::start()).await;
+    cluster.serves_at("2023-06-10 18:00").await;
+    for (what, password) in [
+        ("a card's password", CARD),
+        ("another password of a card", CARD_S2),
+        ("a password", OTP),
+        ("another password", OTP_S2),
+        ("a card's password in a change request", CARD_ASKED_FOR),
+        ("a verifier", "$argon2id$"),
+    ] {
+        secrets.add(what, password);
+    }
+
+    // Initiations by app and by e-mail, with each of their codes.
+    cluster.ask_activation(&WONG).await.unwrap();
+    let code = cluster.mailed(&WONG, "activation-code").await;
+    secrets.add("an activation code", &code);
+    let by = Proof::CardPassword(CARD.to_owned());
+    let app = proto::account::v1::Channel::Authenticator;
+    let begun = cluster.begin_initiation(&WONG, &code, by, app).await;
+    let begun = begun.unwrap();
+    let code = cluster
+        .channel_code(&WONG, tests::cast::APP, begun.authenticator.as_ref())
+        .await;
+    cluster
+        .confirm_initiation(&begun.initiation_id, &code, OTP)
+        .await
+        .unwrap();
+    cluster.sets_up_mail(&LEE).await;
+    let admin = cluster.with_card(&CHEUNG).await;
+    let checker = cluster.with_card(&SIT).await;
+    let other = cluster.with_card(&MAK).await;
+    let half = cluster.issue_half(&other, &YIP).await.unwrap();
+    secrets.add("a spoken half", &half.second_half);
+
+    // Logins of each kind, and their tokens.
+    let by_app = cluster.with_app(&WONG).await;
+    let card = cluster.with_card(&CHAN).await;
+    cluster.mailbox_is_read().await;
+    let front = cluster.front();
+    let begun = cluster.begin(&front, &LEE, LEE.otp_option(), OTP).await;
+    let login = begun.unwrap().login_id;
+    let code = cluster.mailed(&LEE, "login-code").await;
+    secrets.add("a login's code", &code);
+    let factor = proto::auth::v1::verify_factor_request::Factor::Code(code);
+    let by_mail = cluster.verify(&front, &login, factor).await.unwrap();
+    for token in [&admin, &checker, &other, &by_app, &card].map(|token| &token.text) {
+        secrets.add("a token", token);
+    }
+    secrets.add("a token", &by_mail.access_token);
+
+    // A reset, a change request with a card's password, an import with verifiers (at the start).
+    let [maker, check] = [&admin, &checker];
+    let reset = Act::ResetPassword(Plain {});
+    cluster.given([maker, check], &LEE.resource(), reset).await;
+    let card = Act::RegisterCard(NewCard {
+        number: "K77".to_owned(),
+        verifier: verifier(CARD_ASKED_FOR),
+    });
+    let asked = cluster.make(Admin::Operator(1), &CHEUNG.resource(), card);
+    asked.await.unwrap();
+    cluster.change_password(&by_app, OTP, OTP_S2).await.unwrap();
+
+    // New keys of both kinds, and everything sealed anew.
+    let before = std::fs::read_to_string(cluster.key_file(1)).unwrap();
+    cluster.rotate(3, Purpose::Seal).await;
+    cluster.rotate(4, Purpose::Digest).await;
+    cluster.sealed_anew().await;
+    let after = std::fs::read_to_string(cluster.key_file(1)).unwrap();
+    for line in before.lines().chain(after.lines()) {
+        if let Some(secret) = line.strip_prefix("secret = ") {
+            let text = secret.trim_matches('"');
+            secrets.add(
+                "a key of the key file",
+                BASE64.decode(text.as_bytes()).unwrap(),
+            );
+        }
+    }
+    {
+        let pockets = cluster.pockets();
+        for card in pockets.cards() {
+            secrets.add("a card's private key", private(card.pem()));
+        }
+        for seed in pockets.seeds() {
+            secrets.add(
+                "an app's key",
+                BASE32_NOPAD.decode(seed.as_bytes()).unwrap(),
+            );
+        }
+    }
+
+    // A branch with changes of its own, thrown away.
+    cluster.session_2().await;
+    let there = cluster.log_in(&WONG, WONG.otp_option(), OTP_S2, By::App(tests::cast::APP));
+    secrets.add("a branch's token", &there.await.unwrap().text);
+    cluster.at("2023-06-10 23:00").await;
+    cluster.closed().await;
+    cluster.rolled_over(Answer::Waive).await;
+    let evidence = format!("{:?}", cluster.evidence().await);
+    std::fs::write(cluster.folder().join("nodes/evidence"), evidence).unwrap();
+    for node in 1..=6 {
+        cluster
+            .node(node)
+            .lines()
+            .main()
+            .trigger_snapshot()
+            .await
+            .unwrap();
+    }
+    exported(&cluster).await;
+    let folder = cluster.folder().join("nodes");
+
+    let search = Search::of(&secrets);
+    let paths = files(&folder);
+    assert!(paths.len() > 6 * 5, "{paths:?}");
+    let mut seen = 0;
+    // What is in every store: a search that does not find it finds nothing.
+    let mut known = Secrets(Vec::new());
+    known.add("a user id", CHAN.id);
+    known.add("a person's firm", YIP.participant);
+    let control = Search::of(&known);
+    let mut controls = 0;
+    for path in &paths {
+        let bytes = std::fs::read(path).unwrap();
+        seen += bytes.len();
+        let found = search.find(&bytes);
+        assert!(found.is_empty(), "{} holds {found:?}", path.display());
+        controls += control.find(&bytes).len();
+    }
+    assert!(controls > 6, "nothing is found that is known to be there");
+    assert!(seen > 100_000);
+
+    let bytes = log.0.lock().unwrap().clone();
+    assert!(bytes.len() > 10_000, "nothing was logged");
+    let found = search.find(&bytes);
+    assert!(found.is_empty(), "the log holds {found:?}");
+
+    // And each secret, in each form, would have been found.
+    for (what, value) in &secrets.0 {
+        for (form, bytes) in forms(value) {
+            let path = folder.join("1/planted");
+            std::fs::write(
+                &path,
+                [b"some \xff bytes ", &bytes[..], b" and others"].concat(),
+            )
+            .unwrap();
+            let planted = files(&folder).into_iter().find(|found| *found == path);
+            let found = search.find(&std::fs::read(planted.unwrap()).unwrap());
+            assert!(!found.is_empty(), "{what}, {form}, is not found");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+    assert!(
+        ALL.len() > 10 && secrets.0.len() > 30,
+        "{}",
+        secrets.0.len()
+    );
+    cluster.end().await;
+}
