@@ -7,7 +7,8 @@ use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
 use proto::admin::v1::{
     ApproveGoLiveRequest, EnrolParticipantRequest, EnrolParticipantResponse, GetMigrationRequest,
     GetMigrationResponse, GetReadinessReportRequest, ParticipantReadiness, PostponeGoLiveRequest,
-    ScheduleGoLiveRequest, SetLoginMethodsRequest, WithdrawEnrolmentRequest, WithdrawGoLiveRequest,
+    ScheduleGoLiveRequest, SendRemindersRequest, SendRemindersResponse, SetLoginMethodsRequest,
+    WithdrawEnrolmentRequest, WithdrawGoLiveRequest,
 };
 use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
@@ -155,6 +156,37 @@ impl Cluster {
         })
         .await?;
         Ok((answer.approval_count, answer.needed_count))
+    }
+
+    /// What an operator asks to have these people reminded.
+    #[must_use]
+    pub fn reminders(&self, parent: &str) -> SendRemindersRequest {
+        SendRemindersRequest {
+            request_id: self.id(),
+            parent: parent.to_owned(),
+            reason: REASON.to_owned(),
+            ..SendRemindersRequest::default()
+        }
+    }
+
+    /// Somebody has people reminded, at these doors.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn remind(
+        &self,
+        doors: &[Door],
+        message: &SendRemindersRequest,
+    ) -> Result<SendRemindersResponse, Status> {
+        call(doors, |channel| {
+            let message = message.clone();
+            async move {
+                ReadinessServiceClient::new(channel)
+                    .send_reminders(request(message))
+                    .await
+            }
+        })
+        .await
     }
 
     /// Go-live and methods, as operators see them.

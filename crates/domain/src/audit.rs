@@ -143,6 +143,8 @@ pub enum Kind {
     ChannelReplaced,
     /// A request was sent again, and answered again.
     Repeated,
+    /// An operator had people reminded to set up 2FA.
+    RemindersSent,
     /// A notice was mailed.
     NoticeSent,
     /// A notice could not be mailed, and is not tried any more.
@@ -230,6 +232,7 @@ impl Kind {
             | Self::StepUpVerified
             | Self::ReplacementBegun
             | Self::Repeated
+            | Self::RemindersSent
             | Self::NoticeSent
             | Self::NoticeGivenUp
             | Self::KeyAnnounced

@@ -11,19 +11,23 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, Status};
+use crate::account::Account;
 use crate::apply::{Context, Effect};
-use crate::attempts::{Attempts, CONSECUTIVE_FAILURES_MAX, FREE_FAILURES};
 use crate::audit::{self, Event};
 use crate::digest::SetHash;
 use crate::envelope::Actor;
-use crate::factor::{Channel, Method, Otp, Reset};
+use crate::factor::Method;
 use crate::id::{AccountId, SessionId};
 use crate::line::LogId;
 use crate::outcome::{Answer, Rejection};
 use crate::state::State;
 use crate::table::{Expires, Expiring, Record, Table};
 use crate::time::UnixMs;
+
+mod differences;
+mod remind;
+
+pub use remind::{REMINDED_MAX, REMINDERS_ROOM, is_to_be_reminded};
 
 /// Most notices that wait; the oldest goes, and is counted.
 pub const NOTICES_MAX: usize = 100_000;
@@ -117,9 +121,9 @@ impl Kind {
         }
     }
 
-    /// How often it is told of one account in an hour. What a stranger can cause is told once:
-    /// otherwise guessing would fill a mailbox.
-    fn an_hour_max(&self) -> u32 {
+    /// How often it is told of one account until [`Kind::counted_until`]. What a stranger can cause
+    /// is told once: otherwise guessing would fill a mailbox.
+    fn count_max(&self) -> u32 {
         match self {
             Self::SuspiciousAttempts | Self::Locked | Self::Reminder => 1,
             Self::Initiated
@@ -135,6 +139,29 @@ impl Kind {
             | Self::CardRegistered
             | Self::CardRevoked
             | Self::NotCarriedForward { .. } => AN_HOUR_MAX,
+        }
+    }
+
+    /// Until when it is counted how often it was told: for an hour, a reminder until the day in
+    /// Hong Kong is over.
+    fn counted_until(&self, at: UnixMs) -> UnixMs {
+        match self {
+            Self::Reminder => remind::day_ends(at),
+            Self::Initiated
+            | Self::PasswordChanged(_)
+            | Self::ChannelReplaced
+            | Self::EmailChanged
+            | Self::PasswordReset
+            | Self::ChannelReset
+            | Self::OtpRevoked
+            | Self::Suspended
+            | Self::Resumed
+            | Self::Deleted
+            | Self::CardRegistered
+            | Self::CardRevoked
+            | Self::SuspiciousAttempts
+            | Self::Locked
+            | Self::NotCarriedForward { .. } => at.plus(HOUR_MS),
         }
     }
 }
@@ -169,8 +196,8 @@ pub struct Told {
     pub account: AccountId,
     /// The kind's name.
     pub kind: String,
-    /// Since when is counted.
-    pub since: UnixMs,
+    /// Until when is counted.
+    pub until: UnixMs,
     /// How often.
     pub count: u32,
 }
@@ -185,7 +212,7 @@ impl Record for Told {
 
 impl Expires for Told {
     fn expires(&self) -> UnixMs {
-        self.since.plus(HOUR_MS)
+        self.until
     }
 }
 
@@ -194,7 +221,7 @@ impl Expires for Told {
 pub struct Counts {
     /// Notices that made room for newer ones.
     pub dropped: u64,
-    /// Notices of a kind that was told too often in the hour.
+    /// Notices of a kind that was told too often of late.
     pub withheld: u64,
 }
 
@@ -234,6 +261,19 @@ impl Outbox {
         self.notices.is_empty()
     }
 
+    /// Whether the notice waits.
+    #[must_use]
+    pub fn holds(&self, id: &NoticeId) -> bool {
+        self.notices.get(id).is_some()
+    }
+
+    /// Whether the account was reminded on this day.
+    #[must_use]
+    pub fn was_reminded(&self, account: &AccountId, now: UnixMs) -> bool {
+        let key = (account.clone(), Kind::Reminder.name().to_owned());
+        self.told.get(&key, now).is_some()
+    }
+
     /// What was not kept.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -263,7 +303,7 @@ impl Outbox {
 
     /// Notes what the account's holder is to be told of what it became.
     pub(crate) fn note_change(&mut self, former: &Account, now: &Account) {
-        let differences = differences(former, now);
+        let differences = differences::told(former, now);
         self.due
             .extend(differences.into_iter().map(|(kind, address)| Due {
                 account: now.id.clone(),
@@ -305,17 +345,17 @@ impl Outbox {
         }
     }
 
-    /// Whether the account may be told this once more in the hour; it is counted if so.
+    /// Whether the account may be told this once more for now; it is counted if so.
     fn may_tell(&mut self, due: &Due, at: UnixMs) -> bool {
         let key = (due.account.clone(), due.kind.name().to_owned());
         let mut told = self.told.get(&key, at).cloned().unwrap_or(Told {
             account: key.0,
             kind: key.1,
-            since: at,
+            until: due.kind.counted_until(at),
             count: 0,
         });
         told.count = told.count.saturating_add(1);
-        let may = told.count <= due.kind.an_hour_max();
+        let may = told.count <= due.kind.count_max();
         if may {
             self.told.set(told);
         }
@@ -325,137 +365,6 @@ impl Outbox {
     pub(crate) fn remove_ended(&mut self, now: UnixMs, limit: usize) {
         self.told.remove_ended(now, limit);
     }
-}
-
-/// What an account's holder is told when the account becomes another, and at which address.
-fn differences<'a>(former: &'a Account, now: &'a Account) -> Vec<(Kind, &'a str)> {
-    let address = |account: &'a Account| account.email.as_ref().map(|email| &*email.address);
-    let (old, new) = (address(former), address(now));
-    if now.deleted() {
-        // Nothing is left of it, the address either.
-        let told = old.filter(|_| !former.deleted());
-        return told.map(|to| (Kind::Deleted, to)).into_iter().collect();
-    }
-    let mut kinds = Vec::new();
-    kinds.extend(status_told(&former.status, &now.status));
-    kinds.extend(otp_told(former.otp.as_ref(), now.otp.as_ref()));
-    kinds.extend(card_told(former, now));
-    kinds.extend(attempts_told(former, now));
-    let mut told = Vec::new();
-    // An address that was replaced hears of it first: the new one may be an intruder's.
-    if old != new {
-        told.extend(old.map(|to| (Kind::EmailChanged, to)));
-        told.extend(new.map(|to| (Kind::EmailChanged, to)));
-    }
-    if let Some(to) = new {
-        told.extend(kinds.into_iter().map(|kind| (kind, to)));
-    }
-    told
-}
-
-fn status_told(former: &Status, now: &Status) -> Option<Kind> {
-    match (former, now) {
-        (Status::Active, Status::Suspended { .. }) => Some(Kind::Suspended),
-        (Status::Suspended { .. }, Status::Active) => Some(Kind::Resumed),
-        (Status::Active, Status::Active)
-        | (Status::Suspended { .. }, Status::Suspended { .. })
-        | (Status::Deleted { .. }, _)
-        | (_, Status::Deleted { .. }) => None,
-    }
-}
-
-fn otp_told(former: Option<&Otp>, now: Option<&Otp>) -> Vec<Kind> {
-    match (former, now) {
-        (None, None) => Vec::new(),
-        (None, Some(_)) => vec![Kind::Initiated],
-        (Some(_), None) => vec![Kind::OtpRevoked],
-        (Some(former), Some(now)) => {
-            let reset = match now.reset {
-                Some(reset) if former.reset != now.reset => Some(match reset {
-                    Reset::Password => Kind::PasswordReset,
-                    Reset::Channel => Kind::ChannelReset,
-                }),
-                Some(_) | None => None,
-            };
-            let password = former.password.version != now.password.version;
-            let channel = replaced(former, now);
-            [
-                password.then_some(Kind::PasswordChanged(Method::Otp)),
-                channel.then_some(Kind::ChannelReplaced),
-                reset,
-            ]
-            .into_iter()
-            .flatten()
-            .collect()
-        }
-    }
-}
-
-/// Whether the person's channel is another one. A seed that was only sealed anew is the same.
-fn replaced(former: &Otp, now: &Otp) -> bool {
-    match (&former.channel, &now.channel) {
-        (Channel::Email, Channel::Email) => {
-            former.reset == Some(Reset::Channel) && now.reset.is_none()
-        }
-        (Channel::Authenticator { seed: old, .. }, Channel::Authenticator { seed: new, .. }) => {
-            old != new && (old.key == new.key || former.changed_at != now.changed_at)
-        }
-        (Channel::Email, Channel::Authenticator { .. })
-        | (Channel::Authenticator { .. }, Channel::Email) => true,
-    }
-}
-
-fn card_told(former: &Account, now: &Account) -> Option<Kind> {
-    match (&former.card, &now.card) {
-        (None, None) => None,
-        (None, Some(_)) => Some(Kind::CardRegistered),
-        (Some(_), None) => Some(Kind::CardRevoked),
-        (Some(former), Some(now)) if former.number != now.number => Some(Kind::CardRegistered),
-        (Some(former), Some(now)) => (former.password.version != now.password.version)
-            .then_some(Kind::PasswordChanged(Method::Smartcard)),
-    }
-}
-
-/// Failures that have just become many, of passwords or of codes.
-fn attempts_told(former: &Account, now: &Account) -> Vec<Kind> {
-    let failures = |account: &Account, method: Method| {
-        let passwords = account.attempts.get(&method).map_or(0, worst);
-        match method {
-            Method::Otp => passwords.max(failures_of_codes(account)),
-            Method::Smartcard => passwords,
-        }
-    };
-    let locked = |account: &Account, method: Method| {
-        let codes = failures_of_codes(account) >= CONSECUTIVE_FAILURES_MAX;
-        account.locked(method) || (method == Method::Otp && codes)
-    };
-    let mut told = Vec::new();
-    for method in [Method::Smartcard, Method::Otp] {
-        if !locked(former, method) && locked(now, method) {
-            told.push(Kind::Locked);
-        } else if failures(former, method) < FREE_FAILURES && FREE_FAILURES <= failures(now, method)
-        {
-            told.push(Kind::SuspiciousAttempts);
-        }
-    }
-    told
-}
-
-fn failures_of_codes(account: &Account) -> u32 {
-    account.otp.as_ref().map_or(0, |otp| otp.failures)
-}
-
-/// The most failures of any origin: each success of the owner ends the consecutive ones, not a
-/// stranger's.
-fn worst(attempts: &Attempts) -> u32 {
-    attempts
-        .known
-        .values()
-        .map(|known| known.count.failures)
-        .fold(
-            attempts.consecutive.max(attempts.strangers.failures),
-            u32::max,
-        )
 }
 
 /// Whether the holder of an account is told that such a change was not carried forward. Requests
@@ -474,10 +383,18 @@ pub fn tells_of(kind: audit::Kind) -> bool {
         )
 }
 
-/// What a node that leads the line says of notices.
+/// What is asked about notices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// They need not stand here any more.
+    /// An operator has people reminded to set up 2FA: those of them that it is for, and that were
+    /// not reminded on this day. On the main line alone.
+    Remind {
+        /// Whom, by user id.
+        accounts: Vec<AccountId>,
+        /// Why, for the record.
+        reason: String,
+    },
+    /// A node that leads the line says that they need not stand here any more.
     Sent {
         /// A mail server has them.
         sent: Vec<NoticeId>,
@@ -489,20 +406,36 @@ pub enum Command {
 impl Command {
     pub(crate) fn kind(&self) -> audit::Kind {
         match self {
+            Self::Remind { .. } => audit::Kind::RemindersSent,
             Self::Sent { .. } => audit::Kind::NoticeSent,
         }
     }
 
     pub(crate) fn method(&self) -> &'static str {
         match self {
+            Self::Remind { .. } => "Remind",
             Self::Sent { .. } => "NoticeSent",
         }
     }
 }
 
 pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
-    let Command::Sent { sent, given_up } = command;
     let event = Event::new(command.kind());
+    match command {
+        Command::Remind { accounts, reason } => {
+            remind::apply(state, context, event, accounts, reason)
+        }
+        Command::Sent { sent, given_up } => settle(state, context, event, sent, given_up),
+    }
+}
+
+fn settle(
+    state: &mut State,
+    context: &Context<'_>,
+    event: Event,
+    sent: &[NoticeId],
+    given_up: &[NoticeId],
+) -> Effect {
     match context.actor {
         Actor::Node(_) => {}
         Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Operator(_) => {

@@ -80,6 +80,13 @@ pub enum Answer {
         /// New accounts.
         accounts: u32,
     },
+    /// People will be reminded to set up 2FA.
+    Reminded {
+        /// How many.
+        count: u32,
+        /// The last of those who were named, reminded or not; none if nobody was named.
+        through: Option<AccountId>,
+    },
     /// Tokens ended.
     TokensEnded {
         /// How many.

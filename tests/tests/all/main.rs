@@ -10,6 +10,7 @@ mod leaders;
 mod messages;
 mod migration;
 mod notices;
+mod reminders;
 mod requirements;
 mod standards;
 mod tidy;

@@ -13,6 +13,8 @@ pub enum Account {
     Import(Import),
     /// Show who is ready for 2FA, and which accounts cannot initiate.
     Readiness(Readiness),
+    /// Remind those by mail who could set up 2FA and have not, each once a day at most.
+    Remind(Remind),
     /// What is done to one account.
     #[command(flatten)]
     Person(super::person::Act),
@@ -26,6 +28,20 @@ pub struct Import {
     /// The participants: participant,name.
     #[arg(long, value_name = "FILE")]
     pub participants: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+}
+
+/// Flags of `account remind`.
+#[derive(Debug, Clone, Args)]
+pub struct Remind {
+    /// People of this participant alone.
+    #[arg(long, value_name = "ID")]
+    pub participant: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

@@ -1,4 +1,4 @@
-//! `account import` and `account readiness`.
+//! `account`: imports, readiness, reminders, and what is done to one account.
 
 use crate::args::account::Account;
 use crate::exit::Failure;
@@ -7,9 +7,10 @@ use crate::output::Output;
 mod import;
 mod person;
 mod readiness;
+mod remind;
 mod shown;
 
-/// Imports accounts, or shows who is ready.
+/// Carries out the verb.
 ///
 /// # Errors
 /// What went wrong, with its exit code.
@@ -17,6 +18,7 @@ pub async fn run(flags: &Account, output: Output) -> Result<(), Failure> {
     match flags {
         Account::Import(flags) => import::run(flags, output).await,
         Account::Readiness(flags) => readiness::run(flags, output).await,
+        Account::Remind(flags) => remind::run(flags, output).await,
         Account::Person(act) => Box::pin(person::run(act, output)).await,
     }
 }

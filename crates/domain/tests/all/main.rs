@@ -9,6 +9,7 @@ mod login;
 mod migration;
 mod notice;
 mod plan;
+mod reminder;
 mod request;
 mod rollover;
 mod standards;

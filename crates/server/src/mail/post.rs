@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use consensus::{Line, Proposal};
-use domain::notice::{self, NoticeId};
+use domain::notice::{self, Kind, NoticeId};
 use domain::{Actor, Command, LineId, LineRef, State, outcome};
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -106,6 +106,39 @@ pub(crate) async fn run(edge: Edge, pace: Pace) {
     }
 }
 
+/// The notices to mail next, the oldest first; reminders only when nothing else waits: what people
+/// are told of changes of their accounts does not queue behind a hundred thousand of them.
+fn due<'a>(waiting: &'a notice::Outbox, round: &Round, most: usize) -> Vec<&'a notice::Notice> {
+    let (mut due, mut reminders) = (Vec::new(), Vec::new());
+    for one in waiting.iter().filter(|one| round.is_due(&one.id)) {
+        if due.len() >= most {
+            break;
+        }
+        match one.kind {
+            Kind::Reminder if reminders.len() < most => reminders.push(one),
+            Kind::Reminder => {}
+            Kind::Initiated
+            | Kind::PasswordChanged(_)
+            | Kind::ChannelReplaced
+            | Kind::EmailChanged
+            | Kind::PasswordReset
+            | Kind::ChannelReset
+            | Kind::OtpRevoked
+            | Kind::Suspended
+            | Kind::Resumed
+            | Kind::Deleted
+            | Kind::CardRegistered
+            | Kind::CardRevoked
+            | Kind::SuspiciousAttempts
+            | Kind::Locked
+            | Kind::NotCarriedForward { .. } => due.push(one),
+        }
+    }
+    due.extend(reminders);
+    due.truncate(most);
+    due
+}
+
 struct Post {
     edge: Edge,
     pace: Pace,
@@ -161,19 +194,18 @@ impl Post {
     }
 
     async fn mail(&mut self, line: &Line, state: &State, round: &mut Round) -> bool {
-        let stands: BTreeSet<NoticeId> = state.outbox().iter().map(|one| one.id).collect();
-        round.sent.retain(|id| stands.contains(id));
-        round.given_up.retain(|id| stands.contains(id));
-        round.refused.retain(|id, _| stands.contains(id));
+        let waiting = state.outbox();
+        round.sent.retain(|id| waiting.holds(id));
+        round.given_up.retain(|id| waiting.holds(id));
+        round.refused.retain(|id, _| waiting.holds(id));
         let most = if self.server.waits() { 0 } else { BATCH };
-        let waiting = state.outbox().iter().filter(|one| round.is_due(&one.id));
-        let due: Vec<&notice::Notice> = waiting.take(most).collect();
+        let due = due(waiting, round, most);
         let all = due.len() == BATCH;
         let went = self.send(&line.reference(), state, due, round).await;
         let said = self.say(line, state, round).await;
         if let LineId::Branch { session, .. } = &state.header().line
             && state.header().ended
-            && stands.iter().all(|id| round.is_done(id))
+            && waiting.iter().all(|one| round.is_done(&one.id))
         {
             self.edge.node().note_mailed(session);
         }

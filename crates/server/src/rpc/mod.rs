@@ -46,6 +46,7 @@ mod plan;
 mod policy;
 mod readiness;
 mod rehash;
+mod remind;
 mod revocation_list;
 mod session;
 mod token;

@@ -10,7 +10,7 @@ use proto::admin::v1::readiness_service_server::ReadinessService;
 use tonic::{Request, Response, Status};
 
 use super::account::{Scope, accounts, read_page_token};
-use super::{answered, migration};
+use super::{answered, migration, remind};
 use crate::edge::Edge;
 use crate::reads::Read;
 use crate::request::Ask;
@@ -38,6 +38,13 @@ impl ReadinessService for Readiness {
         request: Request<admin::ListUnreadyAccountsRequest>,
     ) -> Result<Response<admin::ListUnreadyAccountsResponse>, Status> {
         answered!(self.0, request, unready)
+    }
+
+    async fn send_reminders(
+        &self,
+        request: Request<admin::SendRemindersRequest>,
+    ) -> Result<Response<admin::SendRemindersResponse>, Status> {
+        answered!(self.0, request, remind::send)
     }
 
     async fn get_migration(

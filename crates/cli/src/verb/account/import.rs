@@ -97,7 +97,7 @@ fn parts(rows: &Rows) -> Vec<Part> {
 }
 
 /// The request id of a part: its time is the command's, the rest is made from both.
-fn part_id(id: Uuid, part: usize) -> Uuid {
+pub(super) fn part_id(id: Uuid, part: usize) -> Uuid {
     if part == 0 {
         return id;
     }
