@@ -154,10 +154,12 @@ impl FrontEnd<'_> {
         let request = Self::request(message, None);
         let begun = self.service.clone().begin_initiation(request).await;
         let begun = begun.unwrap().into_inner();
-        // Show `notice` first: at the secondary, what is set up now is forgotten. The URI is for
-        // a QR code, which the front end draws; it is told this once.
+        // Show `notice` first: at the secondary, what is set up now is forgotten. The QR code is
+        // an SVG image to put into the page as it is; it is told this once, and cached nowhere.
         println!("  notice: {}", begun.notice);
         let enrolment = begun.authenticator.as_ref();
+        let image = enrolment.map_or("", |app| app.qr_code_svg.as_str());
+        println!("  QR code: an image of {} bytes", image.len());
         let code = self.cluster.channel_code(&WONG, APP, enrolment).await;
 
         let message = ConfirmInitiationRequest {

@@ -19,6 +19,7 @@ pub mod key_file;
 pub mod keyring;
 pub mod password;
 pub mod phc;
+pub mod qr;
 pub mod revocation;
 pub mod rules;
 pub mod seal;

@@ -7,6 +7,7 @@ use credential::breached::Wanted;
 use credential::card::{self, Challenge};
 use credential::code::Code;
 use credential::password::{Verdict as Typed, Verifier};
+use credential::qr;
 use credential::rules::{self, Person, Strength};
 use credential::secret::{Malformed, Password, Seed};
 use credential::totp::{self, LOOKBACK_STEPS, Parameters};
@@ -353,6 +354,7 @@ pub fn enrol(
             let secret = Seed::random(edge.entropy());
             let uri = totp::uri(&secret, Parameters::default(), ISSUER, account.as_str())
                 .map_err(|fault| Refusal::Internal(fault.to_string()))?;
+            let drawn = qr::svg(&uri).map_err(|fault| Refusal::Internal(fault.to_string()))?;
             Ok(Enrolment {
                 channel: NewChannel::Authenticator {
                     seed: seal(edge, secret.as_bytes(), &Associated::seed(account))?,
@@ -360,6 +362,7 @@ pub fn enrol(
                 authenticator: Some(auth::AuthenticatorEnrolment {
                     otpauth_uri: plain(&uri),
                     secret_base32: plain(&secret.text()),
+                    qr_code_svg: plain(&drawn),
                 }),
                 code: None,
             })
