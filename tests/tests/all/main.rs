@@ -14,4 +14,5 @@ mod reminders;
 mod requirements;
 mod standards;
 mod tidy;
+mod told_once;
 mod writes;
