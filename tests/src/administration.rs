@@ -1,5 +1,6 @@
 //! What delegated administrators and operators do to other people's accounts.
 
+use domain::approval::Act as Signed;
 use prost_types::FieldMask;
 use proto::account::v1::Account;
 use proto::admin::v1::account_service_client::AccountServiceClient;
@@ -8,15 +9,17 @@ use proto::admin::v1::change_request_service_client::ChangeRequestServiceClient;
 use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
 use proto::admin::v1::{
     ApproveChangeRequestRequest, ApproveChangeRequestResponse, ChangeAct, ChangeRequest,
-    CreateChangeRequestRequest, ListChangeRequestsRequest, RejectChangeRequestRequest,
-    RejectChangeRequestResponse, RevokeCardRequest, RevokeCardResponse, UpdateAccountRequest,
-    UpdateAccountResponse, WithdrawChangeRequestRequest, WithdrawChangeRequestResponse,
+    CreateChangeRequestRequest, GetChangeRequestRequest, ListChangeRequestsRequest,
+    RejectChangeRequestRequest, RejectChangeRequestResponse, RevokeCardRequest, RevokeCardResponse,
+    UpdateAccountRequest, UpdateAccountResponse, WithdrawChangeRequestRequest,
+    WithdrawChangeRequestResponse,
 };
 use proto::admin::v1::{
     EndAccountTokensRequest, GetAccountRequest, IssueActivationCodeRequest,
     IssueActivationCodeResponse, ListUnreadyAccountsRequest, SuspendAccountRequest,
     SuspendAccountResponse,
 };
+use proto::approval::v1::Approval;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
 use proto::operator::v1::{SuspendOnMainLineRequest, SuspendOnMainLineResponse};
 use tidemark::drill::{Door, at, call, request, request_as};
@@ -72,8 +75,7 @@ impl Cluster {
             request_id: self.id(),
             name: person.resource(),
             reason: "has left the firm".to_owned(),
-            client_address: ADDRESS.to_owned(),
-        };
+            client_address: ADDRESS.to_owned(), ..SuspendAccountRequest::default() };
         call(&self.front(), |channel| {
             let message = message.clone();
             async move {
@@ -94,8 +96,7 @@ impl Cluster {
             request_id: self.id(),
             name: person.resource(),
             reason: "the card was stolen".to_owned(),
-            client_address: String::new(),
-        };
+            client_address: String::new(), ..SuspendAccountRequest::default() };
         let doors = self.operators_at(self.centre().as_str());
         call(&doors, |channel| {
             let message = message.clone();
@@ -116,8 +117,7 @@ impl Cluster {
         let message = SuspendOnMainLineRequest {
             request_id: self.id(),
             name: person.resource(),
-            reason: "the card was stolen".to_owned(),
-        };
+            reason: "the card was stolen".to_owned(), ..SuspendOnMainLineRequest::default() };
         call(self.operators(1), |channel| {
             let message = message.clone();
             async move {
@@ -141,8 +141,7 @@ impl Cluster {
         let message = IssueActivationCodeRequest {
             request_id: self.id(),
             name: person.resource(),
-            client_address: ADDRESS.to_owned(),
-        };
+            client_address: ADDRESS.to_owned(), ..IssueActivationCodeRequest::default() };
         call(&self.front(), |channel| {
             let message = message.clone();
             async move {
@@ -163,8 +162,7 @@ impl Cluster {
             request_id: self.id(),
             name: person.resource(),
             reason: "a forgotten screen".to_owned(),
-            client_address: ADDRESS.to_owned(),
-        };
+            client_address: ADDRESS.to_owned(), ..EndAccountTokensRequest::default() };
         let answer = call(&self.front(), |channel| {
             let message = message.clone();
             async move {
@@ -188,8 +186,7 @@ impl Cluster {
             act: Some(ChangeAct { act: Some(act) }),
             reason: "asked for by phone".to_owned(),
             etag: String::new(),
-            client_address: by.address(),
-        };
+            client_address: by.address(), ..CreateChangeRequestRequest::default() };
         let doors = by.doors(self);
         let answer = call(&doors, |channel| {
             let message = by.request(message.clone());
@@ -211,11 +208,15 @@ impl Cluster {
         by: Admin<'_>,
         name: &str,
     ) -> Result<ApproveChangeRequestResponse, Status> {
+        let approval = match by {
+            Admin::Token(_) => None,
+            Admin::Operator(number) => Some(self.signed_check(number, name).await?),
+        };
         let message = ApproveChangeRequestRequest {
             request_id: self.id(),
             name: name.to_owned(),
             client_address: by.address(),
-        };
+            approval, ..ApproveChangeRequestRequest::default() };
         call(&by.doors(self), |channel| {
             let message = by.request(message.clone());
             async move {
@@ -225,6 +226,29 @@ impl Cluster {
             }
         })
         .await
+    }
+
+    /// What an operator signs to approve a change request.
+    ///
+    /// # Errors
+    /// The refusal to show it.
+    pub async fn signed_check(&self, operator: usize, name: &str) -> Result<Approval, Status> {
+        let message = GetChangeRequestRequest {
+            name: name.to_owned(),
+        };
+        let answer = call(&Admin::Operator(operator).doors(self), |channel| {
+            let message = message.clone();
+            async move {
+                ChangeRequestServiceClient::new(channel)
+                    .get_change_request(request(message))
+                    .await
+            }
+        })
+        .await?;
+        let content = answer.change_request.unwrap().content_digest;
+        let id = name.rsplit('/').next().unwrap().parse().unwrap();
+        let act = Signed::ChangeRequest(id, content.parse().unwrap());
+        Ok(self.signed(operator, &act).await)
     }
 
     /// Two people give access, one after the other.
@@ -250,8 +274,7 @@ impl Cluster {
             request_id: self.id(),
             name: name.to_owned(),
             reason: "nobody knows of it".to_owned(),
-            client_address: by.address(),
-        };
+            client_address: by.address(), ..RejectChangeRequestRequest::default() };
         call(&by.doors(self), |channel| {
             let message = by.request(message.clone());
             async move {
@@ -275,8 +298,7 @@ impl Cluster {
         let message = WithdrawChangeRequestRequest {
             request_id: self.id(),
             name: name.to_owned(),
-            client_address: by.address(),
-        };
+            client_address: by.address(), ..WithdrawChangeRequestRequest::default() };
         call(&by.doors(self), |channel| {
             let message = by.request(message.clone());
             async move {
@@ -327,8 +349,7 @@ impl Cluster {
             request_id: self.id(),
             name: person.resource(),
             reason: "the card was lost".to_owned(),
-            client_address: ADDRESS.to_owned(),
-        };
+            client_address: ADDRESS.to_owned(), ..RevokeCardRequest::default() };
         call(&self.front(), |channel| {
             let message = request_as(message.clone(), &by.text);
             async move {
@@ -362,8 +383,7 @@ impl Cluster {
             update_mask: Some(FieldMask {
                 paths: vec!["title".to_owned()],
             }),
-            client_address: ADDRESS.to_owned(),
-        };
+            client_address: ADDRESS.to_owned(), ..UpdateAccountRequest::default() };
         call(&self.front(), |channel| {
             let message = request_as(message.clone(), &by.text);
             async move {

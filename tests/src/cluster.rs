@@ -8,15 +8,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use credential::phc::Params;
+use domain::approval::Act;
 use domain::calendar::{Calendar, Day, Timetable};
 use domain::{CentreName, NodeId, UnixMs};
 use proto::admin::v1::ImportAccountsRequest;
 use proto::admin::v1::import_service_client::ImportServiceClient;
+use proto::approval::v1::Approval;
 use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use server::mail::post::Pace;
 use server::node::{Environment, Node};
-use tidemark::drill::{Clock, Door, Mailbox, Stage, at, call, request};
+use tidemark::approval::Pen;
+use tidemark::drill::{Clock, Door, Mailbox, Stage, at, call, request, seen};
 use tidemark::founding::{self, Plan, PlannedNode};
 use tidemark::profile::Profile;
 use tidemark::refusal;
@@ -226,6 +229,14 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// What people carry.
+    ///
+    /// # Panics
+    /// Never: nobody panics with it in hand.
+    pub fn pockets(&self) -> std::sync::MutexGuard<'_, Pockets> {
+        self.pockets.lock().unwrap()
+    }
+
     /// How it is reached, and as whom.
     #[must_use]
     pub fn profile(&self) -> &Profile {
@@ -313,6 +324,24 @@ impl Cluster {
     #[must_use]
     pub fn operators(&self, number: usize) -> &[Door] {
         self.stage.operator_number(number).unwrap()
+    }
+
+    /// What operator 1 or 2 signs for an act, of the main line as it is now.
+    ///
+    /// # Panics
+    /// If no node answers.
+    pub async fn signed(&self, operator: usize, act: &Act) -> Approval {
+        let seen = seen(self.operators(operator)).await.unwrap();
+        self.stage.pen(operator).unwrap().sign(act, &seen).unwrap()
+    }
+
+    /// What operator 1 or 2 signs with.
+    ///
+    /// # Panics
+    /// If there is no such operator.
+    #[must_use]
+    pub fn pen(&self, operator: usize) -> &Pen {
+        self.stage.pen(operator).unwrap()
     }
 
     /// The operator doors at one centre.

@@ -1,6 +1,8 @@
 //! What operators do about the migration: go-live, methods, enrolment, the revocation list.
 
 use credential::card::Challenge;
+use domain::approval::Act;
+use domain::migration::{Change, Subject, Switch};
 use proto::account::v1::{Method, MethodState};
 use proto::admin::v1::participant_service_client::ParticipantServiceClient;
 use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
@@ -10,6 +12,7 @@ use proto::admin::v1::{
     ScheduleGoLiveRequest, SendRemindersRequest, SendRemindersResponse, SetLoginMethodsRequest,
     WithdrawEnrolmentRequest, WithdrawGoLiveRequest,
 };
+use proto::approval::v1::Approval;
 use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
@@ -27,6 +30,7 @@ use crate::cluster::Cluster;
 /// How many operators have said it, and how many it takes.
 pub type Said = Result<(u32, u32), Status>;
 
+const REFERENCE: &str = "SFC 2023/77";
 const REASON: &str = "as the circular says";
 
 impl Cluster {
@@ -35,7 +39,11 @@ impl Cluster {
     /// # Errors
     /// The refusal.
     pub async fn schedule_go_live(&self, operator: usize, date: &str) -> Said {
-        self.schedule_go_live_at(self.operators(operator), date)
+        let change = Change::Schedule {
+            date: date.parse().unwrap(),
+        };
+        let approval = self.signed(operator, &Act::Migration(change)).await;
+        self.schedule_go_live_at(self.operators(operator), date, Some(approval))
             .await
     }
 
@@ -43,8 +51,14 @@ impl Cluster {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn schedule_go_live_at(&self, doors: &[Door], date: &str) -> Said {
+    pub async fn schedule_go_live_at(
+        &self,
+        doors: &[Door],
+        date: &str,
+        approval: Option<Approval>,
+    ) -> Said {
         let message = ScheduleGoLiveRequest {
+            approval,
             request_id: self.id(),
             date: date.to_owned(),
             reason: REASON.to_owned(),
@@ -66,10 +80,16 @@ impl Cluster {
     /// # Errors
     /// The refusal.
     pub async fn approve_go_live(&self, operator: usize, date: &str) -> Said {
+        let change = Change::Approve {
+            date: date.parse().unwrap(),
+            reference: REFERENCE.to_owned(),
+        };
+        let approval = self.signed(operator, &Act::Migration(change)).await;
         let message = ApproveGoLiveRequest {
+            approval: Some(approval),
             request_id: self.id(),
             date: date.to_owned(),
-            approval: "SFC 2023/77".to_owned(),
+            reference: REFERENCE.to_owned(),
             reason: REASON.to_owned(),
         };
         let answer = call(self.operators(operator), |channel| {
@@ -89,7 +109,12 @@ impl Cluster {
     /// # Errors
     /// The refusal.
     pub async fn postpone_go_live(&self, operator: usize, date: &str) -> Said {
+        let change = Change::Postpone {
+            date: date.parse().unwrap(),
+        };
+        let approval = self.signed(operator, &Act::Migration(change)).await;
         let message = PostponeGoLiveRequest {
+            approval: Some(approval),
             request_id: self.id(),
             date: date.to_owned(),
             reason: REASON.to_owned(),
@@ -111,7 +136,10 @@ impl Cluster {
     /// # Errors
     /// The refusal.
     pub async fn withdraw_go_live(&self, operator: usize) -> Said {
+        let change = Change::Withdraw;
+        let approval = self.signed(operator, &Act::Migration(change)).await;
         let message = WithdrawGoLiveRequest {
+            approval: Some(approval),
             request_id: self.id(),
             reason: REASON.to_owned(),
         };
@@ -138,7 +166,28 @@ impl Cluster {
         method: Method,
         state: MethodState,
     ) -> Said {
+        let of = match name {
+            "service" => Subject::Service,
+            name => match name.split('/').collect::<Vec<_>>()[..] {
+                ["participants", firm] => Subject::Participant(firm.parse().unwrap()),
+                [.., account] => Subject::Account(account.parse().unwrap()),
+                [] => panic!("nobody's method"),
+            },
+        };
+        let change = Change::Switch {
+            of,
+            method: match method {
+                Method::Otp => domain::factor::Method::Otp,
+                Method::Smartcard | Method::Unspecified => domain::factor::Method::Smartcard,
+            },
+            switch: match state {
+                MethodState::Off => Switch::Off,
+                MethodState::On | MethodState::Unspecified => Switch::On,
+            },
+        };
+        let approval = self.signed(operator, &Act::Migration(change)).await;
         let message = SetLoginMethodsRequest {
+            approval: Some(approval),
             request_id: self.id(),
             name: name.to_owned(),
             method: method.into(),
@@ -212,6 +261,7 @@ impl Cluster {
             request_id: self.id(),
             name: format!("participants/{participant}"),
             session: session.to_owned(),
+            ..EnrolParticipantRequest::default()
         };
         call(self.operators(1), |channel| {
             let message = message.clone();
@@ -237,6 +287,7 @@ impl Cluster {
             request_id: self.id(),
             name: format!("participants/{participant}"),
             session: session.to_owned(),
+            ..WithdrawEnrolmentRequest::default()
         };
         let answer = call(self.operators(1), |channel| {
             let message = message.clone();

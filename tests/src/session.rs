@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use domain::approval::Act;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::audit::v1::{
     AuditEvent, Completion, GetCompletionMatrixRequest, ListAuditEventsRequest,
@@ -47,7 +48,10 @@ impl Cluster {
             .into_iter()
             .find(|entry| entry.session.as_ref().unwrap().session == S2)
             .unwrap();
+        let opening = domain::session::Act::Open(S2.parse().unwrap());
+        let act = Act::Session(opening, plan.plan_digest.parse().unwrap());
         let message = ApprovePlanRequest {
+            approval: Some(self.signed(operator, &act).await),
             request_id: self.id(),
             session: S2.to_owned(),
             act: PlanAct::Open.into(),

@@ -15,16 +15,20 @@ use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
 use proto::operator::v1::key_service_client::KeyServiceClient;
 use proto::operator::v1::policy_service_client::PolicyServiceClient;
+use proto::operator::v1::registration_service_client::RegistrationServiceClient;
 use proto::operator::v1::revocation_list_service_client::RevocationListServiceClient;
+use proto::operator::v1::script_service_client::ScriptServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
+use crate::approval::{self, Pen, Seen};
 use crate::args::{Change, Connection};
 use crate::drill::clock::{ahead, mint, time};
 use crate::drill::words;
 use crate::exit::{Exit, Failure};
+use crate::output::Output;
 use crate::profile::{Identity, Profile};
 use crate::refusal::{self, Asked};
 
@@ -59,6 +63,7 @@ pub fn dial(profile: &Profile, identity: &Identity, address: &str) -> Result<Cha
 #[derive(Debug, Clone)]
 pub struct Operator {
     channel: Channel,
+    pen: Pen,
     node: u64,
     timeout: Duration,
     /// How far the cluster's clock is ahead of this machine's; 0 unless it is simulated.
@@ -122,7 +127,8 @@ impl Operator {
     /// # Errors
     /// If the profile lacks the operator or the node.
     pub fn each(flags: &Connection, profile: &Profile) -> Result<Vec<Self>, Failure> {
-        let (_, identity) = profile.operator(flags.operator.as_deref())?;
+        let identity = profile.actor(flags.operator.as_deref())?;
+        let pen = Pen::read(profile, identity)?;
         let wanted = |id: u64| flags.node.is_none_or(|only| only == id);
         let nodes = profile
             .nodes()
@@ -131,6 +137,7 @@ impl Operator {
             .map(|node| {
                 Ok(Self {
                     channel: dial(profile, identity, &node.operator)?,
+                    pen: pen.clone(),
                     node: node.id,
                     timeout: flags.timeout,
                     ahead_ms: 0,
@@ -163,6 +170,30 @@ impl Operator {
     #[must_use]
     pub fn now(&self) -> domain::UnixMs {
         time(self.ahead_ms)
+    }
+
+    /// The place of the main line that this node shows now: what an approval is made of. Asked for
+    /// before what is approved is shown, so that nothing older is.
+    ///
+    /// # Errors
+    /// If the node does not answer, or has no main line yet.
+    pub async fn seen(&self) -> Result<Seen, Failure> {
+        let request = self.request(proto::operator::v1::GetStatusRequest {}, None);
+        Seen::of(&told(self.cluster().get_status(request).await)?)
+    }
+
+    /// Shows what is signed, and signs it with the operator's key.
+    ///
+    /// # Errors
+    /// If the key cannot be used.
+    pub fn sign(
+        &self,
+        act: &domain::approval::Act,
+        seen: &Seen,
+        output: Output,
+    ) -> Result<proto::approval::v1::Approval, Failure> {
+        approval::show(act, seen, output);
+        self.pen.sign(act, seen)
     }
 
     /// The node's number.
@@ -286,6 +317,19 @@ impl Operator {
     #[must_use]
     pub fn keys(&self) -> KeyServiceClient<Channel> {
         KeyServiceClient::new(self.channel.clone())
+    }
+
+    /// Who may call.
+    #[must_use]
+    pub fn registration(&self) -> RegistrationServiceClient<Channel> {
+        RegistrationServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// What scripts may do.
+    #[must_use]
+    pub fn script(&self) -> ScriptServiceClient<Channel> {
+        ScriptServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The revocation list of smartcards.

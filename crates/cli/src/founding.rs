@@ -349,6 +349,7 @@ impl Writer<'_> {
                 .iter()
                 .map(|id| (id.clone(), identity("operators", id.as_str())))
                 .collect(),
+            scripts: std::collections::BTreeMap::new(),
             front_ends: plan
                 .front_ends
                 .iter()

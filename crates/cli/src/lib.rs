@@ -3,6 +3,7 @@
 //! stdout, talk to stderr, and the exit codes are an interface.
 
 pub mod accounts;
+pub mod approval;
 pub mod args;
 pub mod client;
 pub mod drill;
@@ -53,9 +54,13 @@ async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
             Ok(())
         }
         Verb::Audit(flags) => verb::audit::run(&flags, output).await,
+        Verb::Caller(flags) => Box::pin(verb::caller::run(&flags, output)).await,
+        Verb::Script(flags) => Box::pin(verb::script::run(&flags, output)).await,
+        Verb::Certificate(flags) => verb::certificate::run(&flags, output),
         Verb::Log(flags) => verb::log::run(&flags, output).await,
         Verb::Method(flags) => verb::method::run(&flags, output).await,
         Verb::Participant(flags) => verb::participant::run(&flags, output).await,
         Verb::Revocation(flags) => verb::revocation::run(&flags, output).await,
+        Verb::Token(flags) => verb::token::run(&flags, output).await,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use domain::{BackEndId, CentreName, ClusterId, FrontEndId, OperatorId};
+use domain::{BackEndId, CentreName, ClusterId, FrontEndId, OperatorId, ScriptId};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Failure, file_failure};
@@ -23,6 +23,9 @@ pub struct File {
     /// Operators, by id; the first one is taken if none is named.
     #[serde(default)]
     pub operators: BTreeMap<OperatorId, Identity>,
+    /// Scripts, by id; one acts if it is named, or if there is no operator.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scripts: BTreeMap<ScriptId, Identity>,
     /// Front ends, by id; for drills.
     #[serde(default)]
     pub front_ends: BTreeMap<FrontEndId, Identity>,
@@ -144,6 +147,26 @@ impl Profile {
             })
             .next(format!("it has: {}", known.join(", ")))
         })
+    }
+
+    /// Who acts at the operators' listener: the operator or script of this name, or the first
+    /// operator, or where there is none the first script.
+    ///
+    /// # Errors
+    /// If the profile has nobody of that name.
+    pub fn actor(&self, name: Option<&str>) -> Result<&Identity, Failure> {
+        let script = match name {
+            Some(name) => {
+                let id = name.strip_prefix("script/").unwrap_or(name);
+                let mut scripts = self.file.scripts.iter();
+                scripts.find(|(known, _)| known.as_str() == id)
+            }
+            None => self.file.scripts.first_key_value(),
+        };
+        match (self.operator(name), script) {
+            (Ok((_, identity)), _) | (Err(_), Some((_, identity))) => Ok(identity),
+            (Err(missing), None) => Err(missing),
+        }
     }
 
     /// A path of the file, seen from here.

@@ -152,6 +152,26 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::Refused,
             "two operators approve first: tidemark session approve SESSION --as OPERATOR",
         ),
+        "APPROVAL_EXPIRED" | "APPROVAL_DIFFERS" => (
+            Exit::Refused,
+            "look at it again and approve it anew: what was shown is not what is there now",
+        ),
+        "APPROVAL_OTHER_KEY" => (
+            Exit::Refused,
+            "see which key is registered: tidemark caller list",
+        ),
+        "KEY_PINNED" => (
+            Exit::Refused,
+            "issue a certificate with a key of its own: tidemark certificate issue",
+        ),
+        "LAST_OPERATORS" => (
+            Exit::Refused,
+            "register another operator first: tidemark caller register",
+        ),
+        "NOT_GRANTED" | "OUTSIDE_WINDOW" | "RUNS_USED" => {
+            (Exit::Refused, "see what is granted: tidemark script list")
+        }
+        "SCRIPT_MAY_NOT" => (Exit::Refused, "an operator does this: --as OPERATOR"),
         "PLAN_DIFFERS" => (
             Exit::Refused,
             "the plan changed since it was approved: tidemark session list, then approve it again",
@@ -198,7 +218,10 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::Refused,
             "see what uses it: tidemark key list; and how far it is: tidemark key reseal",
         ),
-        "KEY_RETIRED" => (Exit::Refused, "add and announce a new one: tidemark key add"),
+        "KEY_RETIRED" => (
+            Exit::Refused,
+            "add and announce a new one: tidemark key add",
+        ),
         "BAD_REVOCATION_LIST" => (
             Exit::PreCheck,
             "take the complete list that the card authority signed",

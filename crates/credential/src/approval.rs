@@ -9,65 +9,31 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use serde::{Deserialize, Serialize};
 use webpki::EndEntityCert;
 
+use domain::UnixMs;
+use domain::approval::{
+    Approval, CERTIFICATE_BYTES_MAX, LIFE_MS_MAX, SIGNATURE_BYTES_MAX, Statement,
+};
 use domain::cluster::KeyPin;
-use domain::id::ClusterId;
-use domain::{Digest, UnixMs};
 
 use crate::certificate;
 use crate::statement::Statement as Signed;
 
-/// Longest that an approval may be valid: 30 minutes (LOGIN.md, "Administration").
-pub const LIFE_MS_MAX: u64 = 30 * 60 * 1_000;
-/// Most bytes of a signature.
-pub const SIGNATURE_BYTES_MAX: usize = 128;
-
 const PURPOSE: &str = "tidemark approval v1";
 
-/// What an operator approves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Statement {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The main line's epoch.
-    pub epoch: u64,
-    /// The act, by its stable name.
-    pub act: String,
-    /// The digest of the act's arguments.
-    pub arguments: Digest,
-    /// The log index that the operator was shown.
-    pub index: u64,
-    /// When the approval ends.
-    pub expires_at: UnixMs,
-}
-
-impl Statement {
-    /// The bytes that are signed: `tidemark approval v1`, a zero byte, then each field with its
-    /// length as eight bytes, big endian, before it; numbers are eight bytes, big endian.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        Signed::new(PURPOSE)
-            .bytes(&self.cluster.0)
-            .number(self.epoch)
-            .text(&self.act)
-            .bytes(&self.arguments.0)
-            .number(self.index)
-            .number(self.expires_at.0)
-            .finish()
-    }
-}
-
-/// A signed statement's signature, with the certificate whose key made it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Approval {
-    /// The operator's certificate as DER.
-    #[serde(with = "serde_bytes")]
-    pub certificate: Vec<u8>,
-    /// ECDSA P-256 with SHA-256, ASN.1.
-    #[serde(with = "serde_bytes")]
-    pub signature: Vec<u8>,
+/// The bytes that are signed: `tidemark approval v1`, a zero byte, then each field with its length
+/// as eight bytes, big endian, before it; numbers are eight bytes, big endian.
+#[must_use]
+pub fn to_bytes(statement: &Statement) -> Vec<u8> {
+    Signed::new(PURPOSE)
+        .bytes(&statement.cluster.0)
+        .number(statement.epoch)
+        .text(&statement.act)
+        .bytes(&statement.arguments.0)
+        .number(statement.index)
+        .number(statement.expires_at.0)
+        .finish()
 }
 
 /// Why a statement was not signed, or an approval does not hold.
@@ -100,11 +66,7 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`] if either cannot be read.
-pub fn sign(
-    key_pem: &str,
-    certificate_pem: &str,
-    statement: &Statement,
-) -> Result<Approval, Error> {
+pub fn sign(key_pem: &str, certificate_pem: &str, statement: Statement) -> Result<Approval, Error> {
     let random = SystemRandom::new();
     let key = PrivatePkcs8KeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| Error::Key)?;
     let key = EcdsaKeyPair::from_pkcs8(
@@ -118,43 +80,57 @@ pub fn sign(
         .next()
         .ok_or(certificate::Error::Unreadable)?;
     let signature = key
-        .sign(&random, &statement.to_bytes())
+        .sign(&random, &to_bytes(&statement))
         .map_err(|_| Error::Sign)?;
     Ok(Approval {
+        key: certificate::spki_fingerprint(&certificate)?,
+        statement,
         certificate: certificate.to_vec(),
         signature: signature.as_ref().to_vec(),
     })
 }
 
-/// Checks that the holder of the registered key approved this very statement, and that the
-/// approval is valid at `now`.
+/// Checks that the holder of the registered key signed this statement, and that it is valid at
+/// `now`.
 ///
 /// # Errors
 /// [`Error`] for the first that does not hold.
-pub fn verify(
-    registered: KeyPin,
-    approval: &Approval,
-    statement: &Statement,
-    now: UnixMs,
-) -> Result<(), Error> {
+pub fn verify(registered: KeyPin, approval: &Approval, now: UnixMs) -> Result<(), Error> {
+    let statement = &approval.statement;
     if now >= statement.expires_at {
         return Err(Error::Expired);
     }
     if statement.expires_at.since(now) > LIFE_MS_MAX {
         return Err(Error::TooLong);
     }
-    if certificate::spki_fingerprint(&approval.certificate)? != registered {
+    if approval.key != registered {
+        return Err(Error::OtherKey);
+    }
+    check(approval)
+}
+
+/// Checks the signature alone, at any later time: that the holder of the key that the approval
+/// names signed its statement.
+///
+/// # Errors
+/// [`Error`] for the first that does not hold.
+pub fn check(approval: &Approval) -> Result<(), Error> {
+    let certificate = approval.certificate.as_slice();
+    if certificate.len() > CERTIFICATE_BYTES_MAX {
+        return Err(certificate::Error::Unreadable.into());
+    }
+    if certificate::spki_fingerprint(certificate)? != approval.key {
         return Err(Error::OtherKey);
     }
     if approval.signature.len() > SIGNATURE_BYTES_MAX {
         return Err(Error::Signature);
     }
-    let certificate = CertificateDer::from(approval.certificate.as_slice());
+    let certificate = CertificateDer::from(certificate);
     EndEntityCert::try_from(&certificate)
         .map_err(|_| certificate::Error::Unreadable)?
         .verify_signature(
             webpki::ring::ECDSA_P256_SHA256,
-            &statement.to_bytes(),
+            &to_bytes(&approval.statement),
             &approval.signature,
         )
         .map_err(|_| Error::Signature)
@@ -172,7 +148,8 @@ mod tests {
     use super::*;
     use crate::authority::{Authority, Issued, Validity};
     use crate::certificate::{Holder, Identity};
-    use domain::id::OperatorId;
+    use domain::Digest;
+    use domain::id::{ClusterId, OperatorId};
 
     const NOW: UnixMs = UnixMs(1_686_391_200_000);
 
@@ -203,6 +180,7 @@ mod tests {
     }
 
     fn signed(operator: &Issued, statement: &Statement) -> Approval {
+        let statement = statement.clone();
         sign(&operator.key_pem, &operator.certificate_pem, statement).unwrap()
     }
 
@@ -210,15 +188,18 @@ mod tests {
     fn s34_an_approval_holds_for_the_operator_who_signed_it() {
         let (li, chan) = (operator("li.wei"), operator("chan.mei"));
         let approval = signed(&li, &statement());
-        assert_eq!(verify(li.key, &approval, &statement(), NOW), Ok(()));
-        let refused = verify(chan.key, &approval, &statement(), NOW);
-        assert_eq!(refused, Err(Error::OtherKey));
-        let forged = Approval {
-            certificate: chan.certificate.to_vec(),
+        assert_eq!(verify(li.key, &approval, NOW), Ok(()));
+        assert_eq!(verify(chan.key, &approval, NOW), Err(Error::OtherKey));
+        let said = Approval {
+            key: chan.key,
             ..approval
         };
-        let refused = verify(chan.key, &forged, &statement(), NOW);
-        assert_eq!(refused, Err(Error::Signature));
+        assert_eq!(verify(chan.key, &said, NOW), Err(Error::OtherKey));
+        let forged = Approval {
+            certificate: chan.certificate.to_vec(),
+            ..said
+        };
+        assert_eq!(verify(chan.key, &forged, NOW), Err(Error::Signature));
     }
 
     #[test]
@@ -234,9 +215,9 @@ mod tests {
             |s| s.expires_at = s.expires_at.minus(1),
         ];
         for change in changes {
-            let mut other = statement();
-            change(&mut other);
-            let refused = verify(li.key, &approval, &other, NOW);
+            let mut other = approval.clone();
+            change(&mut other.statement);
+            let refused = verify(li.key, &other, NOW);
             assert_eq!(refused, Err(Error::Signature), "{other:?}");
         }
     }
@@ -246,7 +227,7 @@ mod tests {
         let li = operator("li.wei");
         let statement = statement();
         let approval = signed(&li, &statement);
-        let at = |now| verify(li.key, &approval, &statement, now);
+        let at = |now| verify(li.key, &approval, now);
         assert_eq!(at(NOW.minus(1)), Err(Error::TooLong));
         assert_eq!(at(NOW), Ok(()));
         assert_eq!(at(statement.expires_at.minus(1)), Ok(()));
@@ -256,14 +237,14 @@ mod tests {
     #[test]
     fn what_is_no_key_or_certificate_is_refused() {
         let li = operator("li.wei");
-        let refused = sign("", &li.certificate_pem, &statement());
+        let refused = sign("", &li.certificate_pem, statement());
         assert_eq!(refused.err(), Some(Error::Key));
-        assert!(sign(&li.key_pem, "", &statement()).is_err());
+        assert!(sign(&li.key_pem, "", statement()).is_err());
         let mut approval = signed(&li, &statement());
         approval.signature = vec![0; SIGNATURE_BYTES_MAX + 1];
-        let refused = verify(li.key, &approval, &statement(), NOW);
+        let refused = verify(li.key, &approval, NOW);
         assert_eq!(refused, Err(Error::Signature));
         approval.certificate.clear();
-        assert!(verify(li.key, &approval, &statement(), NOW).is_err());
+        assert!(verify(li.key, &approval, NOW).is_err());
     }
 }

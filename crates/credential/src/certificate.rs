@@ -14,7 +14,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use domain::cluster::KeyPin;
-use domain::id::{self, BackEndId, ClusterId, FrontEndId, NodeId, OperatorId};
+use domain::id::{self, BackEndId, ClusterId, FrontEndId, NodeId, OperatorId, ScriptId};
 
 /// Most bytes of one certificate.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
@@ -33,7 +33,7 @@ pub enum Error {
     /// The URI's form.
     #[error(
         "the certificate's URI is not {SCHEME}<cluster>/<role>/<id> with a role of node, \
-         front-end, back-end or operator"
+         front-end, back-end, operator or script"
     )]
     Form,
     /// The id in the URI.
@@ -52,6 +52,8 @@ pub enum Holder {
     BackEnd(BackEndId),
     /// Staff of the clearing house.
     Operator(OperatorId),
+    /// A program that runs approved plans alone.
+    Script(ScriptId),
 }
 
 /// A holder within a cluster: what the URI says.
@@ -79,6 +81,7 @@ impl fmt::Display for Holder {
             Self::FrontEnd(id) => write!(f, "front-end/{id}"),
             Self::BackEnd(id) => write!(f, "back-end/{id}"),
             Self::Operator(id) => write!(f, "operator/{id}"),
+            Self::Script(id) => write!(f, "script/{id}"),
         }
     }
 }
@@ -103,6 +106,7 @@ impl FromStr for Identity {
             "front-end" => Holder::FrontEnd(FrontEndId::parse(id)?),
             "back-end" => Holder::BackEnd(BackEndId::parse(id)?),
             "operator" => Holder::Operator(OperatorId::parse(id)?),
+            "script" => Holder::Script(ScriptId::parse(id)?),
             _ => return Err(Error::Form),
         };
         let identity = Self {
@@ -199,6 +203,7 @@ mod tests {
             Holder::FrontEnd(FrontEndId::parse("ccms-web").unwrap()),
             Holder::BackEnd(BackEndId::parse("ccms").unwrap()),
             Holder::Operator(OperatorId::parse("li.wei").unwrap()),
+            Holder::Script(ScriptId::parse("saturday").unwrap()),
         ] {
             let identity = Identity { cluster, holder };
             assert_eq!(identity.to_string().parse(), Ok(identity));

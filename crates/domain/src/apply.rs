@@ -1,5 +1,6 @@
 //! Applying an envelope: checks first, then changes, then the record of it. It cannot fail.
 
+use crate::approval::Approval;
 use crate::audit::{self, Event, Kind, Verdict};
 use crate::digest::Digest;
 use crate::envelope::{Actor, Command, Envelope};
@@ -11,7 +12,7 @@ use crate::state::State;
 use crate::time::UnixMs;
 use crate::token::TokenId;
 use crate::{account, change, change_request, cluster, initiation, login, notice, planted, token};
-use crate::{keys, migration, revocation};
+use crate::{keys, migration, protection, registration, revocation, script};
 
 /// Most ended records of a kind that one entry removes.
 const REMOVALS_AN_ENTRY: usize = 64;
@@ -33,6 +34,8 @@ pub(crate) struct Context<'a> {
     pub(crate) at: LogId,
     /// Who asks.
     pub(crate) actor: &'a Actor,
+    /// The approval that came with the command, if one did.
+    pub(crate) approval: Option<&'a Approval>,
     /// The full digest of the state before a branch's first entry.
     pub(crate) genesis: Option<Digest>,
 }
@@ -109,22 +112,27 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
     let genesis = starts_branch(envelope).then(|| state.digests().full);
     // Proposers' clocks differ; the line's clock never runs backwards.
     let now = clock.max(envelope.at);
+    let (command, approval) = match &envelope.command {
+        Command::Signed(signed) => (&signed.command, Some(&signed.approval)),
+        command => (command, None),
+    };
     let context = Context {
         now,
         at,
         actor: &envelope.actor,
+        approval,
         genesis,
     };
     let jumps = now.since(clock) > state.policy.clock_jump_ms && !may_jump(state, envelope);
     let effect = if jumps {
-        Effect::rejected(Rejection::ClockJump, Event::new(kind_of(&envelope.command)))
+        Effect::rejected(Rejection::ClockJump, Event::new(kind_of(command)))
     } else {
         state.header.clock = now;
         // Records that this policy would have dropped stay dropped, whatever policy comes.
         let forgotten = now.minus(state.policy.request_life_ms);
         state.header.requests_from = state.header.requests_from.max(forgotten);
         remove_ended(state, now);
-        answer(state, line, &context, envelope)
+        answer(state, line, &context, envelope, command)
     };
     state.outbox.stamp(at, state.header.clock);
     state.header.applied = at;
@@ -183,12 +191,22 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             | Command::Initiation(_)
             | Command::Change(_)
             | Command::Notice(_)
-            | Command::Keys(_) => false,
+            | Command::Keys(_)
+            | Command::Protection(_)
+            | Command::Registration(_)
+            | Command::Script(_)
+            | Command::Signed(_) => false,
         }
 }
 
 /// The answer: the former one for a request that is repeated, else what the command's noun says.
-fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &Envelope) -> Effect {
+fn answer(
+    state: &mut State,
+    line: &LineId,
+    context: &Context<'_>,
+    envelope: &Envelope,
+    command: &Command,
+) -> Effect {
     if let Some(key) = envelope.request {
         let known = state.requests.look_up(&Asked {
             actor: &envelope.actor,
@@ -199,7 +217,7 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
             now: context.now,
             remembered_from: state.header.requests_from,
         });
-        let kind = kind_of(&envelope.command);
+        let kind = kind_of(command);
         match known {
             Known::New => {}
             Known::Refused(rejection) => return Effect::rejected(rejection, Event::new(kind)),
@@ -224,11 +242,14 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
             }
         }
     }
-    if let Some(key) = keys::retired_in(state, &envelope.command) {
-        let event = Event::new(kind_of(&envelope.command));
+    if let Some(key) = keys::retired_in(state, command) {
+        let event = Event::new(kind_of(command));
         return Effect::rejected(Rejection::KeyRetired { key }, event);
     }
-    match &envelope.command {
+    if let Err(rejection) = registration::may_ask(state, context.actor, command) {
+        return Effect::rejected(rejection, Event::new(kind_of(command)));
+    }
+    match command {
         Command::Cluster(command) => cluster::apply(state, context, command),
         Command::Session(command) => session::apply(state, line, context, command),
         Command::SetCalendar(calendar) => cluster::set_calendar(state, context, calendar),
@@ -244,7 +265,12 @@ fn answer(state: &mut State, line: &LineId, context: &Context<'_>, envelope: &En
         Command::Initiation(command) => initiation::apply(state, context, command),
         Command::Change(command) => change::apply(state, context, command),
         Command::Notice(command) => notice::apply(state, context, command),
+        Command::Registration(command) => registration::apply(state, context, command),
+        Command::Script(command) => script::apply(state, context, command),
+        // One approval is of one act.
+        Command::Signed(_) => Effect::rejected(Rejection::NotAllowed, Event::new(kind_of(command))),
         Command::Keys(command) => keys::apply(state, context, command),
+        Command::Protection(command) => protection::apply(state, context, *command),
     }
 }
 
@@ -256,6 +282,8 @@ fn remove_ended(state: &mut State, now: UnixMs) {
     short.procedures.remove_ended(now, REMOVALS_AN_ENTRY);
     state.change_requests.remove_ended(now, REMOVALS_AN_ENTRY);
     state.proposals.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.pending.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.grants.remove_ended(now, REMOVALS_AN_ENTRY);
     state.outbox.remove_ended(now, REMOVALS_AN_ENTRY);
     state.unknown.remove_ended(now, REMOVALS_AN_ENTRY);
     state.requests.remove_ended(now, REMOVALS_AN_ENTRY);
@@ -273,6 +301,8 @@ fn record(
         outcome::Result::FailedAttempt(_) => Verdict::Failed,
         outcome::Result::Rejected(rejection) => Verdict::Rejected(rejection.code()),
     };
+    // What was approved is kept with the first record of it, for whoever checks it later.
+    let mut approval = context.approval.filter(|_| verdict == Verdict::Done);
     let mut rows = Vec::with_capacity(events.len());
     for event in events {
         let actor = context.actor.to_string();
@@ -293,6 +323,7 @@ fn record(
             method: event.method,
             repeat: event.repeat,
             detail: event.detail,
+            approval: approval.take().cloned().map(Box::new),
         };
         state.header.audit = row.head();
         rows.push(row);
@@ -365,7 +396,11 @@ fn kind_of(command: &Command) -> Kind {
         Command::Initiation(command) => command.kind(),
         Command::Change(command) => command.kind(),
         Command::Notice(command) => command.kind(),
+        Command::Registration(command) => command.kind(),
+        Command::Script(command) => command.kind(),
+        Command::Signed(signed) => kind_of(&signed.command),
         Command::Keys(command) => command.kind(),
+        Command::Protection(command) => command.kind(),
     }
 }
 

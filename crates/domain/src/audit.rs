@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Class;
+use crate::approval::Approval;
 use crate::digest::Digest;
 use crate::encoding;
 use crate::factor::Method;
@@ -43,6 +44,10 @@ pub enum Kind {
     CalendarSet,
     /// The policy was set.
     PolicySet,
+    /// The secondary was given up: answers go out without it.
+    ProtectionDegraded,
+    /// Answers wait for the secondary again.
+    ProtectionRecovered,
     /// An operator approved an act.
     ActApproved,
     /// A secondary session was opened: the boundary.
@@ -117,6 +122,8 @@ pub enum Kind {
     CodeResent,
     /// A login was checked.
     LoginVerified,
+    /// Attempts that were refused unheard were counted.
+    AttemptsUnheard,
     /// A login completed a connectivity test (R27, R28, R51).
     ConnectivityCompleted,
     /// A person logged out, or ended tokens of its own.
@@ -159,6 +166,20 @@ pub enum Kind {
     ValuesResealed,
     /// A key was retired.
     KeyRetired,
+    /// An operator approved that a caller be registered.
+    RegistrationApproved,
+    /// A caller was registered, or got another key.
+    CallerRegistered,
+    /// A caller's access was taken away.
+    CallerRetired,
+    /// An operator approved what a script may do.
+    ScriptGrantApproved,
+    /// A script may run a plan.
+    ScriptGranted,
+    /// A script may not run a plan any more.
+    ScriptGrantWithdrawn,
+    /// A script's act on a branch was counted.
+    ScriptRun,
     /// Records or accounts were read at a node; only in that node's own trail of reads.
     Read,
     /// A watch began; only in a trail of reads.
@@ -204,6 +225,8 @@ impl Kind {
             | Self::ClockAdvanced
             | Self::CalendarSet
             | Self::PolicySet
+            | Self::ProtectionDegraded
+            | Self::ProtectionRecovered
             | Self::ActApproved
             | Self::SessionOpened
             | Self::SessionConfirmed
@@ -222,6 +245,7 @@ impl Kind {
             | Self::LoginBegun
             | Self::CodeResent
             | Self::LoginVerified
+            | Self::AttemptsUnheard
             | Self::ConnectivityCompleted
             | Self::LoggedOut
             | Self::TokenTouched
@@ -235,6 +259,13 @@ impl Kind {
             | Self::RemindersSent
             | Self::NoticeSent
             | Self::NoticeGivenUp
+            | Self::RegistrationApproved
+            | Self::CallerRegistered
+            | Self::CallerRetired
+            | Self::ScriptGrantApproved
+            | Self::ScriptGranted
+            | Self::ScriptGrantWithdrawn
+            | Self::ScriptRun
             | Self::KeyAnnounced
             | Self::KeyProved
             | Self::KeyUsed
@@ -267,6 +298,8 @@ pub enum Repeat {
     OtpRevocation,
     /// Access was taken away: the card was revoked.
     CardRevocation,
+    /// Access was taken away: a login method was switched off for the account.
+    MethodDisabled,
     /// A password was changed as lost or compromised.
     PasswordCompromised,
     /// A channel was replaced as lost or compromised.
@@ -368,6 +401,9 @@ pub struct Row {
     pub repeat: Option<Repeat>,
     /// More, for people.
     pub detail: Option<String>,
+    /// The operator's signed statement, where one was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<Approval>>,
 }
 
 impl Row {

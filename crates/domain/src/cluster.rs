@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::{Context, Effect};
+use crate::approval;
 use crate::audit::{Event, Kind};
 use crate::calendar::Calendar;
 use crate::digest::Digest;
@@ -15,6 +16,8 @@ use crate::line::LineId;
 use crate::outcome::{Answer, Rejection};
 use crate::policy::Policy;
 use crate::portal::Portal;
+use crate::protection;
+use crate::registration;
 use crate::state::{Held, State};
 use crate::time::UnixMs;
 
@@ -114,6 +117,12 @@ pub struct Founding {
     pub keys: Vec<KeyProof>,
 }
 
+impl std::fmt::Display for KeyPin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl Founding {
     /// The centre of this name.
     #[must_use]
@@ -150,6 +159,13 @@ impl Founding {
         }
         if self.operators.len() < usize::try_from(self.policy.approvals).unwrap_or(usize::MAX) {
             problems.push("there are fewer operators than approvals take".to_owned());
+        }
+        let mut pinned: Vec<KeyPin> = self.front_ends.iter().map(|one| one.key).collect();
+        pinned.extend(self.back_ends.iter().map(|one| one.key));
+        pinned.extend(keys);
+        let pinned_count = pinned.len();
+        if pinned.into_iter().collect::<BTreeSet<_>>().len() != pinned_count {
+            problems.push("two callers have one key".to_owned());
         }
         problems
     }
@@ -225,6 +241,7 @@ fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effec
     state.calendar = Held::new(founding.calendar.clone());
     state.keys = keys::founded(&founding.keys, context.now);
     state.founding = Some(Held::new(founding.clone()));
+    registration::found(state, founding, context.now);
     Effect::done(Answer::Nothing, event.detail(founding.title.clone()))
 }
 
@@ -256,7 +273,9 @@ pub(crate) fn may_advance(
         (Actor::Node(_), None) => Ok(()),
         (Actor::Operator(_), Some(_)) if founding.simulated_clock => Ok(()),
         (Actor::Operator(_), _) => Err(Rejection::ClockNotSimulated),
-        (Actor::Node(_) | Actor::FrontEnd(_) | Actor::BackEnd(_), _) => Err(Rejection::NotAllowed),
+        (Actor::Node(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Script(_), _) => {
+            Err(Rejection::NotAllowed)
+        }
     }
 }
 
@@ -299,8 +318,23 @@ pub(crate) fn set_policy(
     if seen.is_some_and(|seen| *seen != state.policy.digest()) {
         return Effect::rejected(Rejection::ChangedSince, event);
     }
-    state.policy = Held::new(policy.clone());
-    Effect::done(Answer::Nothing, event)
+    let act = approval::Act::Policy(Box::new(policy.clone()), seen.copied());
+    let counted = match approval::note(state, context, "policy".to_owned(), act) {
+        Ok(counted) => counted,
+        Err(rejection) => return Effect::rejected(rejection, Event::new(Kind::ActApproved)),
+    };
+    let approved = Answer::Approved {
+        have: counted.have,
+        need: counted.need,
+    };
+    let detail = format!("policy {}", policy.digest());
+    let mut effect = Effect::done(approved, Event::new(Kind::ActApproved).detail(detail));
+    if counted.have >= counted.need {
+        protection::policy_changes(state, context, policy);
+        state.policy = Held::new(policy.clone());
+        effect.events.push(event);
+    }
+    effect
 }
 
 /// Whether the actor may make an operator's change now: on the main line, with no branch open.

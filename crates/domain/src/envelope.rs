@@ -5,14 +5,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::id::{BackEndId, FrontEndId, NodeId, OperatorId};
+use crate::id::{BackEndId, FrontEndId, NodeId, OperatorId, ScriptId};
 use crate::line::LineId;
 use crate::time::UnixMs;
 use crate::{
-    account, calendar, change, change_request, cluster, initiation, login, notice, policy, request,
-    session, token,
+    account, approval, calendar, change, change_request, cluster, initiation, login, notice,
+    policy, request, session, token,
 };
-use crate::{keys, migration, revocation};
+use crate::{keys, migration, protection, registration, revocation, script};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub enum Actor {
     Operator(OperatorId),
     /// A node, following the timetable.
     Node(NodeId),
+    /// A script, within what two operators granted it.
+    Script(ScriptId),
 }
 
 impl fmt::Display for Actor {
@@ -34,6 +36,7 @@ impl fmt::Display for Actor {
             Self::BackEnd(id) => write!(f, "back-end/{id}"),
             Self::Operator(id) => write!(f, "operator/{id}"),
             Self::Node(id) => write!(f, "node/{id}"),
+            Self::Script(id) => write!(f, "script/{id}"),
         }
     }
 }
@@ -72,8 +75,16 @@ pub enum Command {
     Change(change::Command),
     /// Notices, by the node that mails them.
     Notice(notice::Command),
+    /// Who may call.
+    Registration(registration::Command),
+    /// What scripts may do.
+    Script(script::Command),
+    /// Any of these with an operator's signed approval.
+    Signed(Box<approval::Signed>),
     /// The keys of the key files.
     Keys(keys::Command),
+    /// What answers wait for, by the node that leads.
+    Protection(protection::Command),
 }
 
 impl Command {
@@ -91,6 +102,7 @@ impl Command {
                 account::Command::Suspend { .. } => "Suspend",
                 account::Command::RevokeOtp { .. } => "RevokeOtp",
                 account::Command::RevokeCard { .. } => "RevokeCard",
+                account::Command::DisableMethod { .. } => "DisableMethod",
                 account::Command::SetTitle { .. } => "SetTitle",
                 account::Command::SetParticipant { .. } => "SetParticipant",
                 account::Command::IssueActivationCode { .. } => "IssueActivationCode",
@@ -103,10 +115,15 @@ impl Command {
                 login::Command::Begin { .. } => "BeginLogin",
                 login::Command::Resend { .. } => "ResendCode",
                 login::Command::Verify { .. } => "VerifyFactor",
+                login::Command::Unheard { .. } => "Unheard",
                 login::Command::Rehash { .. } => "Rehash",
             },
             Self::Notice(command) => command.method(),
+            Self::Registration(command) => command.method(),
+            Self::Script(command) => command.method(),
+            Self::Signed(signed) => signed.command.method(),
             Self::Keys(command) => command.method(),
+            Self::Protection(command) => command.method(),
             Self::Token(command) => match command {
                 token::Command::End { .. } => "EndToken",
                 token::Command::Touch { .. } => "TouchToken",

@@ -121,6 +121,10 @@ name!(
     BackEndId, "a back end id", lower
 );
 name!(
+    /// A registered program that runs approved plans alone.
+    ScriptId, "a script id", lower
+);
+name!(
     /// An online session of the timetable (R15).
     SessionId, "a session id", as_is
 );

@@ -6,6 +6,7 @@
 
 pub mod account;
 mod apply;
+pub mod approval;
 pub mod attempts;
 pub mod audit;
 pub mod calendar;
@@ -27,8 +28,11 @@ pub mod outcome;
 pub mod planted;
 pub mod policy;
 pub mod portal;
+pub mod protection;
+pub mod registration;
 pub mod request;
 pub mod revocation;
+pub mod script;
 pub mod session;
 pub mod state;
 pub mod table;
@@ -42,7 +46,7 @@ pub use envelope::{Actor, Command, Envelope};
 pub use factor::Sealed;
 pub use id::{
     AccountId, BackEndId, CardNumber, CentreName, ChangeRequestId, ClusterId, FrontEndId, LoginId,
-    NodeId, OperatorId, ParticipantId, ProcedureId, RequestId, SessionId,
+    NodeId, OperatorId, ParticipantId, ProcedureId, RequestId, ScriptId, SessionId,
 };
 pub use line::{Carry, LineId, LineRef, LogId};
 pub use outcome::{Answer, Outcome, Rejection};

@@ -438,7 +438,7 @@ fn settle(
 ) -> Effect {
     match context.actor {
         Actor::Node(_) => {}
-        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Operator(_) => {
+        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Operator(_) | Actor::Script(_) => {
             return Effect::rejected(Rejection::NotAllowed, event);
         }
     }

@@ -212,6 +212,8 @@ pub enum Rejection {
     NotEnrolled {
         /// What people are told, if the timetable says so.
         text: Option<String>,
+        /// The same in Traditional Chinese.
+        text_zh_hant: Option<String>,
     },
     /// The method is off: for everybody, or for the account whose factors were proved (R2).
     MethodOff {
@@ -326,6 +328,46 @@ pub enum Rejection {
         have: u32,
         /// How many it takes.
         need: u32,
+    },
+    /// The act takes a signed approval.
+    ApprovalUnsigned,
+    /// The approval's time is over.
+    ApprovalExpired,
+    /// The approval would be valid for longer than any may be.
+    ApprovalTooLong,
+    /// The approval was signed with another key than the operator's registered one.
+    ApprovalOtherKey,
+    /// The approval is of another act, other arguments, or a state that the operator did not see.
+    ApprovalDiffers,
+    /// The caller's access was taken away.
+    CallerRetired,
+    /// No such caller is registered.
+    NoSuchCaller,
+    /// The key is another caller's.
+    KeyPinned {
+        /// Whose.
+        holder: String,
+    },
+    /// Too few operators would be left.
+    LastOperators {
+        /// How many must stay.
+        need: u32,
+    },
+    /// No script may do this.
+    ScriptMayNot,
+    /// Nobody has granted it.
+    NotGranted,
+    /// The time is outside the grant's window.
+    OutsideWindow {
+        /// When it begins.
+        from: UnixMs,
+        /// When it ends.
+        until: UnixMs,
+    },
+    /// The grant's runs are used up.
+    RunsUsed {
+        /// How many there were.
+        runs: u32,
     },
     /// The approval is of another plan than the one in force.
     PlanDiffers,

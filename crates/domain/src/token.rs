@@ -250,6 +250,17 @@ impl Tokens {
         u32::try_from(owned.len()).unwrap_or(u32::MAX)
     }
 
+    /// Ends all tokens that the front end obtained; says how many there were.
+    pub(crate) fn end_at(&mut self, front_end: &FrontEndId) -> u32 {
+        let live = self.live.iter();
+        let own = live.filter(|token| token.front_end == *front_end);
+        let own: Vec<TokenId> = own.map(|token| token.id).collect();
+        for id in &own {
+            self.end(id);
+        }
+        u32::try_from(own.len()).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn remove_ended(&mut self, now: UnixMs, limit: usize) {
         for token in self.live.remove_ended(now, limit) {
             self.note_end(&token);
@@ -320,7 +331,7 @@ pub(crate) fn shown<'a>(
         .get(id, context.now)
         .filter(|token| match context.actor {
             Actor::FrontEnd(front_end) => token.front_end == *front_end,
-            Actor::BackEnd(_) | Actor::Operator(_) | Actor::Node(_) => false,
+            Actor::BackEnd(_) | Actor::Operator(_) | Actor::Node(_) | Actor::Script(_) => false,
         })
         .ok_or(Rejection::TokenEnded)
 }
@@ -366,7 +377,7 @@ fn touch(state: &mut State, context: &Context<'_>, id: &TokenId) -> Effect {
             .get(id, context.now)
             .ok_or(Rejection::TokenEnded),
         Actor::FrontEnd(_) => shown(state, context, id),
-        Actor::Operator(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
+        Actor::Operator(_) | Actor::Node(_) | Actor::Script(_) => Err(Rejection::NotAllowed),
     };
     let token = match found {
         Ok(token) => token,

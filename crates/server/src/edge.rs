@@ -15,7 +15,8 @@ use credential::phc::Params;
 use domain::cluster::Founding;
 use domain::request::Key;
 use domain::{
-    Answer, Carry, Command, Digest, LineId, LogId, Outcome, SessionId, State, UnixMs, outcome,
+    Answer, Carry, Command, Digest, Envelope, LineId, LogId, Outcome, SessionId, State, UnixMs,
+    outcome,
 };
 use tokio::sync::{Mutex, watch};
 use tonic::{Response, Status};
@@ -23,11 +24,12 @@ use tonic::{Response, Status};
 use crate::hashing::Pool;
 use crate::keys;
 use crate::mail::{Mark, Outbox};
-use crate::reads::Reads;
+use crate::reads::{Read, Reads};
 use crate::request::Ask;
 use crate::rpc::cluster::tally::Tally;
 use crate::status::{self, Field, Refusal};
 use crate::table::Table;
+use crate::unheard::Unheard;
 
 mod serving;
 
@@ -61,8 +63,9 @@ pub struct Parts {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Names a revocation list that was made ready: its digest, and until when it is usable.
-type ListName = (Option<Digest>, Option<UnixMs>);
+/// Names a revocation list that was made ready: the digests of the main line's and the line's own,
+/// and until when it is usable.
+type ListName = ((Option<Digest>, Option<Digest>), Option<UnixMs>);
 
 struct Inner {
     parts: Parts,
@@ -70,6 +73,7 @@ struct Inner {
     tally: Mutex<Option<Tally>>,
     revocations: std::sync::Mutex<Option<(ListName, Arc<Revocations>)>>,
     keys: keys::Watch,
+    unheard: Unheard,
 }
 
 /// The edge of one node. Clones share it.
@@ -106,6 +110,7 @@ impl Edge {
                 tally: Mutex::default(),
                 revocations: std::sync::Mutex::default(),
                 keys: keys::Watch::default(),
+                unheard: Unheard::default(),
             }),
         }
     }
@@ -128,6 +133,11 @@ impl Edge {
         &self.inner.parts.keyring
     }
 
+    /// What this node refused unheard.
+    pub(crate) fn unheard(&self) -> &Unheard {
+        &self.inner.unheard
+    }
+
     /// What this node says of its keys.
     pub(crate) fn keys(&self) -> &keys::Watch {
         &self.inner.keys
@@ -139,18 +149,20 @@ impl Edge {
         self.inner.parts.entropy.as_ref()
     }
 
-    /// The revocation list of the main line, as cards are checked against it (S36). It is the main
-    /// line's for a branch too: what was revoked since the boundary is revoked in both.
+    /// The revocation list, as cards are checked against it on a line (S36): what the line's own
+    /// list revokes and what the main line's does, since what was revoked since the boundary is
+    /// revoked in both. Whether it is overdue is judged by the line's own.
     #[must_use]
-    pub fn revocations(&self) -> Arc<Revocations> {
-        let state = self.node().main().state();
+    pub fn revocations(&self, state: &State) -> Arc<Revocations> {
+        let main = self.node().main().state();
         let policy = state.policy();
         let usable_until = match state.revocations() {
             Some(list) => Some(list.next_update.plus(policy.revocation_grace_ms)),
             None if policy.revocation_list_required => Some(UnixMs(0)),
             None => None,
         };
-        let named = (state.revocations_digest(), usable_until);
+        let digests = (main.revocations_digest(), state.revocations_digest());
+        let named = (digests, usable_until);
         let mut kept = self
             .inner
             .revocations
@@ -159,10 +171,11 @@ impl Edge {
         match kept.as_ref() {
             Some((name, list)) if *name == named => Arc::clone(list),
             Some(_) | None => {
-                let serials = state.revocations().map(|list| &list.serials);
-                let serials = serials
+                let lists = [main.revocations(), state.revocations()];
+                let serials = lists
                     .into_iter()
                     .flatten()
+                    .flat_map(|list| &list.serials)
                     .filter_map(|serial| Serial::from_bytes(&serial.0))
                     .collect();
                 let list = Arc::new(Revocations {
@@ -200,10 +213,11 @@ impl Edge {
 
     /// Who is registered, and whom people ask: for the gate.
     #[must_use]
-    pub fn register(&self) -> (Option<Arc<Founding>>, String) {
+    pub fn register(&self) -> (Option<Arc<Founding>>, State, String) {
         let state = self.node().main().state();
         let founding = state.founding().cloned().map(Arc::new);
-        (founding, state.policy().support_contact.clone())
+        let support = state.policy().support_contact.clone();
+        (founding, state, support)
     }
 
     /// A handler's answer as gRPC's, with whom to ask in every status.
@@ -238,28 +252,48 @@ impl Edge {
             request,
             command,
         };
-        let Outcome { at, clock, result } =
-            line.propose(proposal).await.map_err(|error| match error {
-                line::Error::OutcomeUnknown => Refusal::OutcomeUnknown {
-                    request_id: request.map(|key| key.id.to_string()).unwrap_or_default(),
-                },
-                line::Error::NoLeader
-                | line::Error::WrongLine { .. }
-                | line::Error::ClockOff
-                | line::Error::Stopped
-                | line::Error::Storage(_)
-                | line::Error::TooLarge { .. } => Refusal::Line(error),
-            })?;
-        match result {
-            outcome::Result::FailedAttempt(Answer::Refused(rejection)) => Err(Refusal::Rejected {
-                rejection: *rejection,
-                clock,
-            }),
-            outcome::Result::Done(answer) | outcome::Result::FailedAttempt(answer) => {
-                Ok(Settled { answer, at, clock })
-            }
-            outcome::Result::Rejected(rejection) => Err(Refusal::Rejected { rejection, clock }),
+        let outcome = line.propose(proposal).await.map_err(|error| match error {
+            line::Error::OutcomeUnknown => Refusal::OutcomeUnknown {
+                request_id: request.map(|key| key.id.to_string()).unwrap_or_default(),
+            },
+            line::Error::NoLeader
+            | line::Error::WrongLine { .. }
+            | line::Error::ClockOff
+            | line::Error::Stopped
+            | line::Error::Storage(_)
+            | line::Error::TooLarge { .. } => Refusal::Line(error),
+        })?;
+        settled(outcome)
+    }
+
+    /// As `propose`; or, where nothing is to be changed, what the line would answer as it stands
+    /// (AIP-163): the same rules, on a copy of its state, without an entry.
+    ///
+    /// # Errors
+    /// As `propose`.
+    pub async fn propose_or_judge<B>(
+        &self,
+        ask: &Ask<B>,
+        line: &Line,
+        (request, validity): (Option<Key>, Validity),
+        command: Command,
+    ) -> Result<Settled, Refusal> {
+        match validity {
+            Validity::CarryOut => return self.propose(ask, line, request, command).await,
+            Validity::ValidateOnly => {}
         }
+        let mut state = line.state();
+        let at = line.applied().borrow().unwrap_or_default();
+        let envelope = Envelope {
+            at: self.now(&state),
+            actor: ask.caller.actor(),
+            line: line.reference().line,
+            request,
+            command,
+        };
+        // What is there is told by what would be refused, so that it is a read.
+        self.note_read(ask, &state, Read::of("validate only".to_owned(), 1))?;
+        settled(domain::apply(&mut state, &envelope.line, at, &envelope).outcome)
     }
 
     fn digest_of_request(&self, key: &Key, context: &str, value: &[u8]) -> Digest {
@@ -281,6 +315,41 @@ impl Edge {
             *byte = from;
         }
         bytes
+    }
+}
+
+/// Whether a call changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// It does.
+    CarryOut,
+    /// It says what it would have answered.
+    ValidateOnly,
+}
+
+impl Validity {
+    /// As the field of a message says.
+    #[must_use]
+    pub fn of(validate_only: bool) -> Self {
+        match validate_only {
+            true => Self::ValidateOnly,
+            false => Self::CarryOut,
+        }
+    }
+}
+
+/// What an outcome is to a handler.
+fn settled(outcome: Outcome) -> Result<Settled, Refusal> {
+    let Outcome { at, clock, result } = outcome;
+    match result {
+        outcome::Result::FailedAttempt(Answer::Refused(rejection)) => Err(Refusal::Rejected {
+            rejection: *rejection,
+            clock,
+        }),
+        outcome::Result::Done(answer) | outcome::Result::FailedAttempt(answer) => {
+            Ok(Settled { answer, at, clock })
+        }
+        outcome::Result::Rejected(rejection) => Err(Refusal::Rejected { rejection, clock }),
     }
 }
 

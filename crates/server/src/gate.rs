@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use domain::cluster::Founding;
+use domain::{Rejection, State};
 use futures::future::{self, Either, Ready};
 use http::{HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
@@ -30,7 +31,7 @@ pub struct Call {
 }
 
 /// Who is registered, and whom people ask, as of now.
-pub type Register = Arc<dyn Fn() -> (Option<Arc<Founding>>, String) + Send + Sync>;
+pub type Register = Arc<dyn Fn() -> (Option<Arc<Founding>>, State, String) + Send + Sync>;
 
 /// The gate of one listener.
 #[derive(Clone)]
@@ -56,20 +57,27 @@ impl Gate {
             .extensions()
             .get::<TlsConnectInfo<TcpConnectInfo>>()
             .and_then(TlsConnectInfo::peer_certs);
-        let (founding, support) = (self.register)();
+        let (founding, state, support) = (self.register)();
         let caller = identity::identify(
             certificates.as_ref().map(|chain| chain.as_slice()),
             self.listener,
             founding.as_deref(),
+            &state,
         )
         .map_err(|error| {
             tracing::info!(listener = %self.listener, %error, "a caller was refused");
             status::of(Refusal::Caller(error), &support)
         })?;
-        Ok(Call {
-            caller,
-            rpc: self.table.get(request.uri().path()),
-        })
+        let rpc = self.table.get(request.uri().path());
+        if let (Caller::Script(_), Some(rpc)) = (&caller, &rpc)
+            && rpc.writes
+            && !rpc.scripted()
+        {
+            let rejection = Rejection::ScriptMayNot;
+            let clock = state.header().clock;
+            return Err(status::of(Refusal::Rejected { rejection, clock }, &support));
+        }
+        Ok(Call { caller, rpc })
     }
 }
 
@@ -143,7 +151,7 @@ where
         let peers = this.gate.listener == Listener::Peer;
         Poll::Ready(Ok(match unread(answer.headers()) {
             Some(why) if !peers => {
-                let (_, support) = (this.gate.register)();
+                let (_, _, support) = (this.gate.register)();
                 status::of(Refusal::Unread(why), &support).into_http()
             }
             Some(_) | None => answer,

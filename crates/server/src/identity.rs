@@ -8,12 +8,13 @@
 use std::fmt;
 
 use credential::certificate::{self, Holder};
-use domain::Actor;
 use domain::cluster::Founding;
-use domain::id::{BackEndId, FrontEndId, NodeId, OperatorId};
+use domain::id::{BackEndId, FrontEndId, NodeId, OperatorId, ScriptId};
 use domain::portal::Portal;
+use domain::registration::{self, Registration};
+use domain::{Actor, State};
 
-/// The four listeners. Each has its own anchors, and takes one role.
+/// The four listeners. Each has its own anchors, and takes one role; scripts call at the operators'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Listener {
     /// For front ends.
@@ -61,6 +62,8 @@ pub enum Caller {
     Operator(OperatorId),
     /// A node of the cluster.
     Node(NodeId),
+    /// A registered script.
+    Script(ScriptId),
 }
 
 impl Caller {
@@ -72,6 +75,7 @@ impl Caller {
             Self::BackEnd(id) => Actor::BackEnd(id.clone()),
             Self::Operator(id) => Actor::Operator(id.clone()),
             Self::Node(id) => Actor::Node(*id),
+            Self::Script(id) => Actor::Script(id.clone()),
         }
     }
 }
@@ -121,6 +125,7 @@ pub fn identify(
     chain: Option<&[impl AsRef<[u8]>]>,
     listener: Listener,
     founding: Option<&Founding>,
+    state: &State,
 ) -> Result<Caller, Error> {
     let first = chain.and_then(|chain| chain.first());
     let peer = certificate::peer(first.ok_or(Error::NoCertificate)?.as_ref())?;
@@ -133,19 +138,26 @@ pub fn identify(
     let unknown = || Error::NotRegistered {
         holder: name.clone(),
     };
+    // A retired caller is one that is not registered.
+    let known = |holder: &registration::Holder| -> Result<&Registration, Error> {
+        state.registered(holder).ok_or_else(unknown)
+    };
     let (caller, key) = match (listener, holder) {
         (Listener::Front, Holder::FrontEnd(id)) => {
-            let record = founding.front_ends.iter().find(|known| known.id == id);
-            let record = record.ok_or_else(unknown)?;
+            let record = known(&registration::Holder::FrontEnd(id.clone()))?;
             (Caller::FrontEnd(id, record.portals.clone()), record.key)
         }
         (Listener::Back, Holder::BackEnd(id)) => {
-            let record = founding.back_ends.iter().find(|known| known.id == id);
-            (Caller::BackEnd(id), record.ok_or_else(unknown)?.key)
+            let record = known(&registration::Holder::BackEnd(id.clone()))?;
+            (Caller::BackEnd(id), record.key)
         }
         (Listener::Operator, Holder::Operator(id)) => {
-            let record = founding.operators.iter().find(|known| known.id == id);
-            (Caller::Operator(id), record.ok_or_else(unknown)?.key)
+            let record = known(&registration::Holder::Operator(id.clone()))?;
+            (Caller::Operator(id), record.key)
+        }
+        (Listener::Operator, Holder::Script(id)) => {
+            let record = known(&registration::Holder::Script(id.clone()))?;
+            (Caller::Script(id), record.key)
         }
         (Listener::Peer, Holder::Node(id)) => {
             // Nodes are not pinned: their anchor signs nothing else, and their keys are renewed
@@ -155,7 +167,11 @@ pub fn identify(
         }
         (
             Listener::Front | Listener::Back | Listener::Operator | Listener::Peer,
-            Holder::FrontEnd(_) | Holder::BackEnd(_) | Holder::Operator(_) | Holder::Node(_),
+            Holder::FrontEnd(_)
+            | Holder::BackEnd(_)
+            | Holder::Operator(_)
+            | Holder::Node(_)
+            | Holder::Script(_),
         ) => {
             return Err(Error::WrongListener {
                 holder: name,
@@ -170,11 +186,15 @@ pub fn identify(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 mod tests {
     use credential::authority::{Authority, Validity};
     use credential::certificate::Identity;
-    use domain::cluster::{Centre, FrontEnd, Node, Operator};
+    use domain::cluster::{Centre, FrontEnd, KeyPin, Node, Operator};
     use domain::id::{CentreName, ClusterId};
     use domain::{UnixMs, calendar, policy};
 
@@ -212,10 +232,12 @@ mod tests {
                 }],
             },
             secondary: None,
-            operators: vec![Operator {
-                id: OperatorId::parse("kay").unwrap(),
-                key: front.key,
-            }],
+            operators: ["kay", "lee"]
+                .map(|id| Operator {
+                    id: OperatorId::parse(id).unwrap(),
+                    key: KeyPin([id.as_bytes()[0]; 32]),
+                })
+                .to_vec(),
             front_ends: vec![FrontEnd {
                 id: FrontEndId::parse("www").unwrap(),
                 key: front.key,
@@ -235,10 +257,25 @@ mod tests {
         listener: Listener,
         founding: Option<&Founding>,
     ) -> Result<Caller, Error> {
+        let mut state = State::unfounded();
+        if let Some(founding) = founding {
+            let envelope = domain::Envelope {
+                at: UnixMs(1_700_000_000_000),
+                actor: Actor::Node(NodeId(1)),
+                line: domain::LineId::Main,
+                request: None,
+                command: domain::Command::Cluster(domain::cluster::Command::Found(Box::new(
+                    founding.clone(),
+                ))),
+            };
+            let at = domain::LogId::default();
+            domain::apply(&mut state, &domain::LineId::Main, at, &envelope);
+        }
         identify(
             Some(std::slice::from_ref(&shown.certificate)),
             listener,
             founding,
+            &state,
         )
     }
 

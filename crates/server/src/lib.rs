@@ -4,6 +4,7 @@
 //! verdicts, codes are sealed, tokens are hashed. What is deliberately absent: any rule about
 //! accounts and sessions. Those are `domain`'s, and this crate only asks.
 
+pub mod approvals;
 pub mod checkpoints;
 pub mod config;
 pub mod edge;
@@ -21,6 +22,7 @@ pub mod request;
 pub mod rpc;
 pub mod status;
 pub mod table;
+mod unheard;
 pub mod web;
 pub mod wire;
 

@@ -30,6 +30,7 @@ use crate::mail::{self, Outbox, post};
 use crate::reads::Reads;
 use crate::rpc::{self, export};
 use crate::table::{self, Table};
+use crate::unheard;
 use crate::web::Origins;
 
 /// How often a node looks whether its engines run.
@@ -160,6 +161,7 @@ pub struct Node {
     post: JoinHandle<()>,
     keys: JoinHandle<()>,
     checkpoints: JoinHandle<()>,
+    unheard: JoinHandle<()>,
     edge: Edge,
     addresses: Addresses,
     serving: Serving,
@@ -249,12 +251,14 @@ impl Node {
             stopping: serving.stopping(),
         });
         let checkpoints = tokio::spawn(checkpoints::keep(edge.clone()));
+        let unheard = tokio::spawn(unheard::keep(edge.clone()));
         let post = tokio::spawn(post::run(edge.clone(), environment.mail_pace));
         let keys = tokio::spawn(keys::keep(edge.clone(), config.keys.clone()));
         let mut node = Self {
             post,
             keys,
             checkpoints,
+            unheard,
             edge,
             addresses,
             serving,
@@ -289,7 +293,8 @@ impl Node {
             let register: Register = match listener {
                 Listener::Peer => {
                     let founding = Arc::clone(&founding);
-                    Arc::new(move || (Some(Arc::clone(&founding)), String::new()))
+                    let nobody = domain::State::unfounded();
+                    Arc::new(move || (Some(Arc::clone(&founding)), nobody.clone(), String::new()))
                 }
                 Listener::Front | Listener::Back | Listener::Operator => {
                     Arc::new(move || edge.register())
@@ -353,6 +358,9 @@ impl Node {
         self.serving.stop().await;
         if let Err(error) = self.post.await {
             tracing::error!(%error, "mailing notices ended badly");
+        }
+        if let Err(error) = self.unheard.await {
+            tracing::error!(%error, "the counts of attempts ended badly");
         }
         if let Err(error) = self.checkpoints.await {
             tracing::error!(%error, "the checkpoints ended badly");

@@ -72,7 +72,7 @@ impl Reader {
         let actor = ask.caller.actor().to_string();
         let token = match &ask.caller {
             Caller::FrontEnd(..) => ask.token,
-            Caller::BackEnd(_) | Caller::Operator(_) | Caller::Node(_) => None,
+            Caller::BackEnd(_) | Caller::Operator(_) | Caller::Node(_) | Caller::Script(_) => None,
         };
         let person = token.and_then(|id| state.tokens().get(&id, state.header().clock));
         let path = ask.rpc.path.as_str();
@@ -103,6 +103,7 @@ impl Reader {
             method: None,
             repeat: None,
             detail: Some(format!("{} {}", self.rpc, detail.trim())),
+            approval: None,
         }
     }
 }

@@ -101,17 +101,26 @@ impl<B: Message> Ask<B> {
     /// # Errors
     /// `INVALID_ARGUMENT` with `MALFORMED_REQUEST_ID` when the id is no UUIDv7.
     pub fn key(&self, id: &str, keyring: &Keyring) -> Result<Key, Refusal> {
+        self.key_of(id, &self.body, keyring)
+    }
+
+    /// As `key`, of a message that stands for the call's: without an approval, which is signed anew
+    /// when a call is repeated.
+    ///
+    /// # Errors
+    /// As `key`.
+    pub fn key_of(&self, id: &str, body: &B, keyring: &Keyring) -> Result<Key, Refusal> {
         let malformed = || Refusal::malformed(Field::RequestId, "a UUIDv7, made for this call");
         let id: RequestId = id.parse().map_err(|_| malformed())?;
         let minted = id.minted_at().ok_or_else(malformed)?;
         let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(
-            self.body.encoded_len() + self.rpc.path.len() + 33,
+            body.encoded_len() + self.rpc.path.len() + 33,
         ));
         bytes.extend_from_slice(self.rpc.path.as_bytes());
         bytes.push(0);
         // Another person's token makes another request.
         bytes.extend_from_slice(&self.token.map_or([0; 32], |token| token.0));
-        bytes.extend_from_slice(&zeroize::Zeroizing::new(self.body.encode_to_vec()));
+        bytes.extend_from_slice(&zeroize::Zeroizing::new(body.encode_to_vec()));
         // By the key of that time, so that a repeat is known for one after another key is used.
         let body = keyring.digest_at(minted, "request", &bytes).digest;
         Ok(Key { id, body })

@@ -18,6 +18,7 @@ use shape::Extra;
 
 use crate::{hashing, identity};
 
+mod caller;
 mod keys;
 mod migration;
 mod rejection;
@@ -257,7 +258,8 @@ pub fn of(refusal: Refusal, support: &str) -> Status {
             .into_iter()
             .collect::<std::collections::HashMap<_, _>>(),
     );
-    if let Some(text) = words::chinese(&shape.reason) {
+    let ours = || words::chinese(&shape.reason).map(str::to_owned);
+    if let Some(text) = shape.chinese.clone().or_else(ours) {
         details.set_localized_message("zh-Hant", text);
     }
     match shape.extra {

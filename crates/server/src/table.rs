@@ -37,6 +37,17 @@ pub struct Rpc {
     pub writes: bool,
 }
 
+impl Rpc {
+    /// Whether scripts may call it although it changes something: what a grant can name.
+    #[must_use]
+    pub fn scripted(&self) -> bool {
+        let method = self
+            .path
+            .strip_prefix("/tidemark.operator.v1.SessionService/");
+        matches!(method, Some("OpenSession" | "CloseSession" | "RollOver"))
+    }
+}
+
 /// The line that an rpc speaks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {

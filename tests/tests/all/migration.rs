@@ -51,7 +51,9 @@ async fn after_an_approved_go_live_smartcards_are_refused_with_a_clear_text_r1_r
     let waiting = cluster.migration().await;
     assert!(waiting.go_live.is_none());
     assert_eq!(waiting.proposals[0].operators, ["alice"]);
-    let asked = cluster.schedule_go_live_at(&cluster.front(), GO_LIVE).await;
+    let asked = cluster
+        .schedule_go_live_at(&cluster.front(), GO_LIVE, None)
+        .await;
     assert_eq!(refused(asked), "NOT_ALLOWED");
     assert_eq!(cluster.schedule_go_live(2, GO_LIVE).await.unwrap(), (2, 2));
     let approved = cluster.approve_go_live(1, "2023-06-13").await;

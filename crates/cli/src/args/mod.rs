@@ -12,6 +12,8 @@ use crate::output::Format;
 pub mod account;
 pub mod audit;
 pub mod calendar;
+pub mod caller;
+pub mod certificate;
 pub mod cluster;
 pub mod drill;
 pub mod firm;
@@ -23,7 +25,9 @@ pub mod person;
 pub mod policy;
 pub mod request;
 pub mod revocation;
+pub mod script;
 pub mod session;
+pub mod token;
 
 /// Two-centre identity service for clearing terminals.
 #[derive(Debug, Parser)]
@@ -72,6 +76,9 @@ pub enum Verb {
     /// Decide what another person asked for.
     #[command(subcommand)]
     Request(request::Request),
+    /// List, look up, end or watch people's tokens.
+    #[command(subcommand)]
+    Token(token::Token),
     /// Show or set the policy.
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -83,6 +90,15 @@ pub enum Verb {
     /// Check, export, list or watch the audit trail.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// List, register or retire who may call.
+    #[command(subcommand)]
+    Caller(caller::Caller),
+    /// Say which plans a script may run.
+    #[command(subcommand)]
+    Script(script::Script),
+    /// Issue a caller's certificate in the founding folder.
+    #[command(subcommand)]
+    Certificate(certificate::Certificate),
     /// Export a line's log, or replay an exported one.
     #[command(subcommand)]
     Log(log::Log),
@@ -101,8 +117,8 @@ pub struct Connection {
     /// The profile file that `tidemark init` wrote.
     #[arg(long, env = "TIDEMARK_PROFILE", value_name = "FILE")]
     pub profile: PathBuf,
-    /// The operator to act as; the profile's first one if not said.
-    #[arg(long = "as", value_name = "OPERATOR")]
+    /// The operator or script to act as; the profile's first one if not said.
+    #[arg(long = "as", value_name = "NAME")]
     pub operator: Option<String>,
     /// Ask this node and no other.
     #[arg(long, value_name = "NUMBER")]
@@ -118,8 +134,8 @@ pub struct MaybeConnection {
     /// The profile file that `tidemark init` wrote.
     #[arg(long, env = "TIDEMARK_PROFILE", value_name = "FILE")]
     pub profile: Option<PathBuf>,
-    /// The operator to act as; the profile's first one if not said.
-    #[arg(long = "as", value_name = "OPERATOR")]
+    /// The operator or script to act as; the profile's first one if not said.
+    #[arg(long = "as", value_name = "NAME")]
     pub operator: Option<String>,
     /// Ask this node and no other.
     #[arg(long, value_name = "NUMBER")]

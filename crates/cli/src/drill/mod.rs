@@ -28,4 +28,4 @@ pub use person::read_challenge;
 pub use play::{Setting, failure, play};
 pub use replay::Replayed;
 pub use report::Report;
-pub use stage::{Door, Stage, again, at, call, request, request_as};
+pub use stage::{Door, Stage, again, at, call, request, request_as, seen};

@@ -20,7 +20,7 @@ use super::action::{
 };
 use super::people::resource;
 use super::play::{Done, Player, Told, Trouble, full_digest, millis};
-use super::stage::{at, call, request};
+use super::stage::{at, call, request, seen};
 use super::words;
 use crate::accounts;
 use crate::exit::{Failure, file_failure};
@@ -119,6 +119,7 @@ impl Player {
                     request_id: self.clock.request_id(),
                     name: resource(&person),
                     reason: act.reason.clone(),
+                    ..SuspendOnMainLineRequest::default()
                 };
                 let answer = call(doors, |channel| {
                     let message = message.clone();
@@ -137,6 +138,7 @@ impl Player {
                     name: resource(&person),
                     reason: act.reason.clone(),
                     client_address: String::new(),
+                    ..SuspendAccountRequest::default()
                 };
                 let answer = call(&at(doors, &self.centre), |channel| {
                     let message = message.clone();
@@ -157,6 +159,7 @@ impl Player {
 
     pub(super) async fn approve(&mut self, act: &Approve) -> Done {
         let doors = self.stage.operator_number(act.operator)?;
+        let seen = seen(doors).await?;
         let listed = call(doors, |channel| async move {
             SessionServiceClient::new(channel)
                 .list_sessions(request(ListSessionsRequest {
@@ -174,11 +177,19 @@ impl Player {
                 session.is_some_and(|session| session.session == act.session.as_str())
             })
             .ok_or_else(|| Failure::pre_check(format!("{} is not listed", act.session)))?;
+        let digest = plan
+            .plan_digest
+            .parse()
+            .map_err(|_| Failure::mismatch("the plan's digest is none"))?;
+        let opening = domain::session::Act::Open(act.session.clone());
+        let signed = domain::approval::Act::Session(opening, digest);
+        let approval = self.stage.pen(act.operator)?.sign(&signed, &seen)?;
         let message = ApprovePlanRequest {
             request_id: self.clock.request_id(),
             session: act.session.to_string(),
             act: PlanAct::Open.into(),
             plan_digest: plan.plan_digest,
+            approval: Some(approval),
         };
         let answer = call(doors, |channel| {
             let message = message.clone();

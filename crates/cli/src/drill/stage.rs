@@ -6,10 +6,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use domain::{CentreName, OperatorId};
+use proto::operator::v1::GetStatusRequest;
+use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::approval::{Pen, Seen};
 use crate::client;
 use crate::exit::Failure;
 use crate::profile::{Node, Profile};
@@ -39,6 +42,7 @@ pub struct Stage {
     front: Vec<Door>,
     back: Vec<Door>,
     operators: Vec<(OperatorId, Vec<Door>)>,
+    pens: Vec<Pen>,
 }
 
 impl Stage {
@@ -69,6 +73,11 @@ impl Stage {
             .iter()
             .map(|(id, identity)| Ok((id.clone(), doors(identity, |node| &node.operator)?)))
             .collect::<Result<Vec<_>, Failure>>()?;
+        let pens = file
+            .operators
+            .values()
+            .map(|identity| Pen::read(profile, identity))
+            .collect::<Result<Vec<_>, Failure>>()?;
         if operators.is_empty() {
             return Err(missing("operator"));
         }
@@ -78,6 +87,7 @@ impl Stage {
             })?,
             back: doors(back.ok_or_else(|| missing("back end"))?, |node| &node.back)?,
             operators,
+            pens,
         })
     }
 
@@ -110,6 +120,33 @@ impl Stage {
             .map(|(_, doors)| doors.as_slice())
             .ok_or_else(|| Failure::pre_check(format!("the profile has no {number} operators")))
     }
+}
+
+impl Stage {
+    /// What the operator of this number, from 1, signs with.
+    ///
+    /// # Errors
+    /// If the profile has fewer operators.
+    pub fn pen(&self, number: usize) -> Result<&Pen, Failure> {
+        number
+            .checked_sub(1)
+            .and_then(|index| self.pens.get(index))
+            .ok_or_else(|| Failure::pre_check(format!("the profile has no {number} operators")))
+    }
+}
+
+/// What the first node that answers shows of the main line.
+///
+/// # Errors
+/// The refusal, or that there is no main line yet.
+pub async fn seen(doors: &[Door]) -> Result<Seen, Status> {
+    let status = call(doors, |channel| async move {
+        ClusterServiceClient::new(channel)
+            .get_status(request(GetStatusRequest {}))
+            .await
+    })
+    .await?;
+    Seen::of(&status).map_err(|failure| Status::failed_precondition(failure.what))
 }
 
 /// The doors of one centre.

@@ -2,13 +2,17 @@
 //! says the change as itself; the service carries it out with the last one that it takes.
 
 use domain::UnixMs;
+use domain::approval::Act;
 use domain::calendar::{Day, TimeOfDay};
+use domain::migration::{self, Subject};
 use proto::account::v1 as account;
 use proto::admin::v1::{
-    ApproveGoLiveRequest, GetMigrationRequest, PostponeGoLiveRequest, ScheduleGoLiveRequest,
-    SetLoginMethodsRequest, WithdrawGoLiveRequest,
+    ApproveGoLiveRequest, DisableMethodRequest, GetMigrationRequest, PostponeGoLiveRequest,
+    ScheduleGoLiveRequest, SetLoginMethodsRequest, WithdrawGoLiveRequest,
 };
+use proto::approval::v1::Approval;
 
+use super::account::person::allow_method;
 use crate::args::Change;
 use crate::args::method::{Approve, GoLive, Method, OnDay, Set, Show, State, Which, Withdraw};
 use crate::client::{Operator, told};
@@ -134,15 +138,13 @@ fn dry(change: &Change, output: Output, what: &str) -> Result<bool, Failure> {
 }
 
 /// A day that the node will read too; checked here, so that a slip costs no call.
-fn day(text: &str) -> Result<String, Failure> {
-    let day: Day = text
-        .parse()
-        .map_err(|wrong: domain::calendar::Wrong| Failure::usage(wrong.to_string()))?;
-    Ok(day.to_string())
+fn day(text: &str) -> Result<Day, Failure> {
+    text.parse()
+        .map_err(|wrong: domain::calendar::Wrong| Failure::usage(wrong.to_string()))
 }
 
 /// A local time, `2023-06-12 00:00`.
-fn moment(text: &str) -> Result<prost_types::Timestamp, Failure> {
+pub(crate) fn moment(text: &str) -> Result<prost_types::Timestamp, Failure> {
     let wrong = || {
         Failure::usage(format!(
             "\"{text}\" is no time: write it as 2023-06-12 00:00"
@@ -158,12 +160,51 @@ fn moment(text: &str) -> Result<prost_types::Timestamp, Failure> {
     })
 }
 
+/// The change as it is signed, by the operator's key, as of now.
+async fn signed(
+    node: &Operator,
+    change: migration::Change,
+    output: Output,
+) -> Result<Option<Approval>, Failure> {
+    let seen = node.seen().await?;
+    node.sign(&Act::Migration(change), &seen, output).map(Some)
+}
+
+/// What the service reads of the flags.
+fn switched(
+    name: &str,
+    flags: &Set,
+    from: Option<&prost_types::Timestamp>,
+) -> Result<migration::Change, Failure> {
+    let wrong = |wrong: domain::id::Malformed| Failure::usage(wrong.to_string());
+    let of = match (&flags.whose.participant, &flags.whose.account) {
+        (Some(participant), _) => Subject::Participant(participant.parse().map_err(wrong)?),
+        (None, Some(_)) => Subject::Account(words::last(name).parse().map_err(wrong)?),
+        (None, None) => Subject::Service,
+    };
+    let method = match flags.method {
+        Which::Smartcard => domain::factor::Method::Smartcard,
+        Which::Otp => domain::factor::Method::Otp,
+    };
+    let from = from.map(|at| words::unix_ms(Some(at)));
+    let switch = match (flags.state, from) {
+        (State::On, None) => migration::Switch::On,
+        (State::On, Some(from)) => migration::Switch::OnFrom(from),
+        (State::Off, None) => migration::Switch::Off,
+        (State::Off, Some(from)) => migration::Switch::OffFrom(from),
+    };
+    Ok(migration::Change::Switch { of, method, switch })
+}
+
 async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
     let whose = &flags.whose;
-    let name = match (&whose.participant, &whose.account) {
-        (Some(participant), _) => format!("participants/{participant}"),
-        (None, Some(account)) => account.clone(),
-        (None, None) => "service".to_owned(),
+    if let Some(account) = &whose.account {
+        let done = of_account(flags, account, output).await;
+        return super::already(&flags.change, done, output);
+    }
+    let name = match &whose.participant {
+        Some(participant) => format!("participants/{participant}"),
+        None => "service".to_owned(),
     };
     let method = match flags.method {
         Which::Smartcard => account::Method::Smartcard,
@@ -183,6 +224,8 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let node = Operator::connect(&flags.connection).await?;
+    let change = switched(&name, flags, effective_time.as_ref())?;
+    let approval = signed(&node, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = SetLoginMethodsRequest {
         request_id: id.to_string(),
@@ -191,6 +234,7 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
         state: state.into(),
         effective_time,
         reason: flags.change.reason.clone().unwrap_or_default(),
+        approval,
     };
     let ask = |request| {
         let mut client = node.readiness();
@@ -200,17 +244,64 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
     said(output, answer.approval_count, answer.needed_count)
 }
 
+/// One account's method: off at once by one person, on by a change request (S34).
+async fn of_account(flags: &Set, account: &str, output: Output) -> Result<(), Failure> {
+    let method = match flags.method {
+        Which::Smartcard => account::Method::Smartcard,
+        Which::Otp => account::Method::Otp,
+    };
+    let effective_time = flags.from.as_deref().map(moment).transpose()?;
+    match (flags.state, effective_time) {
+        (State::On, None) => {
+            let about = (account, method);
+            allow_method(&flags.connection, &flags.change, about, output).await
+        }
+        (State::On, Some(_)) => Err(Failure::usage(
+            "an account's method goes on when another person approves it, and at no other time",
+        )),
+        (State::Off, effective_time) => {
+            let node = Operator::serving(&flags.connection).await?;
+            let id = node.request_id(&flags.change);
+            let message = DisableMethodRequest {
+                request_id: id.to_string(),
+                name: account.to_owned(),
+                method: method.into(),
+                effective_time,
+                reason: flags.change.reason.clone().unwrap_or_default(),
+                client_address: String::new(),
+                validate_only: flags.change.dry_run,
+            };
+            let ask = |request| {
+                let mut client = node.account();
+                async move { client.disable_method(request).await }
+            };
+            let answer = node.change(id, &flags.change, message, ask).await?;
+            let dry = flags.change.dry_run;
+            let document = serde_json::json!({
+                "dry_run": dry, "account": account, "notice": answer.notice,
+            });
+            output.data(&document, || match dry {
+                true => format!("would switch it off for {account}"),
+                false => format!("switched off for {account}\n{}", answer.notice),
+            })
+        }
+    }
+}
+
 async fn schedule(flags: &OnDay, output: Output) -> Result<(), Failure> {
     let date = day(&flags.day)?;
     if dry(&flags.change, output, &format!("go-live on {date}"))? {
         return Ok(());
     }
     let node = Operator::connect(&flags.connection).await?;
+    let change = migration::Change::Schedule { date };
+    let approval = signed(&node, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = ScheduleGoLiveRequest {
         request_id: id.to_string(),
-        date,
+        date: date.to_string(),
         reason: flags.change.reason.clone().unwrap_or_default(),
+        approval,
     };
     let ask = |request| {
         let mut client = node.readiness();
@@ -227,12 +318,18 @@ async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let node = Operator::connect(&flags.connection).await?;
+    let change = migration::Change::Approve {
+        date,
+        reference: flags.reference.clone(),
+    };
+    let approval = signed(&node, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = ApproveGoLiveRequest {
         request_id: id.to_string(),
-        date,
-        approval: flags.reference.clone(),
+        date: date.to_string(),
+        reference: flags.reference.clone(),
         reason: flags.change.reason.clone().unwrap_or_default(),
+        approval,
     };
     let ask = |request| {
         let mut client = node.readiness();
@@ -252,11 +349,14 @@ async fn postpone(flags: &OnDay, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let node = Operator::connect(&flags.connection).await?;
+    let change = migration::Change::Postpone { date };
+    let approval = signed(&node, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = PostponeGoLiveRequest {
         request_id: id.to_string(),
-        date,
+        date: date.to_string(),
         reason: flags.change.reason.clone().unwrap_or_default(),
+        approval,
     };
     let ask = |request| {
         let mut client = node.readiness();
@@ -271,10 +371,13 @@ async fn withdraw(flags: &Withdraw, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let node = Operator::connect(&flags.connection).await?;
+    let change = migration::Change::Withdraw;
+    let approval = signed(&node, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = WithdrawGoLiveRequest {
         request_id: id.to_string(),
         reason: flags.change.reason.clone().unwrap_or_default(),
+        approval,
     };
     let ask = |request| {
         let mut client = node.readiness();

@@ -3,6 +3,8 @@
 pub mod account;
 pub mod audit;
 pub mod calendar;
+pub mod caller;
+pub mod certificate;
 pub mod demo;
 pub mod drill;
 pub mod init;
@@ -13,13 +15,33 @@ pub mod participant;
 pub mod policy;
 pub mod request;
 pub mod revocation;
+pub mod script;
 pub mod serve;
 pub mod session;
 pub mod status;
+pub mod token;
 
 use crate::args::{Change, Confirm};
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+
+/// Tells how many operators have approved, and what comes next.
+pub(crate) fn approved(output: Output, what: &str, have: u32, need: u32) -> Result<(), Failure> {
+    let done = have >= need;
+    let document = serde_json::json!({
+        "approved": what, "approvals": have, "needed": need, "done": done,
+    });
+    output.data(&document, || {
+        if done {
+            format!("{what}: done, {have} of {need} operators have approved")
+        } else {
+            format!(
+                "{what}: {have} of {need} operators have approved; nothing is changed until another \
+                 approves the same within 30 minutes, with --as"
+            )
+        }
+    })
+}
 
 /// What is so already is well for those who said so.
 pub(crate) fn already(

@@ -1,5 +1,7 @@
 //! `policy`: the numbers and choices that operators set, as one file.
 
+use domain::Digest;
+use domain::approval::Act;
 use proto::operator::v1::{GetPolicyRequest, SetPolicyRequest};
 
 use super::already;
@@ -49,14 +51,27 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
     let path = &flags.file;
     let text = std::fs::read_to_string(path).map_err(|error| file_failure("read", path, &error))?;
     let node = Operator::connect(&flags.connection).await?;
+    let seen = node.seen().await?;
     let request = node.request(GetPolicyRequest {}, None);
     let before = told(node.policy().get_policy(request).await)?.policy_toml;
     let id = node.request_id(&flags.change);
+    let etag = flags.etag.as_deref().map(str::parse).transpose();
+    let etag: Option<Digest> = etag.map_err(|_| Failure::usage("the etag is no digest"))?;
+    // What cannot be read is told by the node, all that is wrong with it at once.
+    let approval = match toml::from_str::<domain::policy::Policy>(&text) {
+        Ok(policy) if !flags.change.dry_run => {
+            output.talk(&differences(&before, &text).join("\n"));
+            let act = Act::Policy(Box::new(policy), etag);
+            Some(node.sign(&act, &seen, output)?)
+        }
+        Ok(_) | Err(_) => None,
+    };
     let message = SetPolicyRequest {
         request_id: id.to_string(),
         policy_toml: text,
         etag: flags.etag.clone().unwrap_or_default(),
         dry_run: flags.change.dry_run,
+        approval,
     };
     let ask = |request| {
         let mut client = node.policy();
@@ -69,7 +84,16 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
     }
     let document = serde_json::json!({
         "dry_run": flags.change.dry_run, "changes": changed, "policy": answer.policy_toml,
+        "approvals": answer.approval_count, "needed": answer.needed_count,
+        "done": answer.approval_count >= answer.needed_count,
     });
+    if answer.approval_count < answer.needed_count && !flags.change.dry_run {
+        output.talk(&format!(
+            "{} of {} operators have approved; nothing is changed until another approves the same \
+             file within 30 minutes, with --as",
+            answer.approval_count, answer.needed_count
+        ));
+    }
     output.data(&document, || {
         if changed.is_empty() {
             "nothing is different".to_owned()

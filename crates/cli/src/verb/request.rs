@@ -67,6 +67,11 @@ fn act(of: &ChangeRequest) -> String {
         Act::ResetChannel(_) => "reset the channel".to_owned(),
         Act::ResetBoth(_) => "reset password and channel".to_owned(),
         Act::Delete(_) => "delete".to_owned(),
+        Act::AllowMethod(method) => match Method::try_from(*method) {
+            Ok(Method::Smartcard) => "allow the smartcard".to_owned(),
+            Ok(Method::Otp) => "allow OTP".to_owned(),
+            Ok(Method::Unspecified) | Err(_) => "allow a method".to_owned(),
+        },
     }
 }
 
@@ -149,33 +154,42 @@ async fn show(flags: &Show, output: Output) -> Result<(), Failure> {
     })
 }
 
-/// Shows what is decided on, on stderr; false if nothing more is to be done.
-async fn look(node: &Operator, flags: &Decide, output: Output) -> Result<bool, Failure> {
+/// Shows what is decided on, on stderr.
+async fn look(node: &Operator, flags: &Decide, output: Output) -> Result<ChangeRequest, Failure> {
     let request = get(node, &flags.request).await?;
     output.talk(&table(std::slice::from_ref(&request)));
-    if flags.change.dry_run {
-        output.talk("dry run: nothing was decided");
-    }
-    Ok(!flags.change.dry_run)
+    Ok(request)
 }
 
-/// What was decided, and what becomes of it.
+/// What was decided, or would be, and what becomes of it.
 fn decided(flags: &Decide, state: &str, notice: &str, output: Output) -> Result<(), Failure> {
     let name = name(&flags.request);
+    if flags.change.dry_run {
+        output.talk("dry run: nothing was decided");
+        let document = serde_json::json!({ "dry_run": true, "request": name, "state": state });
+        return output.data(&document, || format!("{name} would be {state}"));
+    }
     let document = serde_json::json!({ "request": name, "state": state, "notice": notice });
     output.data(&document, || format!("{name} is {state}\n{notice}"))
 }
 
 async fn approve(flags: &Decide, output: Output) -> Result<(), Failure> {
     let node = Operator::serving(&flags.connection).await?;
-    if !look(&node, flags, output).await? {
-        return Ok(());
-    }
+    let seen = node.seen().await?;
+    let request = look(&node, flags, output).await?;
+    let unread = || Failure::internal("the node shows no digest of the request");
+    let of = request.name.rsplit('/').next().unwrap_or_default();
+    let act = domain::approval::Act::ChangeRequest(
+        of.parse().map_err(|_| unread())?,
+        request.content_digest.parse().map_err(|_| unread())?,
+    );
     let id = node.request_id(&flags.change);
     let message = ApproveChangeRequestRequest {
         request_id: id.to_string(),
         name: name(&flags.request),
         client_address: String::new(),
+        approval: Some(node.sign(&act, &seen, output)?),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.change_request();
@@ -190,15 +204,14 @@ async fn reject(flags: &Decide, output: Output) -> Result<(), Failure> {
         return Err(Failure::usage("a refusal wants --reason, for its maker"));
     };
     let node = Operator::serving(&flags.connection).await?;
-    if !look(&node, flags, output).await? {
-        return Ok(());
-    }
+    look(&node, flags, output).await?;
     let id = node.request_id(&flags.change);
     let message = RejectChangeRequestRequest {
         request_id: id.to_string(),
         name: name(&flags.request),
         reason,
         client_address: String::new(),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.change_request();
@@ -210,14 +223,13 @@ async fn reject(flags: &Decide, output: Output) -> Result<(), Failure> {
 
 async fn withdraw(flags: &Decide, output: Output) -> Result<(), Failure> {
     let node = Operator::serving(&flags.connection).await?;
-    if !look(&node, flags, output).await? {
-        return Ok(());
-    }
+    look(&node, flags, output).await?;
     let id = node.request_id(&flags.change);
     let message = WithdrawChangeRequestRequest {
         request_id: id.to_string(),
         name: name(&flags.request),
         client_address: String::new(),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.change_request();

@@ -63,7 +63,7 @@ async fn entries(node: &Operator) -> Result<Vec<SessionEntry>, Failure> {
     }
 }
 
-async fn entry(node: &Operator, session: &str) -> Result<SessionEntry, Failure> {
+pub(crate) async fn entry(node: &Operator, session: &str) -> Result<SessionEntry, Failure> {
     let found = entries(node).await?.into_iter().find(|entry| {
         let listed = entry.session.as_ref();
         listed.is_some_and(|listed| listed.session == session)
@@ -75,7 +75,7 @@ async fn entry(node: &Operator, session: &str) -> Result<SessionEntry, Failure> 
 }
 
 /// Shows the session as it stands, on stderr.
-fn show(entry: &SessionEntry, output: Output) {
+pub(crate) fn show(entry: &SessionEntry, output: Output) {
     if let Some(row) = session_row(entry) {
         output.talk(&format!(
             "{} at {} ({}), {} to {}, {}; approved by {}",
@@ -115,6 +115,7 @@ async fn holder(connection: &Connection, centre: &str) -> Result<Operator, Failu
 
 async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
+    let seen = node.seen().await?;
     let entry = entry(&node, &flags.session).await?;
     show(&entry, output);
     if flags.change.dry_run {
@@ -122,15 +123,25 @@ async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let id = node.request_id(&flags.change);
-    let act = match flags.act {
-        Act::Open => PlanAct::Open,
-        Act::Abandon => PlanAct::Abandon,
+    let session = flags
+        .session
+        .parse()
+        .map_err(|wrong: domain::id::Malformed| Failure::usage(wrong.to_string()))?;
+    let (act, approved) = match flags.act {
+        Act::Open => (PlanAct::Open, domain::session::Act::Open(session)),
+        Act::Abandon => (PlanAct::Abandon, domain::session::Act::Abandon(session)),
     };
+    let plan = entry
+        .plan_digest
+        .parse()
+        .map_err(|_| Failure::internal("the node shows no digest of the plan"))?;
+    let signed = domain::approval::Act::Session(approved, plan);
     let message = ApprovePlanRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
         act: act.into(),
         plan_digest: entry.plan_digest.clone(),
+        approval: Some(node.sign(&signed, &seen, output)?),
     };
     let ask = |request| {
         let mut client = node.session();

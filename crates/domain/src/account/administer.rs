@@ -12,6 +12,7 @@ use crate::factor::{Method, Sealed};
 use crate::id::AccountId;
 use crate::initiation::Activation;
 use crate::line::{Carry, LineId};
+use crate::migration::Switch;
 use crate::outcome::{Answer, Rejection};
 use crate::state::State;
 use crate::token::{self, TokenId};
@@ -41,6 +42,19 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         } => match administer(state, context, account, token.as_ref()) {
             Ok((account, by)) => revoke_card(state, account, &by, reason),
             Err(rejection) => refused(rejection, Event::new(Kind::CardRevoked), account),
+        },
+        Command::DisableMethod {
+            account,
+            token,
+            method,
+            from,
+            reason,
+        } => match administer(state, context, account, token.as_ref()) {
+            Ok((account, by)) => {
+                let switch = from.map_or(Switch::Off, Switch::OffFrom);
+                disable_method(state, context, account, &by, (*method, switch), reason)
+            }
+            Err(rejection) => refused(rejection, Event::new(Kind::MethodsSet), account),
         },
         Command::SetTitle {
             account,
@@ -77,11 +91,23 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
                 Err(rejection) => refused(rejection, event, account),
             }
         }
-        Command::EndTokens { account, token } => {
+        Command::EndTokens {
+            account,
+            one,
+            token,
+        } => {
             let event = Event::new(Kind::TokensEnded);
             match administer(state, context, account, token.as_ref()) {
                 Ok((account, by)) => {
-                    let count = state.short.tokens.end_of(&account.id);
+                    let tokens = &mut state.short.tokens;
+                    let count = match one {
+                        None => tokens.end_of(&account.id),
+                        Some(one) => {
+                            let own = tokens.get(one, context.now);
+                            let own = own.is_some_and(|own| own.account == account.id);
+                            u32::from(own && tokens.end(one))
+                        }
+                    };
                     let event = Event::of(Kind::TokensEnded, &account).by(by);
                     Effect::done(Answer::TokensEnded { count }, event)
                 }
@@ -125,7 +151,11 @@ fn administer(
             Ok((account.clone(), By::Account(token.account.clone())))
         }
         (
-            Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_),
+            Actor::Operator(_)
+            | Actor::FrontEnd(_)
+            | Actor::BackEnd(_)
+            | Actor::Node(_)
+            | Actor::Script(_),
             Some(_) | None,
         ) => Err(Rejection::NotAllowed),
     }
@@ -140,9 +170,11 @@ fn open_for_people(state: &State, context: &Context<'_>) -> Result<(), Rejection
             }),
             None => Ok(()),
         },
-        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
-            state.open_session(context.now).map(|_| ())
-        }
+        Actor::Operator(_)
+        | Actor::FrontEnd(_)
+        | Actor::BackEnd(_)
+        | Actor::Node(_)
+        | Actor::Script(_) => state.open_session(context.now).map(|_| ()),
     }
 }
 
@@ -207,6 +239,39 @@ fn revoke_card(state: &mut State, mut account: Account, by: &By, reason: &str) -
     state.put_account(account);
     let carry = state.header.line.carry();
     let repeat = (carry == Carry::DiscardedAtRollover).then_some(Repeat::CardRevocation);
+    Effect::done(Answer::Changed { carry }, event.repeat(repeat))
+}
+
+/// Switches a method off. A switch is for logins: tokens go on, unless they are ended too.
+fn disable_method(
+    state: &mut State,
+    context: &Context<'_>,
+    mut account: Account,
+    by: &By,
+    (method, switch): (Method, Switch),
+    reason: &str,
+) -> Effect {
+    let mut event = Event::of(Kind::MethodsSet, &account).by(by);
+    event.method = Some(method);
+    let when = match switch {
+        Switch::OffFrom(at) => format!(" from {at}"),
+        Switch::Off | Switch::On | Switch::OnFrom(_) => String::new(),
+    };
+    let event = event.detail(format!("{method:?} off{when}: {reason}"));
+    if account.methods.get(method).is_so(switch, context.now) {
+        return Effect::rejected(Rejection::AlreadySo, event);
+    }
+    // A time to come in the place of one that has come would give access.
+    let off = account.methods.get(method).off(method, context.now);
+    if let (Some(_), Switch::OffFrom(from)) = (off, switch)
+        && context.now < from
+    {
+        return Effect::rejected(Rejection::AlreadySo, event);
+    }
+    account.methods.set(method, switch.carried_out(context.now));
+    state.put_account(account);
+    let carry = state.header.line.carry();
+    let repeat = (carry == Carry::DiscardedAtRollover).then_some(Repeat::MethodDisabled);
     Effect::done(Answer::Changed { carry }, event.repeat(repeat))
 }
 

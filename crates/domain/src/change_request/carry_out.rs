@@ -6,6 +6,7 @@ use crate::attempts::Attempts;
 use crate::audit::Event;
 use crate::factor::{Card, Method, Reset};
 use crate::id::CardNumber;
+use crate::migration::Switch;
 use crate::outcome::Rejection;
 use crate::state::State;
 use crate::time::UnixMs;
@@ -47,6 +48,10 @@ pub(super) fn judge(
         Act::RegisterCard { number, .. } => card_free(state, number, Some(account))?,
         Act::ResetPassword => may_reset(account, Reset::Password)?,
         Act::ResetChannel => may_reset(account, Reset::Channel)?,
+        Act::AllowMethod(method) => {
+            let is = account.methods.get(*method);
+            unless(is.is_so(Switch::On, now))?;
+        }
         Act::ResetBoth => {
             account.otp.as_ref().ok_or(Rejection::InitiationRequired)?;
         }
@@ -118,7 +123,8 @@ pub(super) fn carry_out(
         | Act::ResetPassword
         | Act::ResetChannel
         | Act::ResetBoth
-        | Act::Delete => state.account(&request.account).cloned(),
+        | Act::Delete
+        | Act::AllowMethod(_) => state.account(&request.account).cloned(),
     };
     let event = Event::new(request.act.kind());
     let Some(mut account) = account else {
@@ -153,6 +159,7 @@ pub(super) fn carry_out(
         Act::ResetChannel => reset(&mut account, Reset::Channel),
         Act::ResetBoth => account.revoke_otp(),
         Act::Delete => account.delete(now, checker.clone()),
+        Act::AllowMethod(method) => account.methods.set(*method, Switch::On),
     }
     if request.act.resets() || account.deleted() || matches!(request.act, Act::RegisterCard { .. })
     {

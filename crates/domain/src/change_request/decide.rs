@@ -5,12 +5,14 @@ use super::{
 };
 use crate::account::{By, Class};
 use crate::apply::{Context, Effect};
+use crate::approval;
 use crate::audit::Event;
 use crate::cluster;
 use crate::digest::Digest;
 use crate::envelope::Actor;
 use crate::id::{AccountId, ChangeRequestId, ParticipantId};
 use crate::outcome::{Answer, Rejection};
+use crate::registration::Holder;
 use crate::state::State;
 use crate::time::UnixMs;
 use crate::token::{self, TokenId};
@@ -116,7 +118,11 @@ fn person(
             })
         }
         (
-            Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_),
+            Actor::Operator(_)
+            | Actor::FrontEnd(_)
+            | Actor::BackEnd(_)
+            | Actor::Node(_)
+            | Actor::Script(_),
             Some(_) | None,
         ) => Err(Rejection::NotAllowed),
     }
@@ -147,7 +153,8 @@ fn make(
         | Act::ResetPassword
         | Act::ResetChannel
         | Act::ResetBoth
-        | Act::Delete => match state.account(asked.account) {
+        | Act::Delete
+        | Act::AllowMethod(_) => match state.account(asked.account) {
             Some(account) => (account.participant.clone(), account.class),
             None if person.firm.is_some() => {
                 return Effect::rejected(Rejection::OtherParticipant, event);
@@ -264,10 +271,7 @@ fn maker_stands(state: &State, request: &ChangeRequest) -> bool {
                 && account.class == Class::DelegatedAdmin
                 && account.participant == request.participant
         }),
-        By::Operator(id) => state.founding().is_some_and(|founding| {
-            let mut known = founding.operators.iter();
-            known.any(|operator| operator.id == *id)
-        }),
+        By::Operator(id) => state.registered(&Holder::Operator(id.clone())).is_some(),
     }
 }
 
@@ -292,6 +296,7 @@ fn approve(
     }
     let may = still_open(&request, now)
         .and_then(|()| may_check(state, person, &request))
+        .and_then(|()| signed(state, context, person, &request))
         .and_then(|()| match maker_stands(state, &request) {
             true => Ok(()),
             false => Err(Rejection::MakerNotActive),
@@ -310,6 +315,22 @@ fn approve(
     let mut effect = Effect::done(Answer::Changed { carry }, event);
     effect.events.push(done.by(&person.by));
     effect
+}
+
+/// A delegated administrator's approval rests on token and step-up, an operator's on its signature.
+fn signed(
+    state: &State,
+    context: &Context<'_>,
+    person: &Person,
+    request: &ChangeRequest,
+) -> Result<(), Rejection> {
+    match &person.by {
+        By::Account(_) => Ok(()),
+        By::Operator(_) => {
+            let act = approval::Act::ChangeRequest(request.id, request.content());
+            approval::given(state, context, &act).map(|_| ())
+        }
+    }
 }
 
 fn still_open(request: &ChangeRequest, now: UnixMs) -> Result<(), Rejection> {

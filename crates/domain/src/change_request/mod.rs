@@ -55,6 +55,8 @@ pub enum Act {
     ResetBoth,
     /// The account goes for good; its id is never used again.
     Delete,
+    /// A login method that was switched off for the account is on again.
+    AllowMethod(Method),
 }
 
 impl Act {
@@ -71,6 +73,7 @@ impl Act {
             Self::ResetChannel => audit::Kind::ChannelReset,
             Self::ResetBoth => audit::Kind::OtpRevoked,
             Self::Delete => audit::Kind::AccountDeleted,
+            Self::AllowMethod(_) => audit::Kind::MethodsSet,
         }
     }
 
@@ -83,7 +86,8 @@ impl Act {
             | Self::Unlock(_)
             | Self::SetEmail(_)
             | Self::RegisterCard { .. }
-            | Self::Delete => false,
+            | Self::Delete
+            | Self::AllowMethod(_) => false,
         }
     }
 }
@@ -132,6 +136,43 @@ impl ChangeRequest {
     #[must_use]
     pub fn open(&self, now: UnixMs) -> bool {
         self.decided.is_none() && now < self.expires_at
+    }
+}
+
+impl ChangeRequest {
+    /// Names what is asked for: what an operator's approval signs. A sealed verifier, which may be
+    /// sealed anew in the meantime, is not part of it.
+    #[must_use]
+    pub fn content(&self) -> Digest {
+        let unsealed = Sealed {
+            key: 0,
+            nonce: [0; 12],
+            bytes: Vec::new(),
+        };
+        let mut named = Self {
+            decided: None,
+            ..self.clone()
+        };
+        match &mut named.act {
+            Act::RegisterCard { password, .. } => *password = unsealed,
+            Act::Create(account) => {
+                if let Some((_, password)) = &mut account.card {
+                    *password = unsealed;
+                }
+            }
+            Act::Resume
+            | Act::Unlock(_)
+            | Act::SetEmail(_)
+            | Act::ResetPassword
+            | Act::ResetChannel
+            | Act::ResetBoth
+            | Act::Delete
+            | Act::AllowMethod(_) => {}
+        }
+        Digest::of(
+            "tidemark change request",
+            &[&crate::encoding::encode(&named)],
+        )
     }
 }
 

@@ -182,7 +182,8 @@ fn card_asked_for(act: &Act) -> Option<&Sealed> {
         | Act::ResetPassword
         | Act::ResetChannel
         | Act::ResetBoth
-        | Act::Delete => None,
+        | Act::Delete
+        | Act::AllowMethod(_) => None,
     }
 }
 
@@ -302,7 +303,8 @@ fn card_asked_for_mut(act: &mut Act) -> Option<&mut Sealed> {
         | Act::ResetPassword
         | Act::ResetChannel
         | Act::ResetBoth
-        | Act::Delete => None,
+        | Act::Delete
+        | Act::AllowMethod(_) => None,
     }
 }
 
@@ -336,7 +338,7 @@ pub(crate) fn carried_by(command: &Command) -> Vec<&Sealed> {
                 code.iter().collect()
             }
             login::Command::Rehash { verifier, .. } => vec![verifier],
-            login::Command::Verify { .. } => Vec::new(),
+            login::Command::Verify { .. } | login::Command::Unheard { .. } => Vec::new(),
         },
         Command::Initiation(command) => match command {
             initiation::Command::Request { code, .. } => code.iter().collect(),
@@ -393,6 +395,7 @@ fn by_administrators(command: &account::Command) -> Vec<&Sealed> {
         account::Command::Suspend { .. }
         | account::Command::RevokeOtp { .. }
         | account::Command::RevokeCard { .. }
+        | account::Command::DisableMethod { .. }
         | account::Command::SetTitle { .. }
         | account::Command::SetParticipant { .. }
         | account::Command::EndTokens { .. } => Vec::new(),

@@ -17,11 +17,12 @@ use crate::attempts::{Attempts, FORGOTTEN_AFTER_MS};
 use crate::audit::{Event, Kind};
 use crate::digest::Digest;
 use crate::envelope::Actor;
-use crate::factor::{Channel, CodeProof, Method, Sealed, Verdict};
-use crate::id::{AccountId, CardNumber, FrontEndId, LoginId};
+use crate::factor::{CardProof, Channel, CodeProof, Method, Sealed, Verdict};
+use crate::id::{AccountId, FrontEndId, LoginId};
 use crate::migration;
 use crate::outcome::{Answer, Rejection};
 use crate::portal::{LandingOption, Portal};
+use crate::registration::Holder;
 use crate::state::State;
 use crate::table::{Expires, Record};
 use crate::time::UnixMs;
@@ -37,6 +38,8 @@ pub const CODES_MAX: u8 = 3;
 pub const UNKNOWN_MAX: usize = 50_000;
 /// Most codes that are mailed to one account in an hour.
 pub const MAILS_AN_HOUR_MAX: u32 = 20;
+/// Most addresses of one record of attempts that were refused unheard.
+pub const UNHEARD_MAX: usize = 64;
 /// The window in which they are counted.
 const HOUR_MS: u64 = 3_600_000;
 
@@ -214,6 +217,12 @@ pub enum Command {
         /// The hash of the token to issue.
         token: TokenId,
     },
+    /// Counts attempts that a node refused without looking at anything of them, of about a minute:
+    /// whoever must wait leaves no record of each (LOGIN.md, "Audit").
+    Unheard {
+        /// How many, by the person's address as the front end stated it.
+        counts: Vec<(Option<IpAddr>, u32)>,
+    },
     /// Keeps a password that was right under a verifier of today's cost (S21).
     Rehash {
         /// Whose.
@@ -233,7 +242,7 @@ pub enum Proof {
     /// A one-time password.
     Code(CodeProof),
     /// A card that signed this login's nonce; none when chain or signature did not hold.
-    Card(Option<CardNumber>),
+    Card(Option<CardProof>),
     /// Nothing that fits the login.
     None,
 }
@@ -244,6 +253,7 @@ impl Command {
             Self::Begin { .. } => Kind::LoginBegun,
             Self::Resend { .. } => Kind::CodeResent,
             Self::Verify { .. } => Kind::LoginVerified,
+            Self::Unheard { .. } => Kind::AttemptsUnheard,
             Self::Rehash { .. } => Kind::PasswordRehashed,
         }
     }
@@ -288,6 +298,7 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             codes,
             token,
         } => verify(state, context, (login, *codes), proof, token),
+        Command::Unheard { counts } => unheard(context, counts),
         Command::Rehash {
             account,
             method,
@@ -297,11 +308,34 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
     }
 }
 
+/// A record an address; the last one, of a node that saw more addresses, is of all others.
+fn unheard(context: &Context<'_>, counts: &[(Option<IpAddr>, u32)]) -> Effect {
+    let event = Event::new(Kind::AttemptsUnheard);
+    match context.actor {
+        Actor::Node(_) if counts.len() <= UNHEARD_MAX && !counts.is_empty() => {}
+        Actor::Node(_)
+        | Actor::FrontEnd(_)
+        | Actor::BackEnd(_)
+        | Actor::Operator(_)
+        | Actor::Script(_) => return Effect::rejected(Rejection::NotAllowed, event),
+    }
+    let events = counts.iter().map(|(address, count)| {
+        let from = address.map_or_else(|| "other addresses".to_owned(), |at| at.to_string());
+        Event::new(Kind::AttemptsUnheard).detail(format!("{count} from {from}"))
+    });
+    Effect {
+        events: events.collect(),
+        ..Effect::done(Answer::Nothing, event)
+    }
+}
+
 /// The front end that asks.
 pub(crate) fn front_end<'a>(context: &Context<'a>) -> Result<&'a FrontEndId, Rejection> {
     match context.actor {
         Actor::FrontEnd(id) => Ok(id),
-        Actor::BackEnd(_) | Actor::Operator(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
+        Actor::BackEnd(_) | Actor::Operator(_) | Actor::Node(_) | Actor::Script(_) => {
+            Err(Rejection::NotAllowed)
+        }
     }
 }
 
@@ -324,12 +358,9 @@ pub(crate) fn serves_class(state: &State, front_end: &FrontEndId, class: Class) 
 }
 
 fn serves(state: &State, front_end: &FrontEndId, portal: Portal) -> bool {
-    state.founding().is_some_and(|founding| {
-        founding
-            .front_ends
-            .iter()
-            .any(|known| known.id == *front_end && known.portals.contains(&portal))
-    })
+    state
+        .registered(&Holder::FrontEnd(front_end.clone()))
+        .is_some_and(|known| known.portals.contains(&portal))
 }
 
 /// Until when somebody must wait before the password of `method` is looked at again.

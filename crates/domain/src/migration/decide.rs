@@ -1,20 +1,18 @@
 //! What operators say about the migration, and when it is carried out.
 
-use std::collections::BTreeMap;
-
 use super::{
     Change, Command, ENROLMENTS_MAX, Enrolment, GoLive, Migration, PROPOSALS_MAX, Proposal,
     REFERENCE_BYTES_MAX, Subject, Switch, Terms, Topic,
 };
 use crate::apply::{Context, Effect};
+use crate::approval;
 use crate::audit::{Event, Kind};
 use crate::calendar::{Day, Session};
 use crate::cluster;
-use crate::envelope::Actor;
 use crate::factor::Method;
-use crate::id::{OperatorId, ParticipantId, SessionId};
+use crate::id::{ParticipantId, SessionId};
 use crate::outcome::{Answer, Rejection};
-use crate::session::{APPROVAL_LIFE_MS, REASON_BYTES_MAX};
+use crate::session::REASON_BYTES_MAX;
 use crate::state::{Held, State};
 use crate::time::UnixMs;
 
@@ -75,17 +73,18 @@ fn say(state: &mut State, context: &Context<'_>, change: &Change, reason: &str) 
         | Change::Withdraw => {}
     }
     let now = context.now;
-    let judged = operator(state, context)
-        .and_then(|operator| reason_fits(reason).map(|()| operator))
-        .and_then(|operator| judge(state, now, change).map(|()| operator));
-    let operator = match judged {
-        Ok(operator) => operator,
+    let judged = cluster::may_set(state, context)
+        .and_then(|()| reason_fits(reason))
+        .and_then(|()| judge(state, now, change))
+        .and_then(|()| approval::given(state, context, &approval::Act::Migration(change.clone())));
+    let (operator, approval) = match judged {
+        Ok(given) => given,
         Err(rejection) => return Effect::rejected(rejection, event),
     };
     let topic = change.topic();
     // Somebody who says something else about it begins anew: nothing is carried out half-agreed.
     let mut by = alike(state, &topic, change, now);
-    by.insert(operator, now);
+    by.insert(operator, approval);
     let have = u32::try_from(by.len()).unwrap_or(u32::MAX);
     let need = state.policy.approvals;
     let mut effect = Effect::done(Answer::Approved { have, need }, event);
@@ -99,7 +98,7 @@ fn say(state: &mut State, context: &Context<'_>, change: &Change, reason: &str) 
             topic,
             change: change.clone(),
             by,
-            ends_at: now.plus(APPROVAL_LIFE_MS),
+            ends_at: now.plus(approval::LIFE_MS_MAX),
         });
         return effect;
     }
@@ -114,14 +113,6 @@ fn say(state: &mut State, context: &Context<'_>, change: &Change, reason: &str) 
     effect
 }
 
-fn operator(state: &State, context: &Context<'_>) -> Result<OperatorId, Rejection> {
-    cluster::may_set(state, context)?;
-    match context.actor {
-        Actor::Operator(operator) => Ok(operator.clone()),
-        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
-    }
-}
-
 fn bad(problem: impl Into<String>) -> Rejection {
     Rejection::BadValues(vec![problem.into()])
 }
@@ -133,20 +124,14 @@ fn reason_fits(reason: &str) -> Result<(), Rejection> {
     Err(bad(format!("a reason has 1 to {REASON_BYTES_MAX} bytes")))
 }
 
-/// Who said the very same lately.
-fn alike(
-    state: &State,
-    topic: &Topic,
-    change: &Change,
-    now: UnixMs,
-) -> BTreeMap<OperatorId, UnixMs> {
+/// Who said the very same by a statement that counts now.
+fn alike(state: &State, topic: &Topic, change: &Change, now: UnixMs) -> approval::By {
     let same = state
         .proposals
         .get(topic, now)
         .filter(|proposal| proposal.change == *change);
-    let mut by = same.map(|proposal| proposal.by.clone()).unwrap_or_default();
-    by.retain(|_, at| now.since(*at) < APPROVAL_LIFE_MS);
-    by
+    same.map(|proposal| approval::counted(state, now, &proposal.by))
+        .unwrap_or_default()
 }
 
 /// Whether the change can be made as things stand.

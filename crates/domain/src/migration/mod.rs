@@ -5,7 +5,7 @@
 //! each login, with its time. Deliberately absent: accounts' factors, which no switch touches, so
 //! that a card works again when go-live is postponed (R3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,11 @@ mod decide;
 pub(crate) use decide::apply;
 
 use crate::account::Account;
+use crate::approval;
 use crate::audit::Kind;
 use crate::calendar::{Day, Session};
 use crate::factor::Method;
-use crate::id::{AccountId, OperatorId, ParticipantId, SessionId};
+use crate::id::{AccountId, ParticipantId, SessionId};
 use crate::outcome::Rejection;
 use crate::state::State;
 use crate::table::{Expires, Record};
@@ -64,7 +65,7 @@ impl Switch {
     }
 
     /// The switch as it is kept.
-    fn carried_out(self, now: UnixMs) -> Self {
+    pub(crate) fn carried_out(self, now: UnixMs) -> Self {
         match self {
             Self::Off => Self::OffFrom(now),
             Self::On | Self::OffFrom(_) | Self::OnFrom(_) => self,
@@ -72,7 +73,7 @@ impl Switch {
     }
 
     /// Whether asking for `asked` at `now` would change nothing.
-    fn is_so(self, asked: Self, now: UnixMs) -> bool {
+    pub(crate) fn is_so(self, asked: Self, now: UnixMs) -> bool {
         match (asked, self) {
             (Self::Off, Self::OffFrom(from)) => from <= now,
             (Self::On, Self::OnFrom(from)) => from <= now,
@@ -100,7 +101,7 @@ impl Methods {
         }
     }
 
-    fn set(&mut self, method: Method, switch: Switch) {
+    pub(crate) fn set(&mut self, method: Method, switch: Switch) {
         match method {
             Method::Smartcard => self.smartcard = switch,
             Method::Otp => self.otp = switch,
@@ -270,8 +271,8 @@ pub struct Proposal {
     pub topic: Topic,
     /// What was said.
     pub change: Change,
-    /// By whom, and when.
-    pub by: BTreeMap<OperatorId, UnixMs>,
+    /// By whom, each with the signed statement.
+    pub by: approval::By,
     /// When it is forgotten.
     pub ends_at: UnixMs,
 }
@@ -367,6 +368,7 @@ pub(crate) fn refusal(
     off.or_else(of_firm).or_else(|| {
         (session.enrolled_only && !enrolled).then(|| Rejection::NotEnrolled {
             text: session.not_enrolled_text.clone(),
+            text_zh_hant: session.not_enrolled_text_zh_hant.clone(),
         })
     })
 }

@@ -8,21 +8,20 @@ use serde::{Deserialize, Serialize};
 mod plan;
 mod rollover;
 
-pub(crate) use plan::apply;
+pub(crate) use plan::{apply, operator, planned};
 
+use crate::approval;
 use crate::audit;
 use crate::calendar;
 use crate::digest::Digest;
 use crate::encoding;
 use crate::factor::Method;
-use crate::id::{AccountId, NodeId, OperatorId, SessionId};
+use crate::id::{AccountId, NodeId, SessionId};
 use crate::line::LogId;
 use crate::notice;
 use crate::table::Record;
 use crate::time::UnixMs;
 
-/// How long an operator's approval counts (LOGIN.md, "Administration").
-pub const APPROVAL_LIFE_MS: u64 = 30 * 60_000;
 /// Most finished plans that are kept; the oldest goes.
 pub const PLANS_MAX: usize = 400;
 /// Most changes that a branch's evidence names one by one, so that it fits into an entry.
@@ -69,8 +68,8 @@ pub struct Plan {
     pub started_at: Option<UnixMs>,
     /// When it closed.
     pub closed_at: Option<UnixMs>,
-    /// Who approved, if it is a secondary session.
-    pub approved_by: Vec<OperatorId>,
+    /// Who approved, each with the signed statement, if it is a secondary session.
+    pub approved_by: approval::By,
     /// The boundary, if it is a secondary session.
     pub boundary: Option<Boundary>,
     /// What was sealed at rollover.
@@ -109,8 +108,8 @@ pub struct Approvals {
     pub act: Act,
     /// The digest of the plan that they approve.
     pub plan: Digest,
-    /// Who, and when.
-    pub by: BTreeMap<OperatorId, UnixMs>,
+    /// Who, each with the signed statement.
+    pub by: approval::By,
 }
 
 impl Record for Approvals {

@@ -1,10 +1,11 @@
 //! How plans move up to the close. What comes after is in `rollover`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::rollover::{abandon, answer_holds, roll_over};
-use super::{APPROVAL_LIFE_MS, Act, Approvals, Boundary, Command, PLANS_MAX, Phase, Plan};
+use super::{Act, Approvals, Boundary, Command, PLANS_MAX, Phase, Plan};
 use crate::apply::{Context, Effect};
+use crate::approval;
 use crate::audit::Event;
 use crate::calendar;
 use crate::digest::Digest;
@@ -12,6 +13,7 @@ use crate::envelope::Actor;
 use crate::id::{CentreName, NodeId, OperatorId, SessionId};
 use crate::line::{self, LineId};
 use crate::outcome::{Answer, Rejection};
+use crate::script::{self, Deed};
 use crate::state::State;
 use crate::time::UnixMs;
 
@@ -56,9 +58,29 @@ pub(crate) fn apply(
         Command::AnswerHolds { session, replies } => answer_holds(state, context, session, replies),
     });
     let event = event.detail(detail(command));
+    if result.is_ok()
+        && let Some(deed) = deed_of(command)
+    {
+        script::count(state, context, command.session(), deed);
+    }
     match result {
         Ok(answer) => Effect::done(answer, event),
         Err(rejection) => Effect::rejected(rejection, event),
+    }
+}
+
+/// What of it a script can be granted.
+fn deed_of(command: &Command) -> Option<Deed> {
+    match command {
+        Command::Open { .. } => Some(Deed::Open),
+        Command::Close { .. } => Some(Deed::Close),
+        Command::RollOver { .. } => Some(Deed::RollOver),
+        Command::Approve { .. }
+        | Command::ConfirmOpen { .. }
+        | Command::BranchStart { .. }
+        | Command::Start { .. }
+        | Command::Abandon { .. }
+        | Command::AnswerHolds { .. } => None,
     }
 }
 
@@ -126,7 +148,7 @@ fn primary(state: &State) -> Result<&CentreName, Rejection> {
         .ok_or(Rejection::NotFounded)
 }
 
-pub(super) fn planned(state: &State, session: &SessionId) -> Result<calendar::Session, Rejection> {
+pub(crate) fn planned(state: &State, session: &SessionId) -> Result<calendar::Session, Rejection> {
     state
         .calendar
         .session(session, primary(state)?)
@@ -152,22 +174,40 @@ pub(super) fn moved(session: &SessionId, phase: Phase) -> Moved {
     })
 }
 
-pub(super) fn operator<'a>(context: &Context<'a>) -> Result<&'a OperatorId, Rejection> {
+pub(crate) fn operator<'a>(context: &Context<'a>) -> Result<&'a OperatorId, Rejection> {
     match context.actor {
         Actor::Operator(id) => Ok(id),
-        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => Err(Rejection::NotAllowed),
+        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) | Actor::Script(_) => {
+            Err(Rejection::NotAllowed)
+        }
     }
 }
 
 pub(super) fn operator_or_node(context: &Context<'_>) -> Result<(), Rejection> {
     match context.actor {
         Actor::Operator(_) | Actor::Node(_) => Ok(()),
-        Actor::FrontEnd(_) | Actor::BackEnd(_) => Err(Rejection::NotAllowed),
+        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Script(_) => Err(Rejection::NotAllowed),
+    }
+}
+
+/// Whether the actor may do it: an operator, a node that follows the timetable, or a script to
+/// which it is granted.
+pub(super) fn may(
+    state: &State,
+    context: &Context<'_>,
+    session: &SessionId,
+    deed: Deed,
+) -> Result<(), Rejection> {
+    match context.actor {
+        Actor::Script(_) => script::may(state, context, session, deed),
+        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
+            operator_or_node(context)
+        }
     }
 }
 
 fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) -> Moved {
-    let operator = operator(context)?;
+    operator(context)?;
     let session = match act {
         Act::Open(session) => may_open(state, context, session)?,
         Act::Abandon(session) => plan_of(state, session)?.session.clone(),
@@ -181,7 +221,9 @@ fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) 
         plan: digest,
         by: approved_lately(state, context, act, digest),
     };
-    approvals.by.insert(operator.clone(), context.now);
+    let signed = approval::Act::Session(act.clone(), digest);
+    let (operator, approval) = approval::given(state, context, &signed)?;
+    approvals.by.insert(operator, approval);
     let have = u32::try_from(approvals.by.len()).unwrap_or(u32::MAX);
     state.approvals.set(approvals);
     Ok(Answer::Approved {
@@ -190,22 +232,13 @@ fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) 
     })
 }
 
-/// Who has approved the act on this plan, and not too long ago.
-fn approved_lately(
-    state: &State,
-    context: &Context<'_>,
-    act: &Act,
-    plan: Digest,
-) -> BTreeMap<OperatorId, UnixMs> {
+/// Who has approved the act on this plan by a statement that counts now.
+fn approved_lately(state: &State, context: &Context<'_>, act: &Act, plan: Digest) -> approval::By {
     state
         .approvals
         .get(act)
         .filter(|approvals| approvals.plan == plan)
-        .map(|approvals| {
-            let counts = |at: UnixMs| context.now.since(at) < APPROVAL_LIFE_MS;
-            let by = approvals.by.iter().filter(|(_, at)| counts(**at));
-            by.map(|(id, at)| (id.clone(), *at)).collect()
-        })
+        .map(|approvals| approval::counted(state, context.now, &approvals.by))
         .unwrap_or_default()
 }
 
@@ -215,14 +248,14 @@ pub(super) fn approved(
     context: &Context<'_>,
     act: &Act,
     session: &calendar::Session,
-) -> Result<Vec<OperatorId>, Rejection> {
+) -> Result<approval::By, Rejection> {
     let by = approved_lately(state, context, act, Plan::digest_of(session));
     let have = u32::try_from(by.len()).unwrap_or(u32::MAX);
     let need = state.policy.approvals;
     if have < need {
         return Err(Rejection::NotApproved { have, need });
     }
-    Ok(by.into_keys().collect())
+    Ok(by)
 }
 
 /// The session as the calendar has it, if it is one that can be opened or approved.
@@ -254,7 +287,12 @@ fn may_open(
 
 /// Opens a session at the secondary: this entry is the boundary.
 fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
-    operator(context)?;
+    match context.actor {
+        Actor::Script(_) => script::may(state, context, id, Deed::Open)?,
+        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
+            operator(context).map(|_| ())?;
+        }
+    }
     let session = may_open(state, context, id)?;
     let primary = primary(state)?.clone();
     if let Some(pending) = &state.header.fence {
@@ -275,7 +313,16 @@ fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
         });
     }
     let act = Act::Open(id.clone());
-    let approved_by = approved(state, context, &act, &session)?;
+    let approved_by = match context.actor {
+        // Those who granted it approved this very plan.
+        Actor::Script(script) => {
+            let grant = script::granted(state, context.now, script, id, Deed::Open)?;
+            grant.approvals.clone()
+        }
+        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
+            approved(state, context, &act, &session)?
+        }
+    };
     state.approvals.remove(&act);
     make_room(state);
     state.plans.set(Plan {
@@ -451,14 +498,14 @@ fn new_primary_plan(
         opened_at: context.now,
         started_at: None,
         closed_at: None,
-        approved_by: Vec::new(),
+        approved_by: approval::By::new(),
         boundary: None,
         sealed: None,
     })
 }
 
 fn close(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
-    operator_or_node(context)?;
+    may(state, context, id, Deed::Close)?;
     let mut plan = plan_of(state, id)?.clone();
     if plan.phase == Phase::Closed {
         return Err(Rejection::AlreadySo);

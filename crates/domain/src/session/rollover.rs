@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::{Moved, approved, is_majority, moved, need, operator, operator_or_node, plan_of};
+use super::plan::{Moved, approved, is_majority, may, moved, need, operator, plan_of};
 use super::{Act, Evidence, Hold, MustRepeat, Phase, Plan, REASON_BYTES_MAX, Reply, Sealing};
 use crate::apply::Context;
 use crate::audit::Repeat;
@@ -10,8 +10,10 @@ use crate::envelope::Actor;
 use crate::factor::{Method, Password};
 use crate::id::{AccountId, NodeId, SessionId};
 use crate::line;
+use crate::migration::Switch;
 use crate::notice;
 use crate::outcome::Rejection;
+use crate::script::Deed;
 use crate::state::State;
 use crate::time::UnixMs;
 
@@ -23,7 +25,7 @@ pub(super) fn roll_over(
     replies: &BTreeMap<u64, Reply>,
     gap_accepted: Option<&String>,
 ) -> Moved {
-    operator_or_node(context)?;
+    may(state, context, id, Deed::RollOver)?;
     let plan = plan_of(state, id)?.clone();
     let sealed = plan
         .sealed
@@ -144,10 +146,16 @@ fn check_replies(
         .filter(|item| !replies.contains_key(item))
         .collect();
     match context.actor {
-        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) if !unanswered.is_empty() => {
+        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Script(_)
+            if !unanswered.is_empty() =>
+        {
             return Err(Rejection::Unanswered(unanswered.into_iter().collect()));
         }
-        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {}
+        Actor::Operator(_)
+        | Actor::FrontEnd(_)
+        | Actor::BackEnd(_)
+        | Actor::Node(_)
+        | Actor::Script(_) => {}
     }
     let untrue = items.iter().find(|item| {
         replies.get(&item.sequence) == Some(&Reply::Repeated) && !stands(state, since, item)
@@ -172,6 +180,7 @@ fn stands(state: &State, since: UnixMs, item: &MustRepeat) -> bool {
     let set_since = |password: &Password| password.set_at > since;
     match item.kind {
         Repeat::Suspension => false,
+        Repeat::MethodDisabled => account.methods.get(method) != Switch::On,
         Repeat::CardRevocation => account
             .card
             .as_ref()

@@ -10,6 +10,7 @@ mod rows;
 pub use rows::{Damaged, Row};
 
 use crate::account::{Account, Participant};
+use crate::approval::Pending;
 use crate::audit;
 use crate::calendar::{Calendar, Day};
 use crate::change::Procedure;
@@ -18,7 +19,7 @@ use crate::cluster::Founding;
 use crate::digest::{Digest, SetHash};
 use crate::encoding;
 use crate::factor::Steps;
-use crate::id::{AccountId, CardNumber, CentreName, ClusterId, ParticipantId, SessionId};
+use crate::id::{AccountId, CardNumber, CentreName, ClusterId, NodeId, ParticipantId, SessionId};
 use crate::initiation::Activation;
 use crate::keys::Key;
 use crate::line::{LineId, LineRef, LogId};
@@ -27,8 +28,11 @@ use crate::migration::{Migration, Proposal, Terms};
 use crate::notice::Outbox;
 use crate::outcome::Rejection;
 use crate::policy::Policy;
+use crate::protection::Protection;
+use crate::registration::{Holder, Registration};
 use crate::request::Requests;
 use crate::revocation;
+use crate::script::Grant;
 use crate::session::{Approvals, Hold, Plan};
 use crate::table::{Expiring, Table};
 use crate::time::UnixMs;
@@ -71,6 +75,8 @@ pub struct Header {
     pub ended: bool,
     /// The business day.
     pub business_day: Option<Day>,
+    /// What the main line promises of its answers.
+    pub protection: Protection,
 }
 
 /// Everything that counts once or for a short time. It lies outside the account digest, and a
@@ -141,6 +147,9 @@ pub struct State {
     pub(crate) migration: Held<Migration>,
     pub(crate) terms: Table<Terms>,
     pub(crate) proposals: Expiring<Proposal>,
+    pub(crate) pending: Expiring<Pending>,
+    pub(crate) registrations: Table<Registration>,
+    pub(crate) grants: Expiring<Grant>,
     pub(crate) revocations: Option<Held<revocation::List>>,
     pub(crate) keys: Table<Key>,
     pub(crate) plans: Table<Plan>,
@@ -179,6 +188,7 @@ impl State {
                 current: None,
                 ended: false,
                 business_day: None,
+                protection: Protection::default(),
             },
             founding: None,
             policy: Held::new(Policy::default()),
@@ -191,6 +201,9 @@ impl State {
             migration: Held::new(Migration::default()),
             terms: Table::default(),
             proposals: Expiring::default(),
+            pending: Expiring::default(),
+            registrations: Table::default(),
+            grants: Expiring::default(),
             revocations: None,
             keys: Table::default(),
             plans: Table::default(),
@@ -297,6 +310,35 @@ impl State {
         proposals.filter(move |proposal| now < proposal.ends_at)
     }
 
+    /// Acts that wait for another operator's approval: policy, registrations, grants.
+    pub fn pending(&self, now: UnixMs) -> impl Iterator<Item = &Pending> {
+        let pending = self.pending.iter();
+        pending.filter(move |pending| now < pending.ends_at)
+    }
+
+    /// Everybody who was ever registered, retired ones included.
+    pub fn registrations(&self) -> impl Iterator<Item = &Registration> {
+        self.registrations.iter()
+    }
+
+    /// The caller, if it is registered and not retired.
+    #[must_use]
+    pub fn registered(&self, holder: &Holder) -> Option<&Registration> {
+        let known = self.registrations.get(holder)?;
+        known.retired.is_none().then_some(known)
+    }
+
+    /// The operators that are registered now.
+    pub fn operators(&self) -> impl Iterator<Item = &Registration> {
+        let live = self.registrations().filter(|known| known.retired.is_none());
+        live.filter(|known| matches!(known.holder, Holder::Operator(_)))
+    }
+
+    /// What scripts may do, or could lately.
+    pub fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter()
+    }
+
     /// The revocation list of smartcards, if one was set.
     #[must_use]
     pub fn revocations(&self) -> Option<&revocation::List> {
@@ -383,6 +425,16 @@ impl State {
         self.founding().map(|founding| founding.cluster)
     }
 
+    /// The registered nodes of the secondary centre, which protect what the primary answers; none
+    /// in a cluster of one centre.
+    pub fn secondary_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let founding = self.founding.as_deref();
+        let secondary = founding.and_then(|founding| founding.secondary.as_ref());
+        secondary
+            .into_iter()
+            .flat_map(|centre| centre.nodes.iter().map(|node| node.id))
+    }
+
     /// The centre that serves by this line's state: the primary, or the one whose session fences
     /// it, or on a branch the one that holds it (R18).
     #[must_use]
@@ -459,6 +511,9 @@ impl State {
             self.keys.hash(),
             self.approvals.hash(),
             self.proposals.hash(),
+            self.pending.hash(),
+            self.registrations.hash(),
+            self.grants.hash(),
             self.holds.hash(),
             self.unknown.hash(),
             self.requests.records().hash(),

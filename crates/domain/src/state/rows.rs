@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Header, Held, RULES_VERSION, State};
 use crate::account::{Account, Participant};
+use crate::approval::Pending;
 use crate::calendar::Calendar;
 use crate::change::Procedure;
 use crate::change_request::ChangeRequest;
@@ -14,8 +15,10 @@ use crate::login::{Login, Mailed, Unknown};
 use crate::migration::{Migration, Proposal, Terms};
 use crate::notice::{Counts, Notice, Told};
 use crate::policy::Policy;
+use crate::registration::Registration;
 use crate::request::Answered;
 use crate::revocation;
+use crate::script::Grant;
 use crate::session::{Approvals, Hold, Plan};
 use crate::token::{Endings, Token};
 
@@ -72,6 +75,12 @@ pub enum Row {
     Told(Told),
     /// What of notices was not kept.
     NoticeCounts(Counts),
+    /// An act that waits for another operator's approval.
+    Pending(Box<Pending>),
+    /// A caller.
+    Registration(Box<Registration>),
+    /// What a script may do.
+    Grant(Box<Grant>),
     /// A key of the key files.
     Key(Box<Key>),
 }
@@ -124,6 +133,9 @@ impl State {
             .chain([Row::NoticeCounts(self.outbox.counts())])
             .chain(boxed(self.outbox.iter(), Row::Notice))
             .chain(self.outbox.told().cloned().map(Row::Told))
+            .chain(boxed(self.pending.iter(), Row::Pending))
+            .chain(boxed(self.registrations.iter(), Row::Registration))
+            .chain(boxed(self.grants.iter(), Row::Grant))
     }
 
     /// The state of which these are the pieces, in any order.
@@ -162,6 +174,9 @@ impl State {
                 Row::Notice(notice) => state.outbox.restore(*notice),
                 Row::Told(told) => state.outbox.restore_told(told),
                 Row::NoticeCounts(counts) => state.outbox.set_counts(counts),
+                Row::Pending(pending) => state.pending.set(*pending),
+                Row::Registration(known) => drop(state.registrations.set(*known)),
+                Row::Grant(grant) => state.grants.set(*grant),
             }
         }
         let header = header.ok_or(Damaged::NoHeader)?;

@@ -1,10 +1,12 @@
 //! What `apply` does: one binary, a module a topic.
 
 mod account_life;
+mod approval;
 mod carry;
 mod change_request;
 mod encoding;
 mod initiation;
+mod keys;
 mod login;
 mod migration;
 mod notice;
@@ -13,4 +15,5 @@ mod reminder;
 mod request;
 mod rollover;
 mod standards;
+mod taken;
 mod world;

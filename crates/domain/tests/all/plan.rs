@@ -376,6 +376,8 @@ fn of_two_policies_over_the_same_one_the_second_is_refused_and_a_repeat_is_not()
     };
     let first = ask(&mut world);
     assert!(matches!(first, Came::Done(_)), "{first:?}");
+    assert_eq!(*world.state.policy(), before);
+    world.done(&operator("ben"), set("first"));
     let second = world.rejected(&operator("ben"), set("second"));
     assert_eq!(second, Rejection::ChangedSince);
     // The caller that did not hear of its success hears of it now.

@@ -137,9 +137,10 @@ impl Edge {
                 let serving = plan.session.centre.clone();
                 Err(self.rejected(Rejection::CentreNotServing { serving }, state))
             }
-            (Err(Rejection::SessionClosed { .. }), Caller::Operator(_) | Caller::BackEnd(_)) => {
-                Ok(())
-            }
+            (
+                Err(Rejection::SessionClosed { .. }),
+                Caller::Operator(_) | Caller::BackEnd(_) | Caller::Script(_),
+            ) => Ok(()),
             (
                 Err(rejection @ Rejection::SessionClosed { .. }),
                 Caller::FrontEnd(..) | Caller::Node(_),
@@ -165,7 +166,7 @@ impl Edge {
                 let serving = plan.session.centre.clone();
                 self.rejected(Rejection::CentreNotServing { serving }, state)
             }
-            (None, Caller::Operator(_) | Caller::BackEnd(_)) => {
+            (None, Caller::Operator(_) | Caller::BackEnd(_) | Caller::Script(_)) => {
                 let session = session.clone();
                 self.rejected(Rejection::BranchOpen { session }, state)
             }

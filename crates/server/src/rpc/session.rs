@@ -3,15 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use domain::id::SessionId;
+use consensus::{Line, Proposal};
+use domain::id::{OperatorId, SessionId};
+use domain::request::Key;
 use domain::session::{Act, Command, Plan};
-use domain::{Answer, LineId, LogId, Rejection, State};
+use domain::{Actor, Answer, LineId, LogId, Rejection, State, script};
 use proto::operator::v1 as operator;
 use proto::operator::v1::session_service_server::SessionService;
 use tonic::{Request, Response, Status};
 
 use super::{answered, plan};
+use crate::approvals;
 use crate::edge::{self, Edge};
+use crate::identity::Caller;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -130,7 +134,11 @@ async fn approve(
     ask: Ask<operator::ApprovePlanRequest>,
 ) -> Result<operator::ApprovePlanResponse, Refusal> {
     let body = &ask.body;
-    let key = ask.key(&body.request_id, edge.keyring())?;
+    let unsigned = operator::ApprovePlanRequest {
+        approval: None,
+        ..body.clone()
+    };
+    let key = ask.key_of(&body.request_id, &unsigned, edge.keyring())?;
     let session = read_session(&body.session)?;
     let act = match operator::PlanAct::try_from(body.act) {
         Ok(operator::PlanAct::Open) => Act::Open(session),
@@ -143,8 +151,9 @@ async fn approve(
         }
     };
     let plan = wire::read_digest(&body.plan_digest, "plan_digest")?;
-    let line = edge.line(&ask)?;
+    let (line, state) = edge.fresh(&ask).await?;
     let command = domain::Command::Session(Command::Approve { act, plan });
+    let command = approvals::signed(edge, &ask, &state, body.approval.as_ref(), command)?;
     let settled = edge.propose(&ask, &line, Some(key), command).await?;
     let Answer::Approved { have, need } = settled.answer else {
         return Err(edge::unexpected(&settled.answer));
@@ -206,18 +215,56 @@ async fn close(
             session: session.clone(),
         })
     };
+    count_run(edge, &ask, &line, key, command()).await?;
     let settled = edge.propose(&ask, &line, Some(key), command()).await?;
     if line.reference().line != LineId::Main {
         let main = edge.node().main();
-        if let Err(refusal) = edge.propose(&ask, &main, None, command()).await {
-            // The nodes follow the branch: the main line's plan closes all the same.
-            tracing::info!(%session, ?refusal, "the main line's plan is closed by its followers");
+        // The branch has closed, and the main line's plan follows. A script's run is not counted
+        // again for it.
+        let actor = match &ask.caller {
+            Caller::Script(_) => Actor::Node(edge.node().id()),
+            Caller::Operator(_) | Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => {
+                ask.caller.actor()
+            }
+        };
+        let follow = Proposal {
+            actor,
+            request: None,
+            command: command(),
+        };
+        if let Err(error) = main.propose(follow).await {
+            tracing::info!(%session, %error, "the main line's plan is closed by its followers");
         }
     }
     Ok(operator::CloseSessionResponse {
         closed_log_id: Some(wire::log_id(settled.at)),
         session: shown(edge, &session),
     })
+}
+
+/// Counts a script's close of a branch on the main line, where its grant stands, before the branch
+/// closes. Nothing is counted of a close that the branch would refuse.
+async fn count_run(
+    edge: &Edge,
+    ask: &Ask<operator::CloseSessionRequest>,
+    line: &Line,
+    key: Key,
+    close: domain::Command,
+) -> Result<(), Refusal> {
+    let LineId::Branch { session, .. } = line.reference().line else {
+        return Ok(());
+    };
+    let Caller::Script(_) = &ask.caller else {
+        return Ok(());
+    };
+    abandon::would_be_done(edge, ask, line, key, close)?;
+    let run = domain::Command::Script(script::Command::Run {
+        session,
+        deed: script::Deed::Close,
+    });
+    edge.propose(ask, &edge.node().main(), Some(key), run)
+        .await
+        .map(|_| ())
 }
 
 fn is_fenced_by(refusal: &Refusal, named: &SessionId) -> bool {
@@ -261,8 +308,8 @@ async fn list(
             .map(|session| {
                 let act = Act::Open(session.id.clone());
                 let branch = branch_state(edge, &session.id);
-                let approvers = match state.plan(&session.id) {
-                    Some(plan) => plan.approved_by.clone(),
+                let approvers: Vec<OperatorId> = match state.plan(&session.id) {
+                    Some(plan) => plan.approved_by.keys().cloned().collect(),
                     None => state
                         .approvals(&act)
                         .map(|approvals| approvals.by.keys().cloned().collect())

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use consensus::Line;
 use credential::secret;
+use domain::id::FrontEndId;
 use domain::outcome::Functions;
 use domain::portal::{Portal, Scope};
+use domain::registration::Holder;
 use domain::token::{ACTIVITY_MS_MIN, Command, Token, TokenId};
-use domain::{Rejection, State, UnixMs};
+use domain::{LineRef, Rejection, State, UnixMs};
 use futures::{Stream, StreamExt, stream};
 use proto::token::v1 as wired;
 use proto::token::v1::token_service_server::TokenService;
@@ -44,7 +46,7 @@ pub(super) fn shown<'a>(
         .filter(|token| now < token.idle_until)
         .filter(|token| match caller {
             Caller::FrontEnd(id, _) => token.front_end == *id,
-            Caller::BackEnd(_) | Caller::Operator(_) | Caller::Node(_) => false,
+            Caller::BackEnd(_) | Caller::Operator(_) | Caller::Node(_) | Caller::Script(_) => false,
         })
         .ok_or(Refusal::TokenExpired)
 }
@@ -125,6 +127,8 @@ async fn introspection<B>(
     let token = token
         .and_then(|id| state.tokens().get(&id, now))
         .filter(|token| now < token.idle_until)
+        // On a branch too: its own copy of who may call is as old as its boundary.
+        .filter(|token| registered(edge, &token.front_end))
         .filter(|token| token.option.portal() == portal && token.scopes().contains(&scope));
     let Some(token) = token else {
         return Ok(wired::Introspection::default());
@@ -155,6 +159,12 @@ async fn introspection<B>(
         carry_forward: wire::carry(reference.line.carry()).into(),
         line: Some(wire::line_reference(&reference)),
     })
+}
+
+/// Whether the front end that obtained a token may still call.
+fn registered(edge: &Edge, front_end: &FrontEndId) -> bool {
+    let holder = Holder::FrontEnd(front_end.clone());
+    edge.node().main().state().registered(&holder).is_some()
 }
 
 /// Notes activity, at most once a minute. False if the token ended in the meantime.
@@ -222,8 +232,46 @@ impl Position {
 
 type Watched = Pin<Box<dyn Stream<Item = Result<wired::WatchRevocationsResponse, Status>> + Send>>;
 
+/// What ended.
+#[derive(Debug, Clone)]
+pub(super) enum Ended {
+    /// One token.
+    One(TokenId),
+    /// All of them; tokens live on this line from now.
+    All(LineRef),
+}
+
 async fn watch(edge: &Edge, ask: Ask<wired::WatchRevocationsRequest>) -> Result<Watched, Refusal> {
-    let position = match ask.body.position.as_str() {
+    let position = ask.body.position.clone();
+    let told = endings(edge, &ask, &position)?;
+    Ok(told
+        .map(|(position, ended)| {
+            let event = match ended {
+                Ended::One(id) => Event::TokenEnded(wired::TokenEnded {
+                    token_digest: id.to_string(),
+                }),
+                Ended::All(line) => Event::AllEnded(wired::AllEnded {
+                    line: Some(wire::line_reference(&line)),
+                }),
+            };
+            Ok(wired::WatchRevocationsResponse {
+                position,
+                event: Some(event),
+            })
+        })
+        .boxed())
+}
+
+/// What ends from a position on, each with the position after it, until the node stops.
+///
+/// # Errors
+/// `MALFORMED_POSITION`; `Internal` when the watch cannot be noted.
+pub(super) fn endings<B>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    position: &str,
+) -> Result<impl Stream<Item = (String, Ended)> + Send + use<B>, Refusal> {
+    let position = match position {
         "" => {
             let line = edge.serving_line();
             Position::of(&line, &line.state())
@@ -233,25 +281,24 @@ async fn watch(edge: &Edge, ask: Ask<wired::WatchRevocationsRequest>) -> Result<
         })?,
     };
     let state = edge.serving_line().state();
-    let noted = edge.note_watch(&ask, &state, position.text())?;
+    let noted = edge.note_watch(ask, &state, position.text())?;
     let edge = edge.clone();
     let mut stopping = edge.parts().stopping.clone();
     let begun = (edge, position, noted);
     let told = stream::unfold(begun, |(edge, position, mut noted)| async move {
         let (events, position) = next(&edge, position).await;
         noted.count(events.len());
-        let events = stream::iter(events.into_iter().map(Ok));
-        Some((events, (edge, position, noted)))
+        Some((stream::iter(events), (edge, position, noted)))
     });
     let stopped = async move {
         // The sender is gone only when the node is.
         let _stopped = stopping.wait_for(|stop| *stop).await;
     };
-    Ok(told.flatten().take_until(stopped).boxed())
+    Ok(told.flatten().take_until(stopped))
 }
 
 /// Waits until something ended, and tells it.
-async fn next(edge: &Edge, position: Position) -> (Vec<wired::WatchRevocationsResponse>, Position) {
+async fn next(edge: &Edge, position: Position) -> (Vec<(String, Ended)>, Position) {
     loop {
         let line = edge.serving_line();
         let mut applied = line.applied();
@@ -266,38 +313,25 @@ async fn next(edge: &Edge, position: Position) -> (Vec<wired::WatchRevocationsRe
     }
 }
 
-fn events(
-    line: &Line,
-    state: &State,
-    from: &Position,
-    to: &Position,
-) -> Vec<wired::WatchRevocationsResponse> {
+fn events(line: &Line, state: &State, from: &Position, to: &Position) -> Vec<(String, Ended)> {
     let same = from.line == to.line && from.generation == to.generation;
     let ended = state
         .tokens()
         .endings_from(from.ended)
         .filter(|_| same && from.ended <= to.ended);
     let Some((ended, _)) = ended else {
-        return vec![wired::WatchRevocationsResponse {
-            position: to.text(),
-            event: Some(Event::AllEnded(wired::AllEnded {
-                line: Some(wire::line_reference(&line.reference())),
-            })),
-        }];
+        return vec![(to.text(), Ended::All(line.reference()))];
     };
     // A token that is named twice is told once.
     let ended: BTreeMap<u64, TokenId> = (from.ended.saturating_add(1)..).zip(ended).collect();
     ended
         .into_iter()
-        .map(|(count, token)| wired::WatchRevocationsResponse {
-            position: Position {
+        .map(|(count, token)| {
+            let position = Position {
                 ended: count,
                 ..to.clone()
-            }
-            .text(),
-            event: Some(Event::TokenEnded(wired::TokenEnded {
-                token_digest: token.to_string(),
-            })),
+            };
+            (position.text(), Ended::One(token))
         })
         .collect()
 }

@@ -6,9 +6,9 @@ use domain::session::Phase;
 use domain::{Rejection, UnixMs};
 use tonic::Code;
 
-use super::{keys, migration};
 use super::shape::{self, NAMED_MAX, Shape};
 use super::{RETRY_LATER, RETRY_SOON, Refusal};
+use super::{caller, keys, migration};
 
 pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
     use Rejection as R;
@@ -100,11 +100,12 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         .about("session"),
         R::WrongPortal => Shape::precondition("WRONG_PORTAL", "this account uses the other portal")
             .about("account"),
-        R::NotEnrolled { text } => Shape::precondition(
+        R::NotEnrolled { text, text_zh_hant } => Shape::precondition(
             "NOT_ENROLLED",
             text.unwrap_or_else(|| "the participant is not enrolled for this session".to_owned()),
         )
-        .about("participant"),
+        .about("participant")
+        .in_chinese(text_zh_hant),
         R::MethodOff { .. }
         | R::RevocationsOverdue { .. }
         | R::RevocationListOlder { .. }
@@ -252,6 +253,19 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         )
         .with("have", have)
         .with("need", need),
+        R::ApprovalUnsigned
+        | R::ApprovalExpired
+        | R::ApprovalTooLong
+        | R::ApprovalOtherKey
+        | R::ApprovalDiffers
+        | R::CallerRetired
+        | R::NoSuchCaller
+        | R::KeyPinned { .. }
+        | R::LastOperators { .. }
+        | R::ScriptMayNot
+        | R::NotGranted
+        | R::OutsideWindow { .. }
+        | R::RunsUsed { .. } => caller::of(&rejection),
         R::ChangedSince => shape::of(Refusal::EtagMismatch),
         R::PlanDiffers => Shape::precondition(
             "PLAN_DIFFERS",

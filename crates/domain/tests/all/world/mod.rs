@@ -15,11 +15,13 @@ mod people;
 use std::collections::BTreeMap;
 
 use domain::account::{Class, Imported, Participant};
+use domain::approval::{Act, Approval, Signed};
 use domain::audit::Row;
 use domain::calendar::{Calendar, Timetable};
 use domain::cluster::{self, Centre, FrontEnd, KeyPin, Node, Operator};
 use domain::outcome::Result as Came;
 use domain::portal::Portal;
+use domain::registration::Holder;
 use domain::session::{self, Evidence, Reply};
 use domain::token::TokenId;
 use domain::{
@@ -240,12 +242,49 @@ impl World {
         }
     }
 
-    pub fn propose(&mut self, envelope: Envelope) -> Applied {
+    pub fn propose(&mut self, mut envelope: Envelope) -> Applied {
         let at = self.next_log_id();
+        envelope.command = self.signed(&envelope.actor, envelope.command);
         let applied = apply(&mut self.state, &self.line, at, &envelope);
         self.log.push((at, envelope));
         self.rows.extend(applied.audit.iter().cloned());
         applied
+    }
+
+    /// The command, with the approval that the edge would have checked where it takes one.
+    fn signed(&self, actor: &Actor, command: Command) -> Command {
+        let (Actor::Operator(operator), Some(act)) = (actor, Act::of(&self.state, &command)) else {
+            return command;
+        };
+        if matches!(command, Command::Signed(_)) {
+            return command;
+        }
+        let approval = self.approval(operator.as_str(), &act);
+        Command::Signed(Box::new(Signed { approval, command }))
+    }
+
+    /// An operator's approval as the edge hands it on, of the state as it is.
+    pub fn approval(&self, operator: &str, act: &Act) -> Approval {
+        let holder = Holder::Operator(domain::OperatorId::parse(operator).unwrap());
+        let mut known = self.state.registrations();
+        let known = known.find(|known| known.holder == holder);
+        let header = self.state.header();
+        let place = (self.state.cluster().unwrap(), header.epoch);
+        let until = header.clock.max(self.now).plus(20 * MINUTE);
+        Approval {
+            statement: act.statement(place, header.applied.index, until),
+            key: known.map_or(KeyPin([0; 32]), |known| known.key),
+            certificate: b"a certificate".to_vec(),
+            signature: b"a signature".to_vec(),
+        }
+    }
+
+    /// Two operators set the policy.
+    pub fn set_policy(&mut self, policy: policy::Policy) {
+        for who in ["ann", "ben"] {
+            let policy = policy.clone();
+            self.done(&operator(who), Command::SetPolicy { policy, seen: None });
+        }
     }
 
     pub fn ask(&mut self, actor: &Actor, command: Command) -> Outcome {

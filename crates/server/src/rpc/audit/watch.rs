@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use domain::id::SessionId;
-use domain::{LineId, State};
+use domain::registration::Holder;
+use domain::{LineId, Rejection, State};
 use futures::{StreamExt, stream};
 use proto::audit::v1 as wired;
 use proto::audit::v1::watch_audit_events_response::What;
@@ -221,7 +222,15 @@ impl Watching {
                 let now = self.edge.now(state);
                 token::shown(state, &self.ask.caller, &self.ask.token()?, now).map(drop)
             }
-            Caller::Operator(_) | Caller::BackEnd(_) | Caller::Node(_) => Ok(()),
+            Caller::Operator(_) | Caller::BackEnd(_) | Caller::Node(_) | Caller::Script(_) => {
+                let main = self.edge.node().main().state();
+                let holder = Holder::of(&self.ask.caller.actor());
+                let known = holder.is_none_or(|holder| main.registered(&holder).is_some());
+                known.then_some(()).ok_or(Refusal::Rejected {
+                    rejection: Rejection::CallerRetired,
+                    clock: main.header().clock,
+                })
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{S2, World, at, request_at, until};
 use credential::authority::Issued;
 use domain::UnixMs;
+use domain::approval::Act;
 use proto::operator::v1::clock_service_client::ClockServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
@@ -54,6 +55,26 @@ pub async fn advance(world: &World, to: UnixMs) {
     }
 }
 
+/// What an operator approves, signed as of now.
+pub fn sign(world: &World, who: &Issued, act: &Act) -> proto::approval::v1::Approval {
+    let main = world.nodes[EAST].lines().main();
+    let state = main.state();
+    let expires_at = world.nodes[EAST].lines().time().plus(20 * 60_000);
+    let place = (state.cluster().unwrap(), state.header().epoch);
+    // Any node may be asked: none is behind the founding.
+    let statement = act.statement(place, 1, expires_at);
+    let signed = credential::approval::sign(&who.key_pem, &who.certificate_pem, statement).unwrap();
+    proto::approval::v1::Approval {
+        certificate: signed.certificate,
+        signature: signed.signature,
+        index: 1,
+        expire_time: Some(prost_types::Timestamp {
+            seconds: i64::try_from(expires_at.0 / 1_000).unwrap(),
+            nanos: i32::try_from(expires_at.0 % 1_000 * 1_000_000).unwrap(),
+        }),
+    }
+}
+
 pub fn now(world: &World) -> String {
     request_at(world.nodes[EAST].lines().time())
 }
@@ -71,11 +92,17 @@ pub async fn approve(world: &World, act: PlanAct) {
             .into_iter()
             .find(|entry| entry.session.as_ref().unwrap().session == S2)
             .unwrap();
+        let approved = match act {
+            PlanAct::Abandon => domain::session::Act::Abandon(S2.parse().unwrap()),
+            PlanAct::Open | PlanAct::Unspecified => domain::session::Act::Open(S2.parse().unwrap()),
+        };
+        let signed = Act::Session(approved, entry.plan_digest.parse().unwrap());
         let approval = ApprovePlanRequest {
             request_id: now(world),
             session: S2.to_owned(),
             act: act.into(),
             plan_digest: entry.plan_digest,
+            approval: Some(sign(world, who, &signed)),
         };
         client.approve_plan(approval).await.unwrap();
     }

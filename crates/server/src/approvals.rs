@@ -1,0 +1,92 @@
+//! Operators' signed approvals at the edge: read from a call, checked against the registered key and
+//! what the state is, and shown with what they approved (S34; LOGIN.md, "Administration").
+//!
+//! Deliberately absent: how many it takes, and whether one still counts when the act is done. That
+//! is the line's, in `domain`.
+
+use credential::approval::{self, Error};
+use domain::approval::{Act, Approval, Signed};
+use domain::registration::Holder;
+use domain::{Command, Rejection, State};
+use proto::approval::v1 as wired;
+
+use crate::edge::Edge;
+use crate::identity::Caller;
+use crate::request::Ask;
+use crate::status::{Field, Refusal};
+use crate::wire;
+
+/// The command with the approval that the call carries, once that holds: signed by the registered
+/// key of the operator who calls, over this act with these arguments, this cluster and epoch, and a
+/// log index that the line has reached.
+///
+/// # Errors
+/// `APPROVAL_UNSIGNED`, `APPROVAL_EXPIRED`, `APPROVAL_TOO_LONG`, `APPROVAL_OTHER_KEY`,
+/// `APPROVAL_DIFFERS`; `NOT_ALLOWED` to all but operators.
+pub fn signed<B>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    state: &State,
+    approval: Option<&wired::Approval>,
+    command: Command,
+) -> Result<Command, Refusal> {
+    let refused = |rejection| Refusal::Rejected {
+        rejection,
+        clock: edge.now(state),
+    };
+    let Caller::Operator(operator) = &ask.caller else {
+        return Err(refused(Rejection::NotAllowed));
+    };
+    let act = Act::of(state, &command)
+        .ok_or_else(|| Refusal::Internal("the command takes no approval".to_owned()))?;
+    let said = approval.ok_or_else(|| refused(Rejection::ApprovalUnsigned))?;
+    let cluster = state
+        .cluster()
+        .ok_or_else(|| refused(Rejection::NotFounded))?;
+    let known = state
+        .registered(&Holder::Operator(operator.clone()))
+        .ok_or_else(|| refused(Rejection::CallerRetired))?;
+    let expires_at = said
+        .expire_time
+        .as_ref()
+        .and_then(wire::read_time)
+        .ok_or_else(|| Refusal::malformed(Field::Other("approval.expire_time"), "a time"))?;
+    // One of a state that nobody has seen yet cannot be.
+    if said.index > state.header().applied.index {
+        return Err(refused(Rejection::ApprovalDiffers));
+    }
+    let place = (cluster, state.header().epoch);
+    let approval = Approval {
+        statement: act.statement(place, said.index, expires_at),
+        key: credential::certificate::spki_fingerprint(&said.certificate)
+            .map_err(|_| refused(Rejection::ApprovalOtherKey))?,
+        certificate: said.certificate.clone(),
+        signature: said.signature.clone(),
+    };
+    approval::verify(known.key, &approval, edge.now(state)).map_err(|error| {
+        refused(match error {
+            Error::Expired => Rejection::ApprovalExpired,
+            Error::TooLong => Rejection::ApprovalTooLong,
+            Error::OtherKey | Error::Certificate(_) => Rejection::ApprovalOtherKey,
+            Error::Signature | Error::Key | Error::Sign => Rejection::ApprovalDiffers,
+        })
+    })?;
+    Ok(Command::Signed(Box::new(Signed { approval, command })))
+}
+
+/// An approval with what it takes to check it again.
+#[must_use]
+pub fn statement(of: &Approval) -> wired::SignedStatement {
+    let statement = &of.statement;
+    wired::SignedStatement {
+        cluster: statement.cluster.to_string(),
+        epoch: statement.epoch,
+        act: statement.act.clone(),
+        argument_digest: statement.arguments.to_string(),
+        index: statement.index,
+        expire_time: Some(wire::time(statement.expires_at)),
+        key: of.key.to_string(),
+        certificate: of.certificate.clone(),
+        signature: of.signature.clone(),
+    }
+}
