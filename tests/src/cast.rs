@@ -208,6 +208,7 @@ pub fn rows() -> (Vec<ParticipantRow>, Vec<AccountRow>) {
 pub struct Pockets {
     cards: BTreeMap<&'static str, SoftwareCard>,
     apps: BTreeMap<(&'static str, &'static str), App>,
+    seeds: Vec<String>,
 }
 
 struct App {
@@ -251,8 +252,20 @@ impl Pockets {
     /// Keeps the key that an app was given.
     pub fn keep(&mut self, person: &Person, app: &'static str, base32: &str) {
         let seed = Seed::parse(base32).unwrap();
+        self.seeds.push(base32.to_owned());
         self.apps
             .insert((person.id, app), App { seed, shown: None });
+    }
+
+    /// The keys of all apps, in base32.
+    #[must_use]
+    pub fn seeds(&self) -> &[String] {
+        &self.seeds
+    }
+
+    /// All cards.
+    pub fn cards(&self) -> impl Iterator<Item = &SoftwareCard> {
+        self.cards.values()
     }
 
     /// The first step whose code was not shown to the service yet.

@@ -12,6 +12,7 @@
 pub mod administration;
 pub mod cast;
 pub mod cluster;
+pub mod keys;
 pub mod login;
 pub mod mail;
 pub mod migration;

@@ -257,7 +257,7 @@ fn participants_policy_keys_and_completions_are_at_hand() {
     expect(&cluster, &set, PRE_CHECK, &[]);
 
     let keys = cluster.path("nodes/1/keys.toml");
-    let (code, told) = said(&tidemark(&["key", "list", keys.to_str().unwrap()]));
+    let (code, told) = said(&tidemark(&["key", "list", "--file", keys.to_str().unwrap()]));
     assert_eq!(code, 0, "{told}");
     for line in fs::read_to_string(&keys).unwrap().lines() {
         if let Some(secret) = line.strip_prefix("secret = ") {
@@ -282,7 +282,7 @@ fn an_exported_trail_is_checked_away_from_the_cluster_by_the_public_key_alone() 
         &[],
     );
     let keys = cluster.path("nodes/1/keys.toml");
-    let listed = tidemark(&["--output", "json", "key", "list", keys.to_str().unwrap()]);
+    let listed = tidemark(&["--output", "json", "key", "list", "--file", keys.to_str().unwrap()]);
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let public = listed["keys"].as_array().unwrap().iter();
     let mut public = public.filter_map(|key| key["checkpoint_key"].as_str());
