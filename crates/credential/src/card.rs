@@ -199,6 +199,8 @@ pub struct Proved {
     pub number: CardNumber,
     /// Its certificate's serial number.
     pub serial: Serial,
+    /// Those of the issuers between it and the anchor.
+    pub issuers: Vec<Serial>,
     /// The SHA-256 of its certificate, for the audit.
     pub certificate: Digest,
 }
@@ -244,11 +246,12 @@ pub fn verify(
     check_usage(&certificate)?;
     let number = number_of(&certificate)?;
     let end_entity = EndEntityCert::try_from(&card).map_err(Error::Chain)?;
-    check_chain(&end_entity, &issuers, anchors, revocations, &serial, now)?;
+    let issuers = check_chain(&end_entity, &issuers, anchors, revocations, &serial, now)?;
     check_signature(&end_entity, &challenge.to_bytes(), signature)?;
     Ok(Proved {
         number,
         serial,
+        issuers,
         certificate: crate::digest_of(ring::digest::digest(&ring::digest::SHA256, &card)),
     })
 }
@@ -260,7 +263,7 @@ fn check_chain(
     revocations: &Revocations,
     serial: &Serial,
     now: UnixMs,
-) -> Result<(), Error> {
+) -> Result<Vec<Serial>, Error> {
     let path = card
         .verify_for_usage(
             webpki::ALL_VERIFICATION_ALGS,
@@ -276,13 +279,13 @@ fn check_chain(
     if revoked(serial) {
         return Err(Error::Revoked);
     }
-    for issuer in path.intermediate_certificates() {
-        match Serial::from_bytes(issuer.serial()) {
-            Some(serial) if !revoked(&serial) => {}
-            Some(_) | None => return Err(Error::Revoked),
-        }
-    }
-    Ok(())
+    path.intermediate_certificates()
+        .map(|issuer| {
+            Serial::from_bytes(issuer.serial())
+                .filter(|serial| !revoked(serial))
+                .ok_or(Error::Revoked)
+        })
+        .collect()
 }
 
 fn check_signature(

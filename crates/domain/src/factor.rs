@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempts::CONSECUTIVE_FAILURES_MAX;
 use crate::id::CardNumber;
+use crate::revocation::Serial;
 use crate::time::UnixMs;
 
 /// A secret that was sealed by AES-256-GCM under a key of the key file; opaque here.
@@ -45,6 +46,27 @@ pub struct Password {
     pub version: u64,
     /// When it was set.
     pub set_at: UnixMs,
+}
+
+/// A card that signed a nonce, as its certificate says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardProof {
+    /// The card's number.
+    pub number: CardNumber,
+    /// The serial numbers of its certificate and its issuers': they are looked up again on the
+    /// revocation list of the line, which may have come after the edge looked (S36).
+    pub serials: Vec<Serial>,
+}
+
+impl CardProof {
+    /// A card with this number, of no certificate.
+    #[must_use]
+    pub fn bare(number: CardNumber) -> Self {
+        Self {
+            number,
+            serials: Vec::new(),
+        }
+    }
 }
 
 /// The edge's verdict on a password that was typed.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::{Context, Effect};
 use crate::audit::{Event, Kind};
 use crate::envelope::Actor;
-use crate::line::LineId;
+use crate::factor::{Card, CardProof};
 use crate::outcome::{Answer, Rejection};
 use crate::state::{Held, State};
 use crate::time::UnixMs;
@@ -56,8 +56,21 @@ pub fn admit(state: &State, now: UnixMs) -> Result<(), Rejection> {
     }
 }
 
-/// Puts a newer list in the place of the one that is held. A fenced main line takes it too: it
-/// takes access away, as a suspension does.
+/// Whether the card that was shown is this one, and the line's list revokes neither it nor its
+/// issuers. The edge looked at the list too; but one that was set since counts as well.
+pub(crate) fn proved(state: &State, card: &Card, shown: Option<&CardProof>) -> bool {
+    shown.is_some_and(|shown| {
+        let revoked = |serial: &Serial| {
+            let list = state.revocations();
+            list.is_some_and(|list| list.serials.binary_search(serial).is_ok())
+        };
+        shown.number == card.number && !shown.serials.iter().any(revoked)
+    })
+}
+
+/// Puts a newer list in the place of the one that is held. It takes access away, as a suspension
+/// does: a fenced main line takes it too, and so does a branch, whose own is forgotten with it.
+/// Nothing flows from line to line (LOGIN.md, "Administration").
 pub(crate) fn set(state: &mut State, context: &Context<'_>, list: &List) -> Effect {
     let count = list.serials.len();
     let detail = format!(
@@ -75,9 +88,6 @@ pub(crate) fn set(state: &mut State, context: &Context<'_>, list: &List) -> Effe
 fn may_set(state: &State, context: &Context<'_>, list: &List) -> Result<(), Rejection> {
     if !matches!(context.actor, Actor::Operator(_)) {
         return Err(Rejection::NotAllowed);
-    }
-    if state.header.line != LineId::Main {
-        return Err(Rejection::MainLineOnly);
     }
     match state.revocations() {
         Some(held) if held == list => return Err(Rejection::AlreadySo),

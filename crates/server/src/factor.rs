@@ -12,9 +12,12 @@ use credential::rules::{self, Person, Strength};
 use credential::secret::{Malformed, Password, Seed};
 use credential::totp::{self, LOOKBACK_STEPS, Parameters};
 use domain::account::Account;
-use domain::factor::{Channel, ChannelKind, CodeProof, Method, NewChannel, Sealed, Verdict};
-use domain::id::{AccountId, CardNumber, ProcedureId};
+use domain::factor::{
+    CardProof, Channel, ChannelKind, CodeProof, Method, NewChannel, Sealed, Verdict,
+};
+use domain::id::{AccountId, ProcedureId};
 use domain::login::Subject;
+use domain::revocation::Serial;
 use domain::{Digest, State, UnixMs};
 use proto::auth::v1 as auth;
 use tokio::sync::oneshot;
@@ -387,24 +390,33 @@ pub fn plain(secret: &Zeroizing<String>) -> String {
     secret.as_str().to_owned()
 }
 
-/// The number of the card that signed the challenge; none when chain or signature do not hold.
+/// The card that signed the challenge; none when chain or signature do not hold.
 #[must_use]
-pub fn card_number(
+pub fn card_proof(
     edge: &Edge,
+    state: &State,
     proof: &auth::CardProof,
     challenge: &Challenge,
     now: UnixMs,
-) -> Option<CardNumber> {
+) -> Option<CardProof> {
     let proved = card::verify(
         &edge.parts().anchors,
-        &edge.revocations(),
+        &edge.revocations(state),
         &proof.certificate_chain_der,
         challenge,
         &proof.signature,
         now,
     );
     match proved {
-        Ok(proved) => Some(proved.number),
+        Ok(proved) => {
+            let serials = std::iter::once(&proved.serial).chain(&proved.issuers);
+            Some(CardProof {
+                number: proved.number.clone(),
+                serials: serials
+                    .map(|serial| Serial(serial.as_bytes().to_vec()))
+                    .collect(),
+            })
+        }
         Err(error) => {
             // The person is told nothing of it.
             tracing::info!(%error, "a card proved nothing");

@@ -11,7 +11,8 @@ use super::{Change, Connection};
 pub enum Revocation {
     /// Show the list that is held: its number, its times, and until when it is relied on.
     Show(Show),
-    /// Put a newer list in its place.
+    /// Put a newer list in its place; on the branch too, while a session is on one.
+    #[command(visible_alias = "load")]
     Set(Set),
 }
 

@@ -9,6 +9,7 @@ use crate::id::{FrontEndId, ProcedureId};
 use crate::line::Carry;
 use crate::login;
 use crate::outcome::{Answer, Rejection};
+use crate::revocation;
 use crate::state::State;
 use crate::time::UnixMs;
 use crate::token::{self, Token, TokenId};
@@ -280,10 +281,10 @@ fn verify_step_up(
     let steps = state.steps(context.now);
     let account = &mut person.account;
     let right = match (proof, &mut account.otp) {
-        (StepUpProof::Card(number), _) => account
+        (StepUpProof::Card(shown), _) => account
             .card
             .as_ref()
-            .is_some_and(|card| number.as_ref() == Some(&card.number)),
+            .is_some_and(|card| revocation::proved(state, card, shown.as_ref())),
         (StepUpProof::Code(proof), Some(otp)) => {
             let right =
                 !otp.locked() && login::code_proved(&otp.channel, *proof, steps, code.is_some());

@@ -7,8 +7,8 @@ mod carry_out;
 pub(crate) use carry_out::{apply, count_failure, own};
 
 use crate::audit::{self};
-use crate::factor::{CodeProof, NewChannel, Sealed, Verdict};
-use crate::id::{AccountId, CardNumber, FrontEndId, ProcedureId};
+use crate::factor::{CardProof, CodeProof, NewChannel, Sealed, Verdict};
+use crate::id::{AccountId, FrontEndId, ProcedureId};
 use crate::initiation::Setting;
 use crate::table::{Expires, Record};
 use crate::time::UnixMs;
@@ -170,7 +170,7 @@ pub enum StepUpProof {
     /// A code of the current channel.
     Code(CodeProof),
     /// A card that signed the step-up's nonce; none when it did not hold.
-    Card(Option<CardNumber>),
+    Card(Option<CardProof>),
 }
 
 impl Command {

@@ -10,6 +10,7 @@ use crate::id::LoginId;
 use crate::migration;
 use crate::outcome::{Answer, Functions, Issued, Rejection};
 use crate::portal::Portal;
+use crate::revocation;
 use crate::session::Plan;
 use crate::state::State;
 use crate::time::UnixMs;
@@ -88,7 +89,10 @@ pub(super) fn verify(
     let account = note_success(account.clone(), &login, proof, context.now);
     state.put_account(account.clone());
     match told {
-        Some(told) => Effect::failed(Answer::Refused(Box::new(told)), event),
+        Some(told) => {
+            let event = event.detail(format!("refused: {}", told.code()));
+            Effect::failed(Answer::Refused(Box::new(told)), event)
+        }
         None => issue(state, context.now, &account, &login, &plan, token, event),
     }
 }
@@ -109,10 +113,10 @@ fn factor_proved(
     (now, current): (UnixMs, bool),
 ) -> bool {
     match login.option.method() {
-        Method::Smartcard => account
-            .card
-            .as_ref()
-            .is_some_and(|card| *proof == Proof::Card(Some(card.number.clone()))),
+        Method::Smartcard => account.card.as_ref().is_some_and(|card| match proof {
+            Proof::Card(shown) => revocation::proved(state, card, shown.as_ref()),
+            Proof::Code(_) | Proof::None => false,
+        }),
         Method::Otp => account.otp.as_ref().is_some_and(|otp| {
             !otp.locked()
                 && match proof {

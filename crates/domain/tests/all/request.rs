@@ -135,7 +135,9 @@ fn a_repeated_login_ends_the_token_that_nobody_saw() {
         request: Some(world.key("verify")),
         command: Command::Login(domain::login::Command::Verify {
             login,
-            proof: domain::login::Proof::Card(Some(domain::CardNumber::parse("CARD-AU1").unwrap())),
+            proof: domain::login::Proof::Card(Some(domain::factor::CardProof::bare(
+                domain::CardNumber::parse("CARD-AU1").unwrap(),
+            ))),
             codes: 1,
             token,
         }),

@@ -122,6 +122,7 @@ fn an_administrator_ends_the_tokens_of_its_own_firm_s_users_s33() {
     let end = |who: &str, token| {
         Command::Account(account::Command::EndTokens {
             account: id(who),
+            one: None,
             token,
         })
     };
@@ -150,7 +151,7 @@ fn two_passwords_are_never_two_factors_s38() {
         let step = domain::totp::step(world.now);
         let other = match option.method() {
             Method::Smartcard => Proof::Code(CodeProof::Step(Some(step))),
-            Method::Otp => Proof::Card(Some(card)),
+            Method::Otp => Proof::Card(Some(domain::factor::CardProof::bare(card))),
         };
         for proof in [Proof::None, other] {
             world.begin_login("AU1", option, password);

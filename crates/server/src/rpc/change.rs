@@ -187,10 +187,10 @@ pub(super) async fn verify_step_up(
                 }
                 Kind::SetUp { .. } | Kind::Replacement { .. } => None,
             });
-            let number = open
+            let shown = open
                 .as_ref()
-                .and_then(|open| factor::card_number(edge, signed, open, now));
-            StepUpProof::Card(number)
+                .and_then(|open| factor::card_proof(edge, &state, signed, open, now));
+            StepUpProof::Card(shown)
         }
         None => {
             return Err(Refusal::malformed(

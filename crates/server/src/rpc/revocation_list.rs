@@ -1,15 +1,16 @@
 //! `RevocationListService`: the revocation list of smartcards, believed only with the signature
-//! of a configured anchor, and kept as an entry of the main line (S36).
+//! of a configured anchor, and kept as an entry of the main line (S36), or of a branch too while
+//! one is open.
 
 use credential::revocation::RevocationList;
-use domain::UnixMs;
 use domain::revocation::{List, Serial};
+use domain::{Carry, LineId, Rejection, UnixMs};
 use proto::operator::v1 as operator;
 use proto::operator::v1::revocation_list_service_server::RevocationListService;
 use tonic::{Request, Response, Status};
 
 use super::answered;
-use crate::edge::Edge;
+use crate::edge::{Edge, Validity};
 use crate::request::Ask;
 use crate::status::Refusal;
 use crate::wire;
@@ -32,6 +33,13 @@ impl RevocationListService for RevocationLists {
         request: Request<operator::SetRevocationListRequest>,
     ) -> Result<Response<operator::SetRevocationListResponse>, Status> {
         answered!(self.0, request, set)
+    }
+
+    async fn set_revocation_list_on_branch(
+        &self,
+        request: Request<operator::SetRevocationListOnBranchRequest>,
+    ) -> Result<Response<operator::SetRevocationListOnBranchResponse>, Status> {
+        answered!(self.0, request, set_on_branch)
     }
 }
 
@@ -77,21 +85,68 @@ fn read(edge: &Edge, file: &[u8]) -> Result<List, Refusal> {
     })
 }
 
+/// What a call says, whichever line it speaks to.
+struct Said<'a> {
+    request_id: &'a str,
+    list: &'a [u8],
+    validity: Validity,
+}
+
+/// Sets the list on the line that the call speaks to, once that line is known to be right.
+async fn set_on<B: prost::Message>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    said: Said<'_>,
+    is_right: impl Fn(&LineId) -> Result<(), Rejection>,
+) -> Result<(operator::RevocationList, Carry), Refusal> {
+    let key = ask.key(said.request_id, edge.keyring())?;
+    let mut list = read(edge, said.list)?;
+    // By number and not by length: the line wants one order, whatever the file's was.
+    list.serials.sort_unstable();
+    let (line, state) = edge.fresh(ask).await?;
+    is_right(&state.header().line).map_err(|rejection| Refusal::Rejected {
+        rejection,
+        clock: edge.now(&state),
+    })?;
+    let answer = shown(&list, state.policy().revocation_grace_ms);
+    let command = domain::Command::SetRevocationList(Box::new(list));
+    edge.propose_or_judge(ask, &line, (Some(key), said.validity), command)
+        .await?;
+    Ok((answer, state.header().line.carry()))
+}
+
 async fn set(
     edge: &Edge,
     ask: Ask<operator::SetRevocationListRequest>,
 ) -> Result<operator::SetRevocationListResponse, Refusal> {
-    let key = ask.key(&ask.body.request_id, edge.keyring())?;
-    let mut list = read(edge, &ask.body.list)?;
-    // By number and not by length: the line wants one order, whatever the file's was.
-    list.serials.sort_unstable();
-    let (line, state) = edge.fresh(&ask).await?;
-    let answer = shown(&list, state.policy().revocation_grace_ms);
-    if !ask.body.dry_run {
-        let command = domain::Command::SetRevocationList(Box::new(list));
-        edge.propose(&ask, &line, Some(key), command).await?;
-    }
+    let said = Said {
+        request_id: &ask.body.request_id,
+        list: &ask.body.list,
+        validity: Validity::of(ask.body.dry_run),
+    };
+    let (list, _) = set_on(edge, &ask, said, |_| Ok(())).await?;
     Ok(operator::SetRevocationListResponse {
-        revocation_list: Some(answer),
+        revocation_list: Some(list),
+    })
+}
+
+async fn set_on_branch(
+    edge: &Edge,
+    ask: Ask<operator::SetRevocationListOnBranchRequest>,
+) -> Result<operator::SetRevocationListOnBranchResponse, Refusal> {
+    let said = Said {
+        request_id: &ask.body.request_id,
+        list: &ask.body.list,
+        validity: Validity::of(ask.body.dry_run),
+    };
+    let on_branch = |line: &LineId| match line {
+        LineId::Branch { .. } => Ok(()),
+        LineId::Main => Err(Rejection::BranchOnly),
+    };
+    let (list, carry) = set_on(edge, &ask, said, on_branch).await?;
+    Ok(operator::SetRevocationListOnBranchResponse {
+        revocation_list: Some(list),
+        carry_forward: wire::carry(carry).into(),
+        notice: wire::notice_text(carry),
     })
 }

@@ -1,7 +1,7 @@
 //! What people and administrators do in the world, step by step as an edge would propose it.
 
 use domain::change::{self, Act, Reason, StepUpProof};
-use domain::factor::{Channel, CodeProof, Method, NewChannel, Verdict};
+use domain::factor::{CardProof, Channel, CodeProof, Method, NewChannel, Verdict};
 use domain::login::{self, Proof, Subject};
 use domain::outcome::Result as Came;
 use domain::portal::LandingOption;
@@ -86,9 +86,9 @@ impl World {
             return begun;
         }
         let proof = match option.method() {
-            Method::Smartcard => Proof::Card(Some(
+            Method::Smartcard => Proof::Card(Some(CardProof::bare(
                 domain::CardNumber::parse(&format!("CARD-{who}")).unwrap(),
-            )),
+            ))),
             Method::Otp => Proof::Code(self.code(who)),
         };
         self.verify_login(proof)
