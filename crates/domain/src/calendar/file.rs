@@ -81,6 +81,9 @@ fn session(session: &Session) -> Value {
     if let Some(text) = &session.not_enrolled_text {
         set(&mut table, "not_enrolled_text", text.as_str());
     }
+    if let Some(text) = &session.not_enrolled_text_zh_hant {
+        set(&mut table, "not_enrolled_text_zh_hant", text.as_str());
+    }
     if session.initiation == Initiation::Deny {
         set(&mut table, "initiation", "deny");
     }

@@ -75,6 +75,9 @@ pub struct Session {
     /// What people of a participant that is not enrolled are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_enrolled_text: Option<String>,
+    /// The same in Traditional Chinese (R12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_enrolled_text_zh_hant: Option<String>,
     /// Whether 2FA can be set up in it (R42).
     #[serde(default)]
     pub initiation: Initiation,

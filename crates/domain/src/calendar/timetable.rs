@@ -24,6 +24,7 @@
 //! enrolled_only = false
 //! # enrol_by = "2023-06-02"             the last day of enrolment; the session's own if not said
 //! # not_enrolled_text = "…"             what people of other participants are told
+//! # not_enrolled_text_zh_hant = "…"     the same in Traditional Chinese
 //! initiation = "allow"                   # or "deny"
 //! ```
 
@@ -168,13 +169,13 @@ fn session(
     let open = fields.flag("business_functions_open");
     let enrolled_only = fields.flag("enrolled_only").unwrap_or(false);
     let enrol_by: Option<Day> = fields.parsed("enrol_by", Presence::Optional);
-    let not_enrolled_text = fields
-        .text("not_enrolled_text", Presence::Optional)
-        .map(str::to_owned);
-    let too_long = |text: &String| text.is_empty() || text.len() > NOT_ENROLLED_BYTES_MAX;
-    if not_enrolled_text.as_ref().is_some_and(too_long) {
-        let what = format!("must have 1 to {NOT_ENROLLED_BYTES_MAX} bytes");
-        fields.wrong("not_enrolled_text", &what);
+    let not_enrolled_text = told(&mut fields, "not_enrolled_text");
+    let not_enrolled_text_zh_hant = told(&mut fields, "not_enrolled_text_zh_hant");
+    if not_enrolled_text.is_none() && not_enrolled_text_zh_hant.is_some() {
+        fields.wrong(
+            "not_enrolled_text_zh_hant",
+            "wants not_enrolled_text beside it",
+        );
     }
     if let (Some(last), Some((day, _))) = (enrol_by, heading)
         && last > *day
@@ -204,8 +205,20 @@ fn session(
         enrolled_only,
         enrol_by,
         not_enrolled_text,
+        not_enrolled_text_zh_hant,
         initiation,
     })
+}
+
+/// A text that people are told.
+fn told(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<String> {
+    let text = fields.text(name, Presence::Optional).map(str::to_owned);
+    let too_long = |text: &String| text.is_empty() || text.len() > NOT_ENROLLED_BYTES_MAX;
+    if text.as_ref().is_some_and(too_long) {
+        let what = format!("must have 1 to {NOT_ENROLLED_BYTES_MAX} bytes");
+        fields.wrong(name, &what);
+    }
+    text
 }
 
 /// Reads one `[[weekly]]`; none if anything in it is wrong.

@@ -46,6 +46,7 @@ impl WeeklyRule {
             enrolled_only: false,
             enrol_by: None,
             not_enrolled_text: None,
+            not_enrolled_text_zh_hant: None,
             initiation: Initiation::Allow,
         })
     }

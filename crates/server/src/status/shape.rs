@@ -43,6 +43,8 @@ pub(super) struct Shape {
     pub(super) message: String,
     pub(super) extra: Extra,
     pub(super) metadata: Vec<(&'static str, String)>,
+    /// What people are shown in Traditional Chinese, if it is data and not ours.
+    pub(super) chinese: Option<String>,
 }
 
 impl Shape {
@@ -53,6 +55,7 @@ impl Shape {
             message: message.into(),
             extra: Extra::None,
             metadata: Vec::new(),
+            chinese: None,
         }
     }
 
@@ -125,6 +128,11 @@ impl Shape {
 
     pub(super) fn about(mut self, subject: &str) -> Self {
         self.extra = Extra::Precondition(subject.to_owned());
+        self
+    }
+
+    pub(super) fn in_chinese(mut self, text: Option<String>) -> Self {
+        self.chinese = text;
         self
     }
 
