@@ -106,6 +106,7 @@ async fn suspend(cluster: &Cluster, kind: usize) {
             name: format!("participants/C00001/users/{}", user(kind, number)),
             reason: "for the benchmark".to_owned(),
             client_address: String::new(),
+            ..SuspendAccountRequest::default()
         };
         call(cluster.operators(1), |channel| {
             let message = message.clone();

@@ -219,6 +219,15 @@ pub fn read_method(number: i32) -> Result<Option<Method>, Refusal> {
     }
 }
 
+/// A method that must be said.
+///
+/// # Errors
+/// `MALFORMED_METHOD` when it was left out too.
+pub fn required_method(number: i32, field: &'static str) -> Result<Method, Refusal> {
+    read_method(number)?
+        .ok_or_else(|| Refusal::malformed(Field::Required(field), "METHOD_SMARTCARD or METHOD_OTP"))
+}
+
 /// What somebody sets up.
 #[must_use]
 pub fn set_up(set_up: SetUp) -> auth::SetUp {

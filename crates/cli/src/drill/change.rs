@@ -151,6 +151,7 @@ impl Player {
             request_id: self.clock.request_id(),
             name: resource(&person),
             client_address: ADDRESS.to_owned(),
+            ..IssueActivationCodeRequest::default()
         };
         let answer = call(&self.stage.front(&held.centre), |channel| {
             let (message, token) = (message.clone(), held.text.clone());
@@ -174,6 +175,7 @@ impl Player {
             name: resource(&person),
             reason: act.reason.clone(),
             client_address: ADDRESS.to_owned(),
+            ..SuspendAccountRequest::default()
         };
         let answer = call(&self.stage.front(&held.centre), |channel| {
             let (message, token) = (message.clone(), held.text.clone());

@@ -292,6 +292,7 @@ async fn administration(
             request_id: player.clock.request_id(),
             name: account.clone(),
             client_address: address(),
+            ..IssueActivationCodeRequest::default()
         }
     );
     attempt!(
@@ -306,6 +307,7 @@ async fn administration(
             name: account.clone(),
             reason: "must not pass".to_owned(),
             client_address: address(),
+            ..EndAccountTokensRequest::default()
         }
     );
     attempt!(
@@ -320,6 +322,7 @@ async fn administration(
             name: account.clone(),
             reason: "must not pass".to_owned(),
             client_address: address(),
+            ..SuspendAccountRequest::default()
         }
     );
 }

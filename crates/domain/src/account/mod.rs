@@ -406,6 +406,19 @@ pub enum Command {
         /// Why, for the record.
         reason: String,
     },
+    /// Switches a login method of the account off: at once, or from a time on.
+    DisableMethod {
+        /// Whose.
+        account: AccountId,
+        /// The administrator's token; none when the actor is an operator.
+        token: Option<TokenId>,
+        /// Which.
+        method: Method,
+        /// From when on, if not at once.
+        from: Option<UnixMs>,
+        /// Why, for the record.
+        reason: String,
+    },
     /// Another name of the person.
     SetTitle {
         /// Whose.
@@ -439,6 +452,8 @@ pub enum Command {
     EndTokens {
         /// Whose.
         account: AccountId,
+        /// The one to end; all for none.
+        one: Option<TokenId>,
         /// The administrator's token; none when the actor is an operator.
         token: Option<TokenId>,
     },
@@ -451,6 +466,7 @@ impl Command {
             Self::Suspend { .. } => Kind::AccountSuspended,
             Self::RevokeOtp { .. } => Kind::OtpRevoked,
             Self::RevokeCard { .. } => Kind::CardRevoked,
+            Self::DisableMethod { .. } => Kind::MethodsSet,
             Self::SetTitle { .. } => Kind::AccountRenamed,
             Self::SetParticipant { .. } => Kind::ParticipantSet,
             Self::IssueActivationCode { .. } => Kind::ActivationIssued,

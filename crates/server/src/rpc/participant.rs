@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use super::account::{PAGE_DEFAULT, PAGE_MAX, read_mask};
 use super::answered;
 use super::change_request::read_title;
-use crate::edge::Edge;
+use crate::edge::{Edge, Validity};
 use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
@@ -145,7 +145,7 @@ async fn list(
 async fn set<B: prost::Message>(
     edge: &Edge,
     ask: &Ask<B>,
-    request_id: &str,
+    (request_id, validity): (&str, Validity),
     command: (Participant, bool, Option<Digest>),
 ) -> Result<Option<admin::Participant>, Refusal> {
     let key = ask.key(request_id, edge.keyring())?;
@@ -157,7 +157,8 @@ async fn set<B: prost::Message>(
         new,
         seen,
     });
-    edge.propose(ask, &line, Some(key), command).await?;
+    edge.propose_or_judge(ask, &line, (Some(key), validity), command)
+        .await?;
     Ok(Some(answer))
 }
 
@@ -167,7 +168,8 @@ async fn create(
 ) -> Result<admin::CreateParticipantResponse, Refusal> {
     let (participant, _) = read(ask.body.participant.as_ref())?;
     let request_id = ask.body.request_id.clone();
-    let participant = set(edge, &ask, &request_id, (participant, true, None)).await?;
+    let request = (request_id.as_str(), Validity::of(ask.body.validate_only));
+    let participant = set(edge, &ask, request, (participant, true, None)).await?;
     Ok(admin::CreateParticipantResponse { participant })
 }
 
@@ -178,7 +180,8 @@ async fn update(
     read_mask(ask.body.update_mask.as_ref(), &["title"])?;
     let (participant, seen) = read(ask.body.participant.as_ref())?;
     let request_id = ask.body.request_id.clone();
-    let participant = set(edge, &ask, &request_id, (participant, false, seen)).await?;
+    let request = (request_id.as_str(), Validity::of(ask.body.validate_only));
+    let participant = set(edge, &ask, request, (participant, false, seen)).await?;
     Ok(admin::UpdateParticipantResponse { participant })
 }
 
@@ -192,7 +195,7 @@ fn read_session(text: &str) -> Result<SessionId, Refusal> {
 async fn set_enrolment<B: prost::Message>(
     edge: &Edge,
     ask: &Ask<B>,
-    request_id: &str,
+    (request_id, validity): (&str, Validity),
     (name, session): (&str, &str),
     wanted: Enrolment,
 ) -> Result<(Option<admin::Participant>, String), Refusal> {
@@ -205,7 +208,8 @@ async fn set_enrolment<B: prost::Message>(
         session: session.clone(),
         wanted,
     });
-    edge.propose(ask, &line, Some(key), command).await?;
+    edge.propose_or_judge(ask, &line, (Some(key), validity), command)
+        .await?;
     let state = line.state();
     let participant = state.participant(&id);
     let participant = participant.map(|firm| shown(firm, state.terms(&id)));
@@ -222,7 +226,8 @@ async fn enrol(
 ) -> Result<admin::EnrolParticipantResponse, Refusal> {
     let body = &ask.body;
     let about = (body.name.as_str(), body.session.as_str());
-    let set = set_enrolment(edge, &ask, &body.request_id, about, Enrolment::Enrolled);
+    let request = (body.request_id.as_str(), Validity::of(body.validate_only));
+    let set = set_enrolment(edge, &ask, request, about, Enrolment::Enrolled);
     let (participant, last_day) = set.await?;
     Ok(admin::EnrolParticipantResponse {
         participant,
@@ -236,7 +241,8 @@ async fn withdraw_enrolment(
 ) -> Result<admin::WithdrawEnrolmentResponse, Refusal> {
     let body = &ask.body;
     let about = (body.name.as_str(), body.session.as_str());
-    let set = set_enrolment(edge, &ask, &body.request_id, about, Enrolment::Withdrawn);
+    let request = (body.request_id.as_str(), Validity::of(body.validate_only));
+    let set = set_enrolment(edge, &ask, request, about, Enrolment::Withdrawn);
     let (participant, _) = set.await?;
     Ok(admin::WithdrawEnrolmentResponse { participant })
 }

@@ -237,6 +237,7 @@ async fn suspends(world: &World, node: usize) -> Status {
         name: "participants/C00001/users/C00001U1".to_owned(),
         reason: "has left".to_owned(),
         client_address: String::new(),
+        ..SuspendAccountRequest::default()
     };
     AccountServiceClient::new(world.operator(node, &world.kay).await)
         .suspend_account(message)

@@ -114,6 +114,7 @@ pub(super) fn repeat_reason(kind: Repeat) -> &'static str {
     match kind {
         Repeat::Suspension => "the account was suspended",
         Repeat::OtpRevocation => "password and one-time password were taken away",
+        Repeat::MethodDisabled => "a login method was switched off",
         Repeat::CardRevocation => "the card was taken away",
         Repeat::PasswordCompromised => "the password was changed as lost or compromised",
         Repeat::ChannelCompromised => "the channel was replaced as lost or compromised",

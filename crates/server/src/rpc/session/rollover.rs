@@ -163,6 +163,13 @@ async fn repeat<B>(
                     reason,
                 }
             }
+            (Repeat::MethodDisabled, method) => account::Command::DisableMethod {
+                account,
+                token: None,
+                method: method.unwrap_or(Method::Otp),
+                from: None,
+                reason,
+            },
             (Repeat::CardRevocation, _) => account::Command::RevokeCard {
                 account,
                 token: None,
