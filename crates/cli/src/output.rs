@@ -130,6 +130,32 @@ impl Output {
         }
     }
 
+    /// Has a secret typed that the terminal does not show.
+    ///
+    /// # Errors
+    /// Without a terminal: nothing is ever asked of a script.
+    pub fn ask_hidden(self, question: &str) -> Result<String, Failure> {
+        let shown = || Failure::usage("the terminal cannot be kept from showing what is typed");
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Err(Failure::usage("there is no terminal to type a secret at")
+                .next("put it into a file that nobody else can read, and name that"));
+        }
+        let echo = |flag: &str| {
+            let set = std::process::Command::new("stty").arg(flag).status();
+            set.is_ok_and(|status| status.success())
+        };
+        if !echo("-echo") {
+            return Err(shown());
+        }
+        let typed = self.ask(question);
+        let restored = echo("echo");
+        self.talk("");
+        if !restored {
+            return Err(shown().next("type: stty echo"));
+        }
+        typed.ok_or_else(|| Failure::usage("nothing was typed"))
+    }
+
     /// Asks for a name to be typed. None without a terminal: nothing is ever asked of a script.
     #[must_use]
     pub fn ask(self, question: &str) -> Option<String> {

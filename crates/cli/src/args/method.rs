@@ -9,7 +9,8 @@ use super::{Change, Connection};
 pub enum Method {
     /// Show go-live, the methods of the service, and what waits for another operator.
     Show(Show),
-    /// Switch a method of the service, of a participant's people or of one account.
+    /// Switch a method of the service, of a participant's people or of one account. One account's
+    /// goes off at once by one person, and on by a change request.
     Set(Set),
     /// Plan, approve, postpone or withdraw the day from which smartcards are refused.
     #[command(subcommand)]

@@ -26,6 +26,8 @@ pub enum Act {
     Rename(Rename),
     /// Ask for a new account.
     Create(Create),
+    /// Ask that a card be registered, in the place of the one that is there.
+    RegisterCard(RegisterCard),
     /// Ask that a suspended account may log in again.
     Resume(On),
     /// Ask that failures be forgotten, so that a locked account may log in again.
@@ -144,18 +146,50 @@ pub struct Create {
     /// The registered e-mail address.
     #[arg(long)]
     pub email: Option<String>,
-    /// The number of the card, if there is one.
-    #[arg(long, requires = "card_verifier_file")]
+    /// The number of the card, if there is one. Its first password is asked for without being
+    /// shown, unless a file has it.
+    #[arg(long)]
     pub card: Option<String>,
-    /// The file with a verifier of its password (`$argon2id$…`).
-    #[arg(long, value_name = "FILE", requires = "card")]
-    pub card_verifier_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub secret: CardSecret,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub change: Change,
+}
+
+/// What goes with a card's number: never on the command line, where others see it.
+#[derive(Debug, Clone, Args)]
+pub struct CardSecret {
+    /// The file with a verifier of the card's first password (`$argon2id$…`), from its issuer.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "card",
+        conflicts_with = "card_password_file"
+    )]
+    pub card_verifier_file: Option<PathBuf>,
+    /// The file with the card's first password.
+    #[arg(long, value_name = "FILE", requires = "card")]
+    pub card_password_file: Option<PathBuf>,
+}
+
+/// Flags of `account register-card`.
+#[derive(Debug, Clone, Args)]
+pub struct RegisterCard {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub on: On,
+    /// The number of the card. Its first password is asked for without being shown, unless a file
+    /// has it.
+    #[arg(long)]
+    pub card: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub secret: CardSecret,
 }
 
 /// Flags of `account unlock`.

@@ -5,10 +5,10 @@ use crate::exit::Failure;
 use crate::output::Output;
 
 mod import;
-mod person;
+pub(super) mod person;
 mod readiness;
 mod remind;
-mod shown;
+pub(super) mod shown;
 
 /// Carries out the verb.
 ///

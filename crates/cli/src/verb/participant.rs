@@ -87,13 +87,6 @@ async fn enrol(flags: &Enrol, output: Output) -> Result<(), Failure> {
     let name = format!("participants/{}", flags.participant);
     let session = flags.session.clone();
     let act = if flags.withdraw { "withdraw" } else { "enrol" };
-    if flags.change.dry_run {
-        output.talk("dry run: nothing was changed");
-        let document = serde_json::json!({
-            "dry_run": true, "participant": name, "session": session, "act": act,
-        });
-        return output.data(&document, || format!("would {act} {name} for {session}"));
-    }
     let node = Operator::connect(&flags.connection).await?;
     let id = node.request_id(&flags.change);
     let request_id = id.to_string();
@@ -102,6 +95,7 @@ async fn enrol(flags: &Enrol, output: Output) -> Result<(), Failure> {
             request_id,
             name,
             session,
+            validate_only: flags.change.dry_run,
         };
         let ask = |request| {
             let mut client = node.participant();
@@ -114,6 +108,7 @@ async fn enrol(flags: &Enrol, output: Output) -> Result<(), Failure> {
             request_id,
             name,
             session,
+            validate_only: flags.change.dry_run,
         };
         let ask = |request| {
             let mut client = node.participant();
@@ -122,6 +117,15 @@ async fn enrol(flags: &Enrol, output: Output) -> Result<(), Failure> {
         let answer = node.change(id, &flags.change, message, ask).await?;
         (answer.participant, answer.last_day)
     };
+    if flags.change.dry_run {
+        output.talk("dry run: nothing was changed");
+        let document = serde_json::json!({
+            "dry_run": true, "participant": flags.participant, "session": flags.session, "act": act,
+        });
+        return output.data(&document, || {
+            format!("would {act} {} for {}", flags.participant, flags.session)
+        });
+    }
     let rows: Vec<Row> = firm.into_iter().map(Row::from).collect();
     let document = serde_json::json!({ "participants": rows, "last_day": last_day });
     output.data(&document, || table(&rows))

@@ -10,8 +10,10 @@ use proto::admin::v1::{
 use proto::operator::v1::SuspendOnMainLineRequest;
 
 use super::shown::{find, row, show_to};
-use crate::args::Change;
-use crate::args::person::{Act, Create, Delete, Method, On, Rename, SetEmail, Suspend, Unlock};
+use crate::args::person::{
+    Act, CardSecret, Create, Delete, Method, On, RegisterCard, Rename, SetEmail, Suspend, Unlock,
+};
+use crate::args::{Change, Connection};
 use crate::client::Operator;
 use crate::exit::{Failure, file_failure};
 use crate::output::Output;
@@ -34,6 +36,7 @@ pub(super) async fn run(act: &Act, output: Output) -> Result<(), Failure> {
         Act::IssueCode(flags) => (&flags.change, issue_code(flags, output).await),
         Act::Rename(flags) => (&flags.on.change, rename(flags, output).await),
         Act::Create(flags) => (&flags.change, create(flags, output).await),
+        Act::RegisterCard(flags) => (&flags.on.change, register_card(flags, output).await),
         Act::Resume(flags) => (&flags.change, plain(flags, Asked::Resume(PLAIN)).await),
         Act::Unlock(flags) => (&flags.on.change, unlock(flags, output).await),
         Act::SetEmail(flags) => (&flags.on.change, set_email(flags, output).await),
@@ -51,28 +54,25 @@ pub(super) async fn run(act: &Act, output: Output) -> Result<(), Failure> {
     already(change, done, output)
 }
 
-/// What a dry run says.
-fn dry(
+/// What was done at once, or would be: a node has judged it by the line's own rules.
+fn done(
     change: &Change,
-    what: &str,
+    (what, was): (&str, &str),
     account: &Account,
+    notice: &str,
     output: Output,
-) -> Option<Result<(), Failure>> {
-    change.dry_run.then(|| {
+) -> Result<(), Failure> {
+    if change.dry_run {
         output.talk("dry run: nothing was changed");
         let document = serde_json::json!({
             "dry_run": true, "act": what, "account": row(account),
         });
-        output.data(&document, || format!("would {what} {}", account.name))
-    })
-}
-
-/// What was done at once.
-fn done(what: &str, account: &Account, notice: &str, output: Output) -> Result<(), Failure> {
+        return output.data(&document, || format!("would {what} {}", account.name));
+    }
     let document = serde_json::json!({
-        "act": what, "account": account.name, "notice": notice,
+        "act": was, "account": account.name, "notice": notice,
     });
-    output.data(&document, || format!("{what} {}\n{notice}", account.name))
+    output.data(&document, || format!("{was} {}\n{notice}", account.name))
 }
 
 /// The account, shown on stderr before anything is done to it.
@@ -89,22 +89,26 @@ async fn suspend(flags: &Suspend, output: Output) -> Result<(), Failure> {
     }
     let node = Operator::serving(&flags.on.connection).await?;
     let account = before(&node, &flags.on, output).await?;
-    if let Some(said) = dry(change, "suspend", &account, output) {
-        return said;
-    }
     let id = node.request_id(change);
     let message = SuspendAccountRequest {
         request_id: id.to_string(),
         name: account.name.clone(),
         reason: String::new(),
         client_address: String::new(),
+        validate_only: change.dry_run,
     };
     let ask = |request| {
         let mut client = node.account();
         async move { client.suspend_account(request).await }
     };
     let answer = node.change(id, change, message, ask).await?;
-    done("suspended", &account, &answer.notice, output)
+    done(
+        change,
+        ("suspend", "suspended"),
+        &account,
+        &answer.notice,
+        output,
+    )
 }
 
 /// Without a look at the account first: what serves may be cut off, and the main line not.
@@ -119,15 +123,13 @@ async fn suspend_main(flags: &Suspend, output: Output) -> Result<(), Failure> {
             "--main-line wants the account's resource name, participants/{p}/users/{u}",
         ));
     }
-    if let Some(said) = dry(change, "suspend on the main line", &account, output) {
-        return said;
-    }
     let node = Operator::connect(&flags.on.connection).await?;
     let id = node.request_id(change);
     let message = SuspendOnMainLineRequest {
         request_id: id.to_string(),
         name: account.name.clone(),
         reason: String::new(),
+        validate_only: change.dry_run,
     };
     let ask = |request| {
         let mut client = node.emergency();
@@ -135,7 +137,8 @@ async fn suspend_main(flags: &Suspend, output: Output) -> Result<(), Failure> {
     };
     let answer = node.change(id, change, message, ask).await?;
     done(
-        "suspended on the main line",
+        change,
+        ("suspend on the main line", "suspended on the main line"),
         &account,
         &answer.notice,
         output,
@@ -145,36 +148,39 @@ async fn suspend_main(flags: &Suspend, output: Output) -> Result<(), Failure> {
 async fn revoke_card(flags: &On, output: Output) -> Result<(), Failure> {
     let node = Operator::serving(&flags.connection).await?;
     let account = before(&node, flags, output).await?;
-    if let Some(said) = dry(&flags.change, "revoke the card of", &account, output) {
-        return said;
-    }
     let id = node.request_id(&flags.change);
     let message = RevokeCardRequest {
         request_id: id.to_string(),
         name: account.name.clone(),
         reason: String::new(),
         client_address: String::new(),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.account();
         async move { client.revoke_card(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
-    done("revoked the card of", &account, &answer.notice, output)
+    done(
+        &flags.change,
+        ("revoke the card of", "revoked the card of"),
+        &account,
+        &answer.notice,
+        output,
+    )
 }
 
 async fn end_tokens(flags: &On, output: Output) -> Result<(), Failure> {
     let node = Operator::serving(&flags.connection).await?;
     let account = before(&node, flags, output).await?;
-    if let Some(said) = dry(&flags.change, "end the tokens of", &account, output) {
-        return said;
-    }
     let id = node.request_id(&flags.change);
     let message = EndAccountTokensRequest {
         request_id: id.to_string(),
         name: account.name.clone(),
         reason: String::new(),
         client_address: String::new(),
+        validate_only: flags.change.dry_run,
+        ..EndAccountTokensRequest::default()
     };
     let ask = |request| {
         let mut client = node.account();
@@ -182,26 +188,29 @@ async fn end_tokens(flags: &On, output: Output) -> Result<(), Failure> {
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
     let notice = format!("{} were ended", answer.ended_count);
-    done("ended the tokens of", &account, &notice, output)
+    let what = ("end the tokens of", "ended the tokens of");
+    done(&flags.change, what, &account, &notice, output)
 }
 
 async fn issue_code(flags: &On, output: Output) -> Result<(), Failure> {
     let node = Operator::serving(&flags.connection).await?;
     let account = before(&node, flags, output).await?;
-    if let Some(said) = dry(&flags.change, "issue half a code for", &account, output) {
-        return said;
-    }
     let id = node.request_id(&flags.change);
     let message = IssueActivationCodeRequest {
         request_id: id.to_string(),
         name: account.name.clone(),
         client_address: String::new(),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.account();
         async move { client.issue_activation_code(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        let what = ("issue half a code for", "issued half a code for");
+        return done(&flags.change, what, &account, &answer.notice, output);
+    }
     let document = serde_json::json!({
         "account": account.name, "second_half": answer.second_half, "notice": answer.notice,
     });
@@ -217,9 +226,6 @@ async fn rename(flags: &Rename, output: Output) -> Result<(), Failure> {
     let change = &flags.on.change;
     let node = Operator::serving(&flags.on.connection).await?;
     let account = before(&node, &flags.on, output).await?;
-    if let Some(said) = dry(change, "rename", &account, output) {
-        return said;
-    }
     let id = node.request_id(change);
     let message = UpdateAccountRequest {
         request_id: id.to_string(),
@@ -234,13 +240,20 @@ async fn rename(flags: &Rename, output: Output) -> Result<(), Failure> {
             paths: vec!["title".to_owned()],
         }),
         client_address: String::new(),
+        validate_only: change.dry_run,
     };
     let ask = |request| {
         let mut client = node.account();
         async move { client.update_account(request).await }
     };
     let answer = node.change(id, change, message, ask).await?;
-    done("renamed", &account, &answer.notice, output)
+    done(
+        change,
+        ("rename", "renamed"),
+        &account,
+        &answer.notice,
+        output,
+    )
 }
 
 /// Makes a change request about an account that is there.
@@ -263,13 +276,6 @@ async fn request(
             "what gives access wants --reason, for the checker",
         ));
     };
-    if change.dry_run {
-        output.talk("dry run: nothing was asked for");
-        let document = serde_json::json!({ "dry_run": true, "account": account });
-        return output.data(&document, || {
-            format!("would make a request about {account}")
-        });
-    }
     let id = node.request_id(change);
     let message = CreateChangeRequestRequest {
         request_id: id.to_string(),
@@ -278,12 +284,20 @@ async fn request(
         reason,
         etag: String::new(),
         client_address: String::new(),
+        validate_only: change.dry_run,
     };
     let ask = |request| {
         let mut client = node.change_request();
         async move { client.create_change_request(request).await }
     };
     let answer = node.change(id, change, message, ask).await?;
+    if change.dry_run {
+        output.talk("dry run: nothing was asked for");
+        let document = serde_json::json!({ "dry_run": true, "account": account });
+        return output.data(&document, || {
+            format!("would make a request about {account}")
+        });
+    }
     let document = serde_json::json!({
         "account": account, "request": answer.name, "notice": answer.notice,
     });
@@ -296,16 +310,9 @@ async fn request(
 }
 
 async fn create(flags: &Create, output: Output) -> Result<(), Failure> {
-    let card = match (&flags.card, &flags.card_verifier_file) {
-        (Some(number), Some(file)) => {
-            let verifier = std::fs::read_to_string(file)
-                .map_err(|error| file_failure("read", file, &error))?;
-            Some(NewCard {
-                number: number.clone(),
-                verifier: verifier.trim_end_matches(['\r', '\n']).to_owned(),
-            })
-        }
-        (None, None | Some(_)) | (Some(_), None) => None,
+    let card = match &flags.card {
+        Some(number) => Some(card(number, &flags.secret, output)?),
+        None => None,
     };
     let asked = Asked::Create(NewAccount {
         title: flags.title.clone(),
@@ -314,6 +321,51 @@ async fn create(flags: &Create, output: Output) -> Result<(), Failure> {
     });
     let node = Operator::serving(&flags.connection).await?;
     request(&node, &flags.change, &flags.name, asked, output).await
+}
+
+/// A card with the secret that goes with it: from a file, or typed without being shown.
+fn card(number: &str, secret: &CardSecret, output: Output) -> Result<NewCard, Failure> {
+    let read = |file: &std::path::Path| {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| file_failure("read", file, &error))?;
+        Ok::<_, Failure>(text.trim_end_matches(['\r', '\n']).to_owned())
+    };
+    let mut card = NewCard {
+        number: number.to_owned(),
+        ..NewCard::default()
+    };
+    match (&secret.card_verifier_file, &secret.card_password_file) {
+        (Some(file), _) => card.verifier = read(file)?,
+        (None, Some(file)) => card.password = read(file)?,
+        (None, None) => {
+            let first = output.ask_hidden(&format!("First password of card {number}:"))?;
+            let again = output.ask_hidden("The same again:")?;
+            if first != again {
+                return Err(Failure::usage(
+                    "the two are not the same; nothing was asked for",
+                ));
+            }
+            card.password = first;
+        }
+    }
+    Ok(card)
+}
+
+async fn register_card(flags: &RegisterCard, output: Output) -> Result<(), Failure> {
+    let card = card(&flags.card, &flags.secret, output)?;
+    ask(&flags.on, Asked::RegisterCard(card), output).await
+}
+
+/// Asks that a method that was switched off for an account be on again.
+pub(in crate::verb) async fn allow_method(
+    connection: &Connection,
+    change: &Change,
+    (account, method): (&str, Way),
+    output: Output,
+) -> Result<(), Failure> {
+    let node = Operator::serving(connection).await?;
+    let asked = Asked::AllowMethod(method.into());
+    request(&node, change, account, asked, output).await
 }
 
 async fn unlock(flags: &Unlock, output: Output) -> Result<(), Failure> {

@@ -117,7 +117,7 @@ pub(super) fn show_to(account: &Account, output: Output) {
 ///
 /// # Errors
 /// When there is none that an operator may see.
-pub(super) async fn find(node: &Operator, named: &str) -> Result<Account, Failure> {
+pub(in crate::verb) async fn find(node: &Operator, named: &str) -> Result<Account, Failure> {
     if named.contains('/') {
         let message = GetAccountRequest {
             name: named.to_owned(),

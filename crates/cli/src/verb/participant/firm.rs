@@ -68,27 +68,25 @@ async fn show(flags: &Show, output: Output) -> Result<(), Failure> {
 }
 
 async fn create(flags: &Named, output: Output) -> Result<(), Failure> {
-    if flags.change.dry_run {
-        return dry(flags, "create", output);
-    }
     let node = Operator::connect(&flags.connection).await?;
     let id = node.request_id(&flags.change);
     let message = CreateParticipantRequest {
         request_id: id.to_string(),
         participant: Some(wanted(flags)),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.participant();
         async move { client.create_participant(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        return dry(flags, "create", output);
+    }
     shown(answer.participant, output)
 }
 
 async fn rename(flags: &Named, output: Output) -> Result<(), Failure> {
-    if flags.change.dry_run {
-        return dry(flags, "rename", output);
-    }
     let node = Operator::connect(&flags.connection).await?;
     let id = node.request_id(&flags.change);
     let message = UpdateParticipantRequest {
@@ -97,11 +95,15 @@ async fn rename(flags: &Named, output: Output) -> Result<(), Failure> {
         update_mask: Some(prost_types::FieldMask {
             paths: vec!["title".to_owned()],
         }),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.participant();
         async move { client.update_participant(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        return dry(flags, "rename", output);
+    }
     shown(answer.participant, output)
 }
