@@ -1,6 +1,7 @@
 //! The whole life of accounts over random sequences of what people, administrators, operators and
-//! strangers try: no sequence lets an ended secret in, initiates by the mailed code alone, or leaves
-//! look-ups that contradict the accounts.
+//! strangers try: no sequence lets an ended secret in, initiates by the mailed code alone, takes an
+//! account from a stage to one that it does not lead to, lets a maker approve or an administrator
+//! touch another firm's people, or leaves look-ups that contradict the accounts.
 #![allow(
     clippy::wildcard_enum_match_arm,
     clippy::unwrap_used,
@@ -12,13 +13,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::*;
-use domain::account::Class;
+use domain::account::{self, Class, Stage};
 use domain::change::Reason;
 use domain::change_request::Act;
 use domain::factor::{Method, NewChannel, Verdict};
 use domain::initiation::{Command as Initiate, SecondProof, Setting};
 use domain::portal::LandingOption;
-use domain::{Command, Digest, ProcedureId};
+use domain::{CardNumber, Command, Digest, ProcedureId};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
@@ -75,6 +76,7 @@ fn carry_out(world: &mut World, known: &mut Known, admins: [Digest; 2], step: St
     let who = USERS[step.who % USERS.len()];
     let password = PASSWORDS[step.how % PASSWORDS.len()];
     let otp = (who.to_owned(), Method::Otp);
+    let card = (who.to_owned(), Method::Smartcard);
     let latest = *world.tokens.last().unwrap();
     match step.what {
         0 | 1 => {
@@ -113,6 +115,29 @@ fn carry_out(world: &mut World, known: &mut Known, admins: [Digest; 2], step: St
             }
         }
         10 => {
+            let revoked = world.ask(
+                &front(),
+                Command::Account(account::Command::RevokeCard {
+                    account: id(who),
+                    token: Some(admins[0]),
+                    reason: "lost".into(),
+                }),
+            );
+            if done(&revoked) {
+                known.passwords.remove(&card);
+            }
+        }
+        11 => {
+            let act = Act::RegisterCard {
+                number: CardNumber::parse(&format!("CARD-{who}-{}", world.log.len())).unwrap(),
+                password: sealed(password),
+            };
+            let (request, _) = world.make(&front(), Some(admins[0]), who, act);
+            if done(&world.approve_change(&front(), Some(admins[1]), request)) {
+                known.passwords.insert(card, password.to_owned());
+            }
+        }
+        12 => {
             let (request, _) = world.make(&front(), Some(admins[0]), who, Act::Delete);
             if done(&world.approve_change(&front(), Some(admins[1]), request)) {
                 known.passwords.retain(|(account, _), _| account != who);
@@ -141,6 +166,111 @@ fn no_ended_password_works(world: &World, known: &Known) -> TestCaseResult {
     Ok(())
 }
 
+/// The acts that give access.
+fn giving(who: &str) -> [Act; 8] {
+    [
+        Act::Resume,
+        Act::Unlock(Method::Otp),
+        Act::SetEmail("stranger@example.com".into()),
+        Act::RegisterCard {
+            number: CardNumber::parse(&format!("STRANGERS-{who}")).unwrap(),
+            password: sealed("a stranger's"),
+        },
+        Act::ResetPassword,
+        Act::ResetChannel,
+        Act::ResetBoth,
+        Act::Delete,
+    ]
+}
+
+/// Whatever another firm's administrator tries with the account is refused, and leaves no trace.
+fn another_firms_administrator_touches_nothing(
+    world: &World,
+    foreign: Digest,
+    who: &str,
+) -> TestCaseResult {
+    let token = Some(foreign);
+    let mut tried = world.clone();
+    let before = tried.state.digests().account;
+    let account = || id(who);
+    let commands = [
+        account::Command::Suspend {
+            account: account(),
+            token,
+            reason: "x".into(),
+        },
+        account::Command::RevokeCard {
+            account: account(),
+            token,
+            reason: "x".into(),
+        },
+        account::Command::SetTitle {
+            account: account(),
+            token,
+            title: "x".into(),
+            seen: None,
+        },
+        account::Command::IssueActivationCode {
+            account: account(),
+            token,
+            code: sealed("x"),
+        },
+        account::Command::EndTokens {
+            account: account(),
+            token,
+        },
+    ];
+    for command in commands {
+        let asked = tried.ask(&front(), Command::Account(command.clone()));
+        prop_assert!(!done(&asked), "{:?}", command);
+    }
+    for act in giving(who) {
+        let (_, made) = tried.make(&front(), token, who, act.clone());
+        prop_assert!(!done(&made), "{:?}", act);
+    }
+    prop_assert_eq!(tried.state.digests().account, before);
+    Ok(())
+}
+
+/// Who makes a request never carries it out, whatever it is, and nor does another firm.
+fn no_maker_approves(world: &World, [maker, foreign]: [Digest; 2], who: &str) -> TestCaseResult {
+    for act in giving(who) {
+        let mut tried = world.clone();
+        let (request, made) = tried.make(&front(), Some(maker), who, act.clone());
+        if !done(&made) {
+            continue;
+        }
+        let before = tried.state.account(&id(who)).cloned();
+        for token in [maker, foreign] {
+            let approved = tried.approve_change(&front(), Some(token), request);
+            prop_assert!(!done(&approved), "{:?}", act);
+        }
+        prop_assert_eq!(tried.state.account(&id(who)), before.as_ref(), "{:?}", act);
+    }
+    Ok(())
+}
+
+/// Whether the diagram of stages in docs/accounts.md has the arrow.
+fn leads_to(from: Stage, to: Stage) -> bool {
+    from == to
+        || matches!(
+            (from, to),
+            (Stage::NoEmail, Stage::EmailRegistered)
+                | (
+                    Stage::EmailRegistered,
+                    Stage::Initiated | Stage::TwoFactorOnly
+                )
+                | (
+                    Stage::Initiated,
+                    Stage::TwoFactorOnly | Stage::EmailRegistered
+                )
+                | (
+                    Stage::TwoFactorOnly,
+                    Stage::Initiated | Stage::EmailRegistered
+                )
+        )
+}
+
 /// What the look-ups say is what the accounts say.
 fn look_ups_are_true(world: &World) -> TestCaseResult {
     let mut cards = BTreeSet::new();
@@ -166,8 +296,8 @@ fn look_ups_are_true(world: &World) -> TestCaseResult {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
-    fn no_sequence_lets_an_ended_secret_in_or_initiates_by_the_mailed_code_alone(
-        steps in prop::collection::vec((0_u8..13, 0_usize..4, 0_usize..12), 1..40)
+    fn no_sequence_opens_an_account_to_who_may_not_or_skips_a_stage_r9_r10_s24_s34(
+        steps in prop::collection::vec((0_u8..15, 0_usize..4, 0_usize..12), 1..40)
     ) {
         let mut world = World::in_session_1();
         let mut known = Known::default();
@@ -180,10 +310,20 @@ proptest! {
             }
         }
         let admins = [world.card_token("AD1"), world.card_token("AD2")];
+        let foreign = world.card_token("BD1");
         for (what, who, how) in steps {
             let step = Step { what, who, how };
+            let who = USERS[step.who % USERS.len()];
+            let before = world.state.clone();
             carry_out(&mut world, &mut known, admins, step);
             look_ups_are_true(&world)?;
+            for account in world.state.accounts().filter(|account| !account.deleted()) {
+                let from = before.account(&account.id).unwrap().stage();
+                let to = account.stage();
+                prop_assert!(leads_to(from, to), "{}: {from:?} to {to:?}", account.id);
+            }
+            another_firms_administrator_touches_nothing(&world, foreign, who)?;
+            no_maker_approves(&world, [admins[0], foreign], who)?;
             for second in [
                 SecondProof::CardPassword(Verdict::Wrong),
                 SecondProof::CardSignature(None),
@@ -191,7 +331,6 @@ proptest! {
                 SecondProof::CurrentPassword(Verdict::Wrong),
             ] {
                 let mut tried = world.clone();
-                let who = USERS[step.who % USERS.len()];
                 prop_assert!(!with_the_mailed_code_alone(&mut tried, who, second));
             }
         }
