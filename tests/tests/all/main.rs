@@ -16,5 +16,6 @@ mod requirements;
 mod secrets;
 mod standards;
 mod tidy;
+mod tokens;
 mod told_once;
 mod writes;
