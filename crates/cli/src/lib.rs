@@ -31,7 +31,11 @@ pub async fn run(flags: Tidemark) -> Exit {
 }
 
 async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
-    let has_rows = matches!(&verb, Verb::Account(args::account::Account::Readiness(_)));
+    let has_rows = match &verb {
+        Verb::Account(args::account::Account::Readiness(_)) => true,
+        Verb::Account(args::account::Account::Remind(flags)) => flags.change.dry_run,
+        _ => false,
+    };
     // Said before anything is asked for: a change is not made for an answer that cannot be shown.
     if output.csv() && !has_rows {
         let what = "this command has no CSV";
