@@ -14,6 +14,7 @@ pub mod profile;
 pub mod refusal;
 pub mod verb;
 
+use args::account::Account;
 use args::{Tidemark, Verb};
 use exit::{Exit, Failure};
 use output::Output;
@@ -31,11 +32,8 @@ pub async fn run(flags: Tidemark) -> Exit {
 }
 
 async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
-    let has_rows = match &verb {
-        Verb::Account(args::account::Account::Readiness(_)) => true,
-        Verb::Account(args::account::Account::Remind(flags)) => flags.change.dry_run,
-        _ => false,
-    };
+    let has_rows = matches!(&verb, Verb::Account(Account::Readiness(_)))
+        || matches!(&verb, Verb::Account(Account::Remind(flags)) if flags.change.dry_run);
     // Said before anything is asked for: a change is not made for an answer that cannot be shown.
     if output.csv() && !has_rows {
         let what = "this command has no CSV";
