@@ -2,22 +2,23 @@
 
 use domain::approval::Act as Signed;
 use prost_types::FieldMask;
-use proto::account::v1::Account;
+use proto::account::v1::{Account, Method};
 use proto::admin::v1::account_service_client::AccountServiceClient;
 use proto::admin::v1::change_act::Act;
 use proto::admin::v1::change_request_service_client::ChangeRequestServiceClient;
 use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
+use proto::admin::v1::{
+    AccountToken, DisableMethodRequest, DisableMethodResponse, EndAccountTokensRequest,
+    GetAccountRequest, IssueActivationCodeRequest, IssueActivationCodeResponse,
+    ListAccountTokensRequest, ListUnreadyAccountsRequest, SuspendAccountRequest,
+    SuspendAccountResponse,
+};
 use proto::admin::v1::{
     ApproveChangeRequestRequest, ApproveChangeRequestResponse, ChangeAct, ChangeRequest,
     CreateChangeRequestRequest, GetChangeRequestRequest, ListChangeRequestsRequest,
     RejectChangeRequestRequest, RejectChangeRequestResponse, RevokeCardRequest, RevokeCardResponse,
     UpdateAccountRequest, UpdateAccountResponse, WithdrawChangeRequestRequest,
     WithdrawChangeRequestResponse,
-};
-use proto::admin::v1::{
-    EndAccountTokensRequest, GetAccountRequest, IssueActivationCodeRequest,
-    IssueActivationCodeResponse, ListUnreadyAccountsRequest, SuspendAccountRequest,
-    SuspendAccountResponse,
 };
 use proto::approval::v1::Approval;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
@@ -75,7 +76,9 @@ impl Cluster {
             request_id: self.id(),
             name: person.resource(),
             reason: "has left the firm".to_owned(),
-            client_address: ADDRESS.to_owned(), ..SuspendAccountRequest::default() };
+            client_address: ADDRESS.to_owned(),
+            ..SuspendAccountRequest::default()
+        };
         call(&self.front(), |channel| {
             let message = message.clone();
             async move {
@@ -96,7 +99,9 @@ impl Cluster {
             request_id: self.id(),
             name: person.resource(),
             reason: "the card was stolen".to_owned(),
-            client_address: String::new(), ..SuspendAccountRequest::default() };
+            client_address: String::new(),
+            ..SuspendAccountRequest::default()
+        };
         let doors = self.operators_at(self.centre().as_str());
         call(&doors, |channel| {
             let message = message.clone();
@@ -117,7 +122,9 @@ impl Cluster {
         let message = SuspendOnMainLineRequest {
             request_id: self.id(),
             name: person.resource(),
-            reason: "the card was stolen".to_owned(), ..SuspendOnMainLineRequest::default() };
+            reason: "the card was stolen".to_owned(),
+            ..SuspendOnMainLineRequest::default()
+        };
         call(self.operators(1), |channel| {
             let message = message.clone();
             async move {
@@ -141,7 +148,9 @@ impl Cluster {
         let message = IssueActivationCodeRequest {
             request_id: self.id(),
             name: person.resource(),
-            client_address: ADDRESS.to_owned(), ..IssueActivationCodeRequest::default() };
+            client_address: ADDRESS.to_owned(),
+            ..IssueActivationCodeRequest::default()
+        };
         call(&self.front(), |channel| {
             let message = message.clone();
             async move {
@@ -162,7 +171,9 @@ impl Cluster {
             request_id: self.id(),
             name: person.resource(),
             reason: "a forgotten screen".to_owned(),
-            client_address: ADDRESS.to_owned(), ..EndAccountTokensRequest::default() };
+            client_address: ADDRESS.to_owned(),
+            ..EndAccountTokensRequest::default()
+        };
         let answer = call(&self.front(), |channel| {
             let message = message.clone();
             async move {
@@ -186,7 +197,9 @@ impl Cluster {
             act: Some(ChangeAct { act: Some(act) }),
             reason: "asked for by phone".to_owned(),
             etag: String::new(),
-            client_address: by.address(), ..CreateChangeRequestRequest::default() };
+            client_address: by.address(),
+            ..CreateChangeRequestRequest::default()
+        };
         let doors = by.doors(self);
         let answer = call(&doors, |channel| {
             let message = by.request(message.clone());
@@ -216,7 +229,9 @@ impl Cluster {
             request_id: self.id(),
             name: name.to_owned(),
             client_address: by.address(),
-            approval, ..ApproveChangeRequestRequest::default() };
+            approval,
+            ..ApproveChangeRequestRequest::default()
+        };
         call(&by.doors(self), |channel| {
             let message = by.request(message.clone());
             async move {
@@ -274,7 +289,9 @@ impl Cluster {
             request_id: self.id(),
             name: name.to_owned(),
             reason: "nobody knows of it".to_owned(),
-            client_address: by.address(), ..RejectChangeRequestRequest::default() };
+            client_address: by.address(),
+            ..RejectChangeRequestRequest::default()
+        };
         call(&by.doors(self), |channel| {
             let message = by.request(message.clone());
             async move {
@@ -298,7 +315,9 @@ impl Cluster {
         let message = WithdrawChangeRequestRequest {
             request_id: self.id(),
             name: name.to_owned(),
-            client_address: by.address(), ..WithdrawChangeRequestRequest::default() };
+            client_address: by.address(),
+            ..WithdrawChangeRequestRequest::default()
+        };
         call(&by.doors(self), |channel| {
             let message = by.request(message.clone());
             async move {
@@ -349,7 +368,9 @@ impl Cluster {
             request_id: self.id(),
             name: person.resource(),
             reason: "the card was lost".to_owned(),
-            client_address: ADDRESS.to_owned(), ..RevokeCardRequest::default() };
+            client_address: ADDRESS.to_owned(),
+            ..RevokeCardRequest::default()
+        };
         call(&self.front(), |channel| {
             let message = request_as(message.clone(), &by.text);
             async move {
@@ -359,6 +380,91 @@ impl Cluster {
             }
         })
         .await
+    }
+
+    /// Somebody switches a method of an account off, or says what would come of it.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn disable_method(
+        &self,
+        by: Admin<'_>,
+        resource: &str,
+        method: Method,
+        validate_only: bool,
+    ) -> Result<DisableMethodResponse, Status> {
+        let message = DisableMethodRequest {
+            request_id: self.id(),
+            name: resource.to_owned(),
+            method: method.into(),
+            effective_time: None,
+            reason: "cards returned".to_owned(),
+            client_address: by.address(),
+            validate_only,
+        };
+        call(&by.doors(self), |channel| {
+            let message = by.request(message.clone());
+            async move {
+                AccountServiceClient::new(channel)
+                    .disable_method(message)
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// Somebody's live tokens.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn tokens_of(
+        &self,
+        by: Admin<'_>,
+        resource: &str,
+    ) -> Result<Vec<AccountToken>, Status> {
+        let message = ListAccountTokensRequest {
+            name: resource.to_owned(),
+        };
+        let doors = by.doors(self);
+        let answer = call(&doors, |channel| {
+            let message = by.request(message.clone());
+            async move {
+                AccountServiceClient::new(channel)
+                    .list_account_tokens(message)
+                    .await
+            }
+        });
+        Ok(answer.await?.tokens)
+    }
+
+    /// Somebody ends one token of an account; how many there were.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn end_one(
+        &self,
+        by: Admin<'_>,
+        resource: &str,
+        token_id: &str,
+    ) -> Result<u32, Status> {
+        let message = EndAccountTokensRequest {
+            request_id: self.id(),
+            name: resource.to_owned(),
+            reason: "a forgotten screen".to_owned(),
+            client_address: by.address(),
+            token_id: token_id.to_owned(),
+            validate_only: false,
+        };
+        let doors = by.doors(self);
+        let answer = call(&doors, |channel| {
+            let message = by.request(message.clone());
+            async move {
+                AccountServiceClient::new(channel)
+                    .end_account_tokens(message)
+                    .await
+            }
+        });
+        Ok(answer.await?.ended_count)
     }
 
     /// A delegated administrator gives an account another title.
@@ -383,7 +489,9 @@ impl Cluster {
             update_mask: Some(FieldMask {
                 paths: vec!["title".to_owned()],
             }),
-            client_address: ADDRESS.to_owned(), ..UpdateAccountRequest::default() };
+            client_address: ADDRESS.to_owned(),
+            ..UpdateAccountRequest::default()
+        };
         call(&self.front(), |channel| {
             let message = request_as(message.clone(), &by.text);
             async move {

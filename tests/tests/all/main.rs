@@ -3,6 +3,7 @@
 mod administration;
 mod annex;
 mod api;
+mod approvals;
 mod audit;
 mod concurrency;
 mod flood;
@@ -11,6 +12,7 @@ mod leaders;
 mod messages;
 mod migration;
 mod notices;
+mod reads;
 mod reminders;
 mod requirements;
 mod secrets;

@@ -260,7 +260,7 @@ fn registering_takes_two_operators_and_a_key_is_pinned_once_s34() {
 
 #[test]
 fn one_operator_retires_at_once_but_never_the_last_two() {
-    let mut world = World::founded();
+    let mut world = evening();
     let need = Rejection::LastOperators { need: 2 };
     let ben = operator_holder("ben");
     assert_eq!(world.rejected(&operator("ann"), retire(ben.clone())), need);
