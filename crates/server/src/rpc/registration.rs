@@ -16,6 +16,7 @@ use super::account::{PAGE_DEFAULT, PAGE_MAX, reason};
 use super::answered;
 use crate::approvals;
 use crate::edge::{self, Edge};
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -292,6 +293,7 @@ async fn list(
     let more = page.len() > size;
     page.truncate(size);
     let next = page.last().filter(|_| more);
+    edge.note_read(&ask, &state, Read::of("all".to_owned(), page.len()))?;
     Ok(operator::ListRegistrationsResponse {
         registrations: page.iter().map(|known| shown(known)).collect(),
         waiting: waiting(edge, &state),

@@ -14,6 +14,7 @@ use super::account::{PAGE_DEFAULT, PAGE_MAX, reason};
 use super::answered;
 use crate::approvals;
 use crate::edge::{self, Edge};
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -208,6 +209,8 @@ async fn list(
         .collect();
     let more = page.len() > size;
     page.truncate(size);
+    let read = Read::of(format!("script={}", body.script), page.len());
+    edge.note_read(&ask, &state, read)?;
     Ok(operator::ListGrantsResponse {
         grants: page,
         needed_count: state.policy().approvals,
