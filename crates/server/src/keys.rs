@@ -309,7 +309,7 @@ async fn reseal(edge: &Edge, main: &Line, memory: &mut Memory) -> Result<usize, 
             tracing::info!(count, asked, key, "sealed values anew");
             Ok(asked)
         }
-        other => {
+        other @ (Outcome::Done(_) | Outcome::FailedAttempt(_) | Outcome::Rejected(_)) => {
             tracing::info!(?other, "values were not sealed anew");
             Ok(0)
         }

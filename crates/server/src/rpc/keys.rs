@@ -89,8 +89,8 @@ impl Proved {
 fn fits(edge: &Edge, key: &Key, node: NodeId, code: &Digest) -> Option<bool> {
     let cluster = edge.node().cluster();
     let keyring = edge.keyring();
-    keyring.proof(cluster, key.id)?;
-    if keyring.proof(cluster, key.id) != Some(key.reference()) {
+    let held = keyring.proof(cluster, key.id)?;
+    if held != key.reference() {
         return None;
     }
     keyring.node_proof_fits(cluster, key.id, node, code)
