@@ -15,12 +15,12 @@ use credential::checkpoint::{Checkpoint, Claim, PublicKey};
 use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::audit::v1::watch_audit_events_response::What;
 use proto::audit::v1::{
-    AuditFilter, ExportAuditRequest, GetCheckpointRequest, ListAuditEventsRequest,
+    AuditEvent, AuditFilter, ExportAuditRequest, GetCheckpointRequest, ListAuditEventsRequest,
     ListAuditEventsResponse, WatchAuditEventsRequest, WatchAuditEventsResponse,
 };
 use proto::operator::v1::Answer;
-use tests::cast::{CHEUNG, NG};
-use tests::cluster::{S2, refused};
+use tests::cast::{CHEUNG, LAU, NG};
+use tests::cluster::{S1, S2, refused};
 use tests::{Cluster, Token};
 use tidemark::drill::{Door, request, request_as};
 use tonic::{Request, Status, Streaming};
@@ -49,6 +49,114 @@ async fn list(
         .list_audit_events(request)
         .await
         .map(tonic::Response::into_inner)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_filter_leaves_the_records_that_fit_and_no_other() {
+    let cluster = Box::pin(Cluster::start()).await;
+    cluster.serves_at("2023-06-10 18:00").await;
+    cluster.with_card(&NG).await;
+    cluster.serves_at("2023-06-10 18:05").await;
+    let cheung = cluster.with_card(&CHEUNG).await;
+    cluster.end_tokens_of(&cheung, &NG).await.unwrap();
+    cluster.with_card(&LAU).await;
+    let door = &cluster.operators(1)[0];
+    let all = list(door, None, "main", AuditFilter::default()).await;
+    let all = all.unwrap().events;
+    let seconds = |event: &AuditEvent| event.time.as_ref().unwrap().seconds;
+    let half = seconds(all.iter().rfind(|event| event.account == LAU.id).unwrap()) - 60;
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let session = |event: &AuditEvent| {
+        let detail: serde_json::Value = serde_json::from_str(&event.detail_json).unwrap();
+        detail["session"] == S1
+    };
+    let none = AuditFilter::default;
+    type Fits<'a> = Box<dyn Fn(&AuditEvent) -> bool + 'a>;
+    let filters: [(AuditFilter, Fits<'_>); 6] = [
+        (
+            AuditFilter {
+                account: NG.id.into(),
+                ..none()
+            },
+            Box::new(|one| one.account == NG.id),
+        ),
+        (
+            AuditFilter {
+                participant: "C00002".into(),
+                ..none()
+            },
+            Box::new(|one| one.participant == "C00002"),
+        ),
+        (
+            AuditFilter {
+                kinds: vec!["TokensEnded".into(), "LoginBegun".into()],
+                ..none()
+            },
+            Box::new(|one| ["TokensEnded", "LoginBegun"].contains(&&*one.kind)),
+        ),
+        (
+            AuditFilter {
+                from_time: time(half),
+                ..none()
+            },
+            Box::new(|one| seconds(one) >= half),
+        ),
+        (
+            AuditFilter {
+                until_time: time(half),
+                ..none()
+            },
+            Box::new(|one| seconds(one) < half),
+        ),
+        (
+            AuditFilter {
+                session: S1.into(),
+                ..none()
+            },
+            Box::new(session),
+        ),
+    ];
+    for (filter, fits) in filters {
+        let expected: Vec<u64> = all
+            .iter()
+            .filter(|one| fits(one))
+            .map(|one| one.sequence)
+            .collect();
+        assert!(
+            !expected.is_empty() && expected.len() < all.len(),
+            "{filter:?}"
+        );
+        let found = list(door, None, "main", filter.clone())
+            .await
+            .unwrap()
+            .events;
+        let last = all.last().unwrap().sequence;
+        let found: Vec<u64> = found
+            .iter()
+            .map(|one| one.sequence)
+            .filter(|at| *at <= last)
+            .collect();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+    // What no record can be is told, and is no empty list.
+    for bad in [
+        AuditFilter {
+            kinds: vec!["Nonsense".into()],
+            ..none()
+        },
+        AuditFilter {
+            account: "a b".into(),
+            ..none()
+        },
+        AuditFilter {
+            session: "../x".into(),
+            ..none()
+        },
+    ] {
+        let asked = list(door, None, "main", bad.clone()).await;
+        assert!(refused(asked).starts_with("MALFORMED_"), "{bad:?}");
+    }
+    cluster.end().await;
 }
 
 async fn watch(door: &Door, position: &str) -> Streaming<WatchAuditEventsResponse> {
