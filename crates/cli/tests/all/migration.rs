@@ -55,6 +55,27 @@ fn the_migration_is_driven_from_the_command_line_r1_r6_r8_s36() {
     let none = ["--output", "csv", "method", "show"];
     tells(&cluster, &none, USAGE, &["no CSV"]);
 
+    // Reminders by mail: whom it would be, then once a day.
+    let remind = ["account", "remind"];
+    let dry = [&remind[..], &["--dry-run"]].concat();
+    let yip = "participants/C00002/users/C00002U2";
+    let told = tells(&cluster, &dry, 0, &["9 would be reminded", yip]);
+    assert!(!told.contains("C00001U4"), "has no e-mail: {told}");
+    let csv = [&["--output", "csv"], &dry[..]].concat();
+    tells(&cluster, &csv, 0, &["ACCOUNT\n", yip]);
+    tells(&cluster, &remind, PRE_CHECK, &["a reason has"]);
+    let of = |firm: &'static str| {
+        [
+            &remind[..],
+            &["--participant", firm, "--reason", "two weeks"],
+        ]
+        .concat()
+    };
+    tells(&cluster, &of("C99999"), PRE_CHECK, &["NOT_FOUND"]);
+    tells(&cluster, &of("C00002"), 0, &["3 reminded"]);
+    tells(&cluster, &of("C00002"), 0, &["0 reminded"]);
+    tells(&cluster, &dry, 0, &["6 would be reminded"]);
+
     // Two operators say the same (R1, S34).
     tells(&cluster, &["method", "show"], 0, &["not planned"]);
     let schedule = [
