@@ -2,6 +2,7 @@
 //! leader by itself, so all there is to find is a node that answers.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proto::admin::v1::account_service_client::AccountServiceClient;
@@ -57,6 +58,21 @@ pub fn dial(profile: &Profile, identity: &Identity, address: &str) -> Result<Cha
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .connect_lazy())
+}
+
+/// Whether a change of this process was committed without being protected.
+static DEGRADED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a change that this process asked for was committed while the secondary centre did not
+/// confirm: it is lost if the primary is lost before the secondary has it.
+#[must_use]
+pub fn was_degraded() -> bool {
+    DEGRADED.load(Ordering::Relaxed)
+}
+
+fn is_degraded<T>(answer: &tonic::Response<T>) -> bool {
+    let said = answer.metadata().get(server::gate::PROTECTION);
+    said.is_some_and(|said| said == "degraded")
 }
 
 /// An operator's connection to one node.
@@ -243,6 +259,9 @@ impl Operator {
             match wait.and_then(refusal::retry_after) {
                 Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
                 Some(_) | None => {
+                    if answer.as_ref().is_ok_and(is_degraded) {
+                        DEGRADED.store(true, Ordering::Relaxed);
+                    }
                     return answer
                         .map(tonic::Response::into_inner)
                         .map_err(|status| refusal::failure(&status, Asked::Change(id)));

@@ -23,6 +23,13 @@ use output::Output;
 pub async fn run(flags: Tidemark) -> Exit {
     let output = Output::new(flags.output);
     match act(flags.verb, output).await {
+        Ok(()) if client::was_degraded() => {
+            output.talk(
+                "committed, not protected: the secondary centre does not confirm, and the change \
+                 is lost if the primary is lost now\n  next: tidemark status",
+            );
+            Exit::Loss
+        }
         Ok(()) => Exit::Done,
         Err(failure) => {
             output.failure(&failure);

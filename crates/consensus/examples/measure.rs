@@ -31,7 +31,7 @@ use domain::{
     AccountId, Actor, CardNumber, CentreName, LineId, LogId, OperatorId, Outcome, ParticipantId,
     Sealed, SessionId, State, UnixMs, apply, outcome,
 };
-use harness::{Cluster, until};
+use harness::{Cluster, asked, until};
 
 const TIMETABLE: &str = r#"
 [[day]]
@@ -121,12 +121,8 @@ impl World {
     }
 
     async fn ask(&self, operator: &str, command: domain::Command) -> Outcome {
-        let outcome = self
-            .cluster
-            .main(1)
-            .propose(proposal(operator, command))
-            .await
-            .unwrap();
+        let main = self.cluster.main(1);
+        let outcome = main.propose(asked(&main, operator, command)).await.unwrap();
         assert!(
             matches!(outcome.result, outcome::Result::Done(_)),
             "{outcome:?}"

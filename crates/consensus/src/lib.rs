@@ -27,6 +27,7 @@ mod pace;
 pub mod peers;
 pub mod place;
 pub mod propose;
+mod protection;
 pub mod raft;
 mod read;
 pub mod service;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::state::{Digests, State};
-use domain::{LineRef, LogId, NodeId};
+use domain::{LineId, LineRef, LogId, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::Fatal;
 use openraft::{ServerState, SnapshotPolicy};
@@ -23,6 +23,7 @@ use crate::clockwatch::LastGood;
 use crate::machine::{Machine, Shared};
 use crate::network::Network;
 use crate::peers::Peers;
+use crate::protection::{self, Persisted};
 use crate::raft::{Raft, TypeConfig};
 use crate::read;
 use crate::store::Log;
@@ -149,6 +150,7 @@ pub(crate) struct Inner {
     pub(crate) peers: Peers,
     pub(crate) proposals: Semaphore,
     pub(crate) reads: mpsc::Sender<read::Waiting>,
+    pub(crate) persisted: watch::Sender<Persisted>,
     clock_is_ok: AtomicBool,
     last_good: LastGood,
     stopped: watch::Sender<bool>,
@@ -181,6 +183,7 @@ impl Line {
         )
         .await?;
         let (reads, waiting) = mpsc::channel(read::READS_QUEUED_MAX);
+        let persisted = watch::Sender::default();
         let line = Self {
             inner: Arc::new(Inner {
                 reference: start.reference,
@@ -190,6 +193,7 @@ impl Line {
                 peers: start.peers,
                 proposals: Semaphore::new(PROPOSALS_MAX),
                 reads,
+                persisted: persisted.clone(),
                 clock_is_ok: AtomicBool::new(start.clock_is_ok),
                 last_good: start.last_good,
                 stopped: watch::Sender::new(false),
@@ -200,6 +204,11 @@ impl Line {
         line.keep(
             tokio::spawn(crate::pace::snapshots(line.clone(), start.builders)).abort_handle(),
         );
+        if line.inner.reference.line == LineId::Main {
+            let watched = protection::watch_secondary(line.clone(), persisted);
+            line.keep(tokio::spawn(watched).abort_handle());
+            line.keep(tokio::spawn(protection::guard(line.clone())).abort_handle());
+        }
         Ok(line)
     }
 

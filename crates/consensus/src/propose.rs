@@ -140,7 +140,14 @@ impl Line {
             // What becomes of it, the command's own outcome tells.
             let _attempt = self.submit(advance, deadline).await;
         }
-        self.submit(envelope, deadline).await
+        match self.submit(envelope, deadline).await {
+            // A rejection tells of the state too: it waits as a change does.
+            Attempt::Done(at, outcome) => match self.protect(at, at.term, deadline).await {
+                Ok(known_at) => Attempt::Done(known_at, outcome),
+                Err(_) => Attempt::Unclear,
+            },
+            other @ (Attempt::Again | Attempt::Unclear | Attempt::Refused(_)) => other,
+        }
     }
 
     /// The entry that must come before this one, because the line was idle for so long that its

@@ -52,8 +52,20 @@ impl Line {
         Err(Error::NoLeader)
     }
 
-    /// The log id that a read must wait for, if this node leads and a quorum says so.
-    pub(crate) async fn confirm_leading(&self) -> Result<LogId, Error> {
+    /// The log id that a read must wait for, if this node leads, a quorum says so, and what is read
+    /// is protected.
+    pub(crate) async fn confirm_leading(&self, deadline: Instant) -> Result<LogId, Error> {
+        let term = self.term();
+        let at = self.leading_at().await?;
+        // What is waited for depends on the entries up to there.
+        if !self.wait_applied(at.index, deadline).await {
+            return Err(Error::NoLeader);
+        }
+        let protected = self.protect(at, term, deadline).await;
+        protected.map_err(|_| Error::NoLeader)
+    }
+
+    async fn leading_at(&self) -> Result<LogId, Error> {
         match self
             .inner
             .raft
@@ -71,7 +83,7 @@ impl Line {
         while Instant::now() < deadline {
             let asked = async {
                 if self.is_leader() {
-                    return self.confirm_leading().await;
+                    return self.confirm_leading(deadline).await;
                 }
                 match self.leader() {
                     Some(leader) if leader != self.inner.peers.me() => {

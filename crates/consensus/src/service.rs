@@ -223,8 +223,8 @@ impl PeerService for Service {
     ) -> Result<Response<peer::ReadIndexResponse>, Status> {
         let request = request.into_inner();
         let line = self.line(request.line)?;
-        let confirmed =
-            tokio::time::timeout_at(deadline(request.deadline_ms), line.confirm_leading()).await;
+        let deadline = deadline(request.deadline_ms);
+        let confirmed = tokio::time::timeout_at(deadline, line.confirm_leading(deadline)).await;
         let result = match confirmed {
             Ok(Ok(log_id)) => peer::read_index_response::Result::LogId(wire::log_id(log_id)),
             Ok(Err(_)) | Err(_) => peer::read_index_response::Result::Refusal(peer::Refusal {

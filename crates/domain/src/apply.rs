@@ -112,9 +112,10 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
     let genesis = starts_branch(envelope).then(|| state.digests().full);
     // Proposers' clocks differ; the line's clock never runs backwards.
     let now = clock.max(envelope.at);
-    let (command, approval) = match &envelope.command {
-        Command::Signed(signed) => (&signed.command, Some(&signed.approval)),
-        command => (command, None),
+    let (command, approval) = if let Command::Signed(signed) = &envelope.command {
+        (&signed.command, Some(&signed.approval))
+    } else {
+        (&envelope.command, None)
     };
     let context = Context {
         now,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::encoding;
+use crate::protection::Mode;
 
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
@@ -54,12 +55,23 @@ pub struct Policy {
     /// Whether cards are refused as long as no revocation list was set.
     #[serde(default)]
     pub revocation_list_required: bool,
+    /// What answers of the main line wait for (LINES.md, "Protection").
+    #[serde(default)]
+    pub protection: Mode,
+    /// How long the secondary may confirm nothing before the line degrades, by the leader's
+    /// monotonic clock. A claim of no loss counts on it.
+    #[serde(default = "degrade_after_ms")]
+    pub degrade_after_ms: u64,
     /// Whom a person asks (R11).
     pub support_contact: String,
 }
 
 fn revocation_grace_ms() -> u64 {
     24 * HOUR_MS
+}
+
+fn degrade_after_ms() -> u64 {
+    3 * SECOND_MS
 }
 
 impl Default for Policy {
@@ -81,6 +93,8 @@ impl Default for Policy {
             approvals: 2,
             revocation_grace_ms: revocation_grace_ms(),
             revocation_list_required: false,
+            protection: Mode::default(),
+            degrade_after_ms: degrade_after_ms(),
             support_contact: "your administrator, or the hotline of the clearing house".into(),
         }
     }
@@ -130,6 +144,10 @@ impl Policy {
         check(
             self.rollover_lead_ms <= 24 * HOUR_MS,
             "rollover_lead_ms must be at most a day's worth",
+        );
+        check(
+            (SECOND_MS..=4 * SECOND_MS).contains(&self.degrade_after_ms),
+            "degrade_after_ms must be from 1 to 4 seconds' worth",
         );
         check(
             self.clock_skew_ms <= MINUTE_MS,

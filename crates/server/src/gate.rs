@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use domain::cluster::Founding;
+use domain::protection::Mode;
 use domain::{Rejection, State};
 use futures::future::{self, Either, Ready};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tonic::body::Body;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
@@ -19,7 +20,11 @@ use tower::{Layer, Service};
 
 use crate::identity::{self, Caller, Listener};
 use crate::status::{self, Refusal, Unread};
-use crate::table::{Rpc, Table};
+use crate::table::{Rpc, Table, Target};
+
+/// Said with an answer that is committed and not protected: `degraded`, or `async` where policy
+/// waits for nobody (LINES.md, "Protection"). An answer without it is protected.
+pub const PROTECTION: &str = "tidemark-protection";
 
 /// What is known of a call before it is read.
 #[derive(Debug, Clone)]
@@ -135,7 +140,25 @@ pin_project! {
         #[pin]
         answer: F,
         gate: Gate,
+        rpc: Option<Arc<Rpc>>,
     }
+}
+
+/// What is said of an answer that went out before the secondary centre had what it tells of.
+fn unprotected(state: &State, rpc: &Rpc) -> Option<&'static str> {
+    let header = state.header();
+    let of_main = match rpc.line {
+        Target::Main => true,
+        Target::Serving => header.fence.is_none(),
+        Target::None => false,
+    };
+    let mode = state.policy().protection;
+    let said = match (mode, header.protection.degraded_since) {
+        (Mode::Async, _) => Some(mode.name()),
+        (Mode::Sync, Some(_)) => Some("degraded"),
+        (Mode::Sync, None) | (Mode::Strict, _) => None,
+    };
+    said.filter(|_| of_main && state.secondary_nodes().next().is_some())
 }
 
 impl<F, E> Future for Answered<F>
@@ -146,16 +169,21 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.answer.poll(context))?;
+        let mut answer = ready!(this.answer.poll(context))?;
         // Nodes speak among themselves without reasons.
-        let peers = this.gate.listener == Listener::Peer;
-        Poll::Ready(Ok(match unread(answer.headers()) {
-            Some(why) if !peers => {
-                let (_, _, support) = (this.gate.register)();
-                status::of(Refusal::Unread(why), &support).into_http()
-            }
-            Some(_) | None => answer,
-        }))
+        if this.gate.listener == Listener::Peer {
+            return Poll::Ready(Ok(answer));
+        }
+        let (_, state, support) = (this.gate.register)();
+        if let Some(why) = unread(answer.headers()) {
+            answer = status::of(Refusal::Unread(why), &support).into_http();
+        }
+        let rpc = this.rpc.as_deref();
+        if let Some(said) = rpc.and_then(|rpc| unprotected(&state, rpc)) {
+            let said = HeaderValue::from_static(said);
+            answer.headers_mut().insert(PROTECTION, said);
+        }
+        Poll::Ready(Ok(answer))
     }
 }
 
@@ -185,10 +213,12 @@ where
                     let caller = consensus::service::Caller(*node);
                     request.extensions_mut().insert(caller);
                 }
+                let rpc = call.rpc.clone();
                 request.extensions_mut().insert(call);
                 Either::Left(Answered {
                     answer: self.inner.call(request),
                     gate: self.gate.clone(),
+                    rpc,
                 })
             }
             Err(status) => Either::Right(future::ready(Ok(status.into_http()))),

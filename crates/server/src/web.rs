@@ -26,7 +26,7 @@ pub const ORIGINS_MAX: usize = 64;
 /// What a page may send, beside what every page may.
 const HEADERS: &str = "authorization, content-type, grpc-timeout, x-grpc-web, x-user-agent";
 /// What a page may read of an answer.
-const EXPOSED: &str = "grpc-status, grpc-message, grpc-status-details-bin";
+const EXPOSED: &str = "grpc-status, grpc-message, grpc-status-details-bin, tidemark-protection";
 /// Seconds for which a browser need not ask again.
 const MAX_AGE_S: &str = "600";
 

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use proto::operator::v1::{
-    GetStatusRequest, GetStatusResponse, PlanStage, RolloverStatus, Session, Verdict,
+    GetStatusRequest, GetStatusResponse, PlanStage, ProtectionMode, ProtectionStatus,
+    RolloverStatus, Session, Verdict,
 };
 
 use self::lines::{Row, grouped, short};
@@ -63,6 +64,7 @@ fn document(status: &GetStatusResponse, rows: &[Row], age: Duration) -> serde_js
         "session": status.session.as_ref().map(session),
         "rollover": status.rollover.as_ref().map(rollover),
         "refused_outside_session": status.refused_outside_session_count,
+        "protection": status.protection.as_ref().map(protection),
     })
 }
 
@@ -80,6 +82,26 @@ fn session(session: &Session) -> serde_json::Value {
         "boundary": boundary.and_then(|boundary| boundary.log_id.as_ref()).map(words::log_id),
         "boundary_digest": digests.map(|digests| &digests.full),
     })
+}
+
+fn protection(protection: &ProtectionStatus) -> serde_json::Value {
+    let degraded = protection.degraded_time.as_ref();
+    serde_json::json!({
+        "mode": mode(protection),
+        "degraded_since": degraded.map(|since| words::local(Some(since))),
+        "degraded_count": protection.degraded_count,
+        "degraded_ms": protection.degraded_ms,
+        "unconfirmed": protection.unconfirmed_count,
+    })
+}
+
+fn mode(protection: &ProtectionStatus) -> &'static str {
+    match protection.mode() {
+        ProtectionMode::Async => "async",
+        ProtectionMode::Sync => "sync",
+        ProtectionMode::Strict => "strict",
+        ProtectionMode::Unspecified => "unknown",
+    }
 }
 
 fn rollover(rollover: &RolloverStatus) -> serde_json::Value {
@@ -116,6 +138,12 @@ fn text(status: &GetStatusResponse, rows: &[Row], age: Duration, each_node: bool
         {
             text.push_str(&forgotten(session, rollover));
         }
+    }
+    if let Some(protection) = &status.protection {
+        let degraded = protection.degraded_time.as_ref();
+        let since = degraded.map(|since| format!(", DEGRADED since {}", words::local(Some(since))));
+        let since = since.unwrap_or_default();
+        text.push_str(&format!("\nprotection {}{since}", mode(protection)));
     }
     text.push_str(&format!(
         "\nclock {}{}, business day {}",

@@ -11,11 +11,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::harness::{Cluster, marking, until};
-use consensus::Proposal;
+use crate::harness::{Cluster, asked, marking, until};
 use domain::calendar::{Calendar, Day, Initiation, Purpose, Session};
 use domain::session::{Act, Command, Plan};
-use domain::{Actor, CentreName, LogId, NodeId, OperatorId, SessionId, UnixMs, outcome};
+use domain::{CentreName, LogId, NodeId, SessionId, UnixMs, outcome};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Saturday 10 June 2023, 20:00 in Hong Kong.
@@ -35,6 +34,7 @@ fn evening() -> Session {
         enrolled_only: false,
         enrol_by: None,
         not_enrolled_text: None,
+        not_enrolled_text_zh_hant: None,
         initiation: Initiation::Allow,
     }
 }
@@ -54,15 +54,9 @@ async fn saturday() -> Cluster {
 }
 
 async fn carry_out(cluster: &Cluster, operator: &str, command: Command) -> LogId {
-    let outcome = cluster
-        .main(1)
-        .propose(Proposal {
-            actor: Actor::Operator(OperatorId::parse(operator).unwrap()),
-            request: None,
-            command: domain::Command::Session(command),
-        })
-        .await
-        .unwrap();
+    let main = cluster.main(1);
+    let command = domain::Command::Session(command);
+    let outcome = main.propose(asked(&main, operator, command)).await.unwrap();
     assert!(
         matches!(outcome.result, outcome::Result::Done(_)),
         "{outcome:?}"

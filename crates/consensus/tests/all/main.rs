@@ -4,5 +4,6 @@ mod boundary;
 mod branch;
 mod cluster;
 mod harness;
+mod protection;
 mod session;
 mod tls;

@@ -185,6 +185,10 @@ impl Post {
             // A branch before its first entry still shows the main line's.
             let begun = state.header().line == line.reference().line;
             if begun && line.is_leader() && !state.outbox().is_empty() {
+                // A mail tells of a change: it waits for its protection as an answer does.
+                if line.reference().line == LineId::Main && line.read_index().await.is_err() {
+                    continue;
+                }
                 let mut round = self.rounds.remove(&name(&line)).unwrap_or_default();
                 more |= self.mail(&line, &state, &mut round).await;
                 self.rounds.insert(name(&line), round);

@@ -11,7 +11,7 @@ use domain::{
     UnixMs, outcome,
 };
 
-use super::{Cluster, until};
+use super::{Cluster, asked, until};
 
 pub const TIMETABLE: &str = r#"
 [[weekly]]
@@ -111,12 +111,8 @@ impl Drill {
         let mut running = self.cluster.running.iter().rev();
         let good = running.find(|(_, running)| running.node.clock_verdict().is_good());
         let running = *good.unwrap().0;
-        let proposal = Proposal {
-            actor: Actor::Operator(OperatorId::parse(name).unwrap()),
-            request: None,
-            command,
-        };
-        let outcome = self.cluster.main(running).propose(proposal).await.unwrap();
+        let main = self.cluster.main(running);
+        let outcome = main.propose(asked(&main, name, command)).await.unwrap();
         assert!(
             matches!(outcome.result, outcome::Result::Done(_)),
             "{outcome:?}"

@@ -14,6 +14,7 @@ pub mod drill;
 pub mod hindrance;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,13 @@ use consensus::node::{Config, Error};
 use consensus::peers::Dialer;
 use consensus::service::Service;
 use consensus::{Line, Node, Proposal};
+use domain::account::{self, Participant};
+use domain::approval::{Act, Approval, LIFE_MS_MAX, Signed};
 use domain::calendar::Calendar;
 use domain::cluster::{self, Centre, Founding, KeyPin, Operator};
 use domain::policy::Policy;
-use domain::{Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId};
+use domain::state::State;
+use domain::{Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId, ParticipantId};
 use hindrance::{Hindered, Hindrance, Hindrances};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -133,8 +137,12 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     assert!(waited.await.is_ok(), "not in time: {what}");
 }
 
+/// A port on a loopback address of this process's own, so that it is nobody else's while a node is
+/// stopped.
 async fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, 64 + high % 128, middle, low);
+    let listener = TcpListener::bind((ip, 0)).await.unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
@@ -338,19 +346,62 @@ impl Cluster {
     }
 }
 
-/// A command that is always carried out on a founded main line, and leaves a trace of `mark`.
+/// What an operator asks for; where it takes two of them, with the approval that the edge would
+/// have checked.
+pub fn asked(main: &Line, name: &str, command: Command) -> Proposal {
+    let operator = OperatorId::parse(name).unwrap();
+    let state = main.state();
+    let command = match Act::of(&state, &command) {
+        Some(act) => Command::Signed(Box::new(Signed {
+            approval: approval(&state, &operator, &act),
+            command,
+        })),
+        None => command,
+    };
+    Proposal {
+        actor: Actor::Operator(operator),
+        request: None,
+        command,
+    }
+}
+
+fn approval(state: &State, operator: &OperatorId, act: &Act) -> Approval {
+    let founding = state.founding().unwrap();
+    let named = (founding.cluster, state.header().epoch);
+    let expires_at = state.header().clock.plus(LIFE_MS_MAX / 2);
+    let known = founding
+        .operators
+        .iter()
+        .find(|known| known.id == *operator);
+    Approval {
+        statement: act.statement(named, state.header().applied.index, expires_at),
+        key: known.unwrap().key,
+        certificate: Vec::new(),
+        signature: Vec::new(),
+    }
+}
+
+/// A command that is carried out once on a founded main line, and leaves a trace of `mark`, which
+/// grows from one to the next.
 pub fn marking(mark: u64) -> Proposal {
-    let policy = Policy {
-        support_contact: format!("mark {mark}"),
-        ..Policy::default()
+    let participant = Participant {
+        id: ParticipantId::parse(&format!("MARK{mark:04}")).unwrap(),
+        title: format!("mark {mark}"),
     };
     Proposal {
         actor: Actor::Operator(OperatorId::parse("op1").unwrap()),
         request: None,
-        command: Command::SetPolicy { policy, seen: None },
+        command: Command::Account(account::Command::SetParticipant {
+            participant,
+            new: true,
+            seen: None,
+        }),
     }
 }
 
+/// The last mark; nothing without one.
 pub fn mark_of(line: &Line) -> String {
-    line.state().policy().support_contact.clone()
+    let state = line.state();
+    let last = state.participants().last();
+    last.map(|last| last.title.clone()).unwrap_or_default()
 }

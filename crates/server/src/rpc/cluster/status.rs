@@ -2,6 +2,7 @@
 
 use domain::cluster::Centre;
 use domain::id::NodeId;
+use domain::protection::Mode;
 use domain::session::{Phase, Plan};
 use domain::{LineId, State, UnixMs};
 use proto::operator::v1 as operator;
@@ -74,6 +75,7 @@ pub(super) async fn status(
         rules_version: state.header().rules_version,
         rollover,
         digests_differ: !differing.is_empty(),
+        protection: protection(edge, &state, now),
     })
 }
 
@@ -147,6 +149,7 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
     of_plan(state, known, now, &mut reasons);
     of_migration(state, now, &mut reasons);
     of_mail(edge, now, &mut reasons);
+    of_protection(&state, &mut reasons);
     for hold in state.holds() {
         let items: Vec<String> = hold
             .items
@@ -286,6 +289,42 @@ fn of_plan(state: &State, known: &[Known], now: domain::UnixMs, reasons: &mut Ve
 }
 
 /// Notices that do not leave, and those that had to make room.
+fn protection(edge: &Edge, state: &State, now: UnixMs) -> Option<operator::ProtectionStatus> {
+    state.secondary_nodes().next()?;
+    let main = edge.node().main();
+    let promise = state.header().protection;
+    let mode = match state.policy().protection {
+        Mode::Async => operator::ProtectionMode::Async,
+        Mode::Sync => operator::ProtectionMode::Sync,
+        Mode::Strict => operator::ProtectionMode::Strict,
+    };
+    let last = main.last_log_index().unwrap_or(0);
+    Some(operator::ProtectionStatus {
+        mode: mode.into(),
+        degraded_time: promise.degraded_since.map(wire::time),
+        degraded_count: promise.degraded_count,
+        degraded_ms: promise.degraded_ms_at(now),
+        unconfirmed_count: main
+            .persisted_by_secondary()
+            .map(|persisted| last.saturating_sub(persisted)),
+    })
+}
+
+/// Answers that the secondary does not confirm.
+fn of_protection(state: &State, reasons: &mut Vec<Reason>) {
+    let Some(since) = state.header().protection.degraded_since else {
+        return;
+    };
+    let text = match state.policy().protection {
+        Mode::Sync | Mode::Strict => format!(
+            "degraded since {since}: the secondary confirms nothing, and what is answered now is \
+             lost if the primary is lost"
+        ),
+        Mode::Async => format!("the secondary has confirmed nothing since {since}"),
+    };
+    reasons.push((Verdict::Warning, text));
+}
+
 fn of_mail(edge: &Edge, now: UnixMs, reasons: &mut Vec<Reason>) {
     let node = edge.node();
     for line in std::iter::once(node.main()).chain(node.branch()) {
