@@ -217,6 +217,7 @@ fn another_firms_administrator_touches_nothing(
         },
         account::Command::EndTokens {
             account: account(),
+            one: None,
             token,
         },
     ];
