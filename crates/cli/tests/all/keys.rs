@@ -68,20 +68,50 @@ fn a_key_rotates_by_its_verbs_and_a_file_without_it_stops_a_node() {
     let announce = ["key", "announce", "3", "--node", "1"];
     until("node 1 has read its file again", || ask(&announce).0 == 0);
     expect(&cluster, &announce, ALREADY, &[]);
-    expect(&cluster, &["key", "use", "3"], PRE_CHECK, &["2, 3, 4, 5, 6"]);
+    expect(
+        &cluster,
+        &["key", "use", "3"],
+        PRE_CHECK,
+        &["2, 3, 4, 5, 6"],
+    );
     for node in 2..=6 {
         let partial = file(node).with_extension("new");
         fs::copy(&first, &partial).unwrap();
         fs::rename(partial, file(node)).unwrap();
     }
     until("every node proved it", || ask(&["key", "use", "3"]).0 == 0);
-    expect(&cluster, &["key", "reseal"], 0, &["are sealed with the key in use"]);
+    expect(
+        &cluster,
+        &["key", "reseal"],
+        0,
+        &["are sealed with the key in use"],
+    );
     expect(&cluster, &["key", "list"], 0, &["old", "in use", "6 of 6"]);
-    expect(&cluster, &["key", "retire", "3", "--confirm", "3"], REFUSED, &[]);
+    expect(
+        &cluster,
+        &["key", "retire", "3", "--confirm", "3"],
+        REFUSED,
+        &[],
+    );
     expect(&cluster, &["key", "retire", "1"], USAGE, &["--confirm 1"]);
-    expect(&cluster, &["key", "retire", "1", "--dry-run"], 0, &["dry run"]);
-    expect(&cluster, &["key", "retire", "1", "--confirm", "1"], 0, &["retired"]);
-    expect(&cluster, &["audit", "list", "--kind", "KeyUsed"], 0, &["key 3"]);
+    expect(
+        &cluster,
+        &["key", "retire", "1", "--dry-run"],
+        0,
+        &["dry run"],
+    );
+    expect(
+        &cluster,
+        &["key", "retire", "1", "--confirm", "1"],
+        0,
+        &["retired"],
+    );
+    expect(
+        &cluster,
+        &["audit", "list", "--kind", "KeyUsed"],
+        0,
+        &["key 3"],
+    );
 
     cluster.kill(&[2]);
     fs::write(cluster.path("nodes/2/keys.toml"), &before).unwrap();
