@@ -394,6 +394,7 @@ mod tests {
                     method: None,
                     repeat: None,
                     detail: None,
+                    approval: None,
                 };
                 head = row.head();
                 row

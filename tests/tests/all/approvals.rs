@@ -21,8 +21,8 @@ use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::registration_service_client::RegistrationServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
-    ApprovePlanRequest, CloseSessionRequest, GetPolicyRequest, PlanAct, RegisterScriptRequest,
-    RetireCallerRequest, SetPolicyRequest, SetTimetableRequest,
+    ApprovePlanRequest, GetPolicyRequest, PlanAct, RegisterScriptRequest, RetireCallerRequest,
+    SetPolicyRequest, SetTimetableRequest,
 };
 use tests::Cluster;
 use tests::cast::{CHAN, WONG};
@@ -260,6 +260,18 @@ async fn opens(cluster: &Cluster) -> Result<(), Failure> {
     verb::session::run(&session::Session::Open(flags), output()).await
 }
 
+async fn closes(cluster: &Cluster) -> Result<(), Failure> {
+    let flags = session::Close {
+        session: S2.to_owned(),
+        connection: connection(cluster, OWN, None),
+        change: change(),
+        confirm: Confirm {
+            confirm: Some(S2.to_owned()),
+        },
+    };
+    verb::session::run(&session::Session::Close(flags), output()).await
+}
+
 async fn rolls_over(cluster: &Cluster) -> Result<(), Failure> {
     let flags = session::Rollover {
         session: S2.to_owned(),
@@ -335,21 +347,8 @@ async fn a_script_runs_what_two_operators_granted_under_its_own_profile_and_noth
     cluster.send_to("west");
     cluster.serves_at("2023-06-10 22:00").await;
     // The close of the branch is counted on the main line.
-    let west = cluster.profile().nodes().iter();
-    let west = west
-        .filter(|node| node.centre.as_str() == "west")
-        .map(|node| tidemark::client::dial(cluster.profile(), &identity, &node.operator).unwrap())
-        .next()
-        .unwrap();
-    let message = CloseSessionRequest {
-        request_id: cluster.id(),
-        session: S2.to_owned(),
-    };
-    SessionServiceClient::new(west)
-        .close_session(request(message))
-        .await
-        .unwrap();
-    // One act more than granted; then as many as it takes.
+    closes(&cluster).await.unwrap();
+    // One act more than granted.
     let mut spent = told(rolls_over(&cluster).await);
     let deadline = Instant::now() + Duration::from_secs(15);
     while spent.1 != "RUNS_USED" && Instant::now() < deadline {
@@ -360,7 +359,6 @@ async fn a_script_runs_what_two_operators_granted_under_its_own_profile_and_noth
     cluster
         .rolled_over(proto::operator::v1::Answer::Waive)
         .await;
-    grant(&cluster, "alice", 3).await.unwrap();
     cluster.end().await;
 }
 

@@ -246,7 +246,11 @@ fn participants_policy_keys_and_completions_are_at_hand() {
         &["+ token_idle_ms = 600000", "nothing was changed"],
     );
     expect(&cluster, &["policy", "show"], 0, &[idle]);
-    expect(&cluster, &set, 0, &["+ token_idle_ms = 600000"]);
+    let one = expect(&cluster, &set, 0, &["+ token_idle_ms = 600000"]);
+    assert!(one.contains("1 of 2 operators"), "{one}");
+    expect(&cluster, &["policy", "show"], 0, &[idle]);
+    let second = [&set[..], &["--as", "bob"]].concat();
+    expect(&cluster, &second, 0, &["policy.set"]);
     expect(
         &cluster,
         &["policy", "show"],
@@ -257,7 +261,12 @@ fn participants_policy_keys_and_completions_are_at_hand() {
     expect(&cluster, &set, PRE_CHECK, &[]);
 
     let keys = cluster.path("nodes/1/keys.toml");
-    let (code, told) = said(&tidemark(&["key", "list", "--file", keys.to_str().unwrap()]));
+    let (code, told) = said(&tidemark(&[
+        "key",
+        "list",
+        "--file",
+        keys.to_str().unwrap(),
+    ]));
     assert_eq!(code, 0, "{told}");
     for line in fs::read_to_string(&keys).unwrap().lines() {
         if let Some(secret) = line.strip_prefix("secret = ") {
@@ -282,7 +291,14 @@ fn an_exported_trail_is_checked_away_from_the_cluster_by_the_public_key_alone() 
         &[],
     );
     let keys = cluster.path("nodes/1/keys.toml");
-    let listed = tidemark(&["--output", "json", "key", "list", "--file", keys.to_str().unwrap()]);
+    let listed = tidemark(&[
+        "--output",
+        "json",
+        "key",
+        "list",
+        "--file",
+        keys.to_str().unwrap(),
+    ]);
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let public = listed["keys"].as_array().unwrap().iter();
     let mut public = public.filter_map(|key| key["checkpoint_key"].as_str());
