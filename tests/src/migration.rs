@@ -1,5 +1,6 @@
 //! What operators do about the migration: go-live, methods, enrolment, the revocation list.
 
+use credential::authority::Authority;
 use credential::card::Challenge;
 use domain::approval::Act;
 use domain::migration::{Change, Subject, Switch};
@@ -18,10 +19,10 @@ use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::revocation_list_service_client::RevocationListServiceClient;
 use proto::operator::v1::{
-    GetRevocationListRequest, GetStatusRequest, RevocationList, SetRevocationListRequest,
-    SetRevocationListResponse,
+    GetRevocationListRequest, GetStatusRequest, RevocationList, SetRevocationListOnBranchRequest,
+    SetRevocationListOnBranchResponse, SetRevocationListRequest, SetRevocationListResponse,
 };
-use tidemark::drill::{Door, call, request};
+use tidemark::drill::{Door, at, call, request};
 use tonic::Status;
 
 use crate::cast::Person;
@@ -333,6 +334,44 @@ impl Cluster {
             }
         })
         .await
+    }
+
+    /// An operator sets a revocation list on the branch that is open.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn set_revocations_on_branch(
+        &self,
+        list: &str,
+    ) -> Result<SetRevocationListOnBranchResponse, Status> {
+        let message = SetRevocationListOnBranchRequest {
+            request_id: self.id(),
+            list: list.as_bytes().to_vec(),
+            dry_run: false,
+        };
+        let doors = at(self.operators(1), &self.centre());
+        call(&doors, |channel| {
+            let message = message.clone();
+            async move {
+                RevocationListServiceClient::new(channel)
+                    .set_revocation_list_on_branch(request(message))
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// The authority of the tests' cards.
+    ///
+    /// # Panics
+    /// If the profile lacks it.
+    #[must_use]
+    pub fn card_authority(&self) -> Authority {
+        let profile = self.profile();
+        let identity = profile.file().cards.as_ref().unwrap();
+        let cert = profile.text(&identity.cert).unwrap();
+        let key = profile.text(&identity.key).unwrap();
+        Authority::load(&cert, &key).unwrap()
     }
 
     /// The revocation list that is held.

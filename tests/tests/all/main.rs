@@ -14,6 +14,7 @@ mod migration;
 mod notices;
 mod reads;
 mod reminders;
+mod protection;
 mod requirements;
 mod secrets;
 mod standards;

@@ -14,6 +14,7 @@ use domain::portal::Portal;
 use domain::{ClusterId, LineId, LineRef, UnixMs};
 use proto::account::v1::{Method, MethodState};
 use proto::admin::v1::change_act::Act;
+use tests::administration::Admin;
 use tests::cast::{
     APP, CARD, CCMS_CARD, CCMS_OTP, CCMS_REPORTS, CHAN, CHEUNG, DMS_CARD, DMS_OTP, HO, LAU, LEE,
     NG, OTP, SIT, TAM, WONG,
@@ -151,18 +152,37 @@ async fn a_firms_or_a_persons_method_that_is_off_is_told_only_to_who_proved_a_fa
 
     let person = WONG.resource();
     let otp = Method::Otp;
-    cluster.set_method(1, &person, otp, off).await.unwrap();
-    cluster.set_method(2, &person, otp, off).await.unwrap();
+    let admin = cluster.with_card(&CHEUNG).await;
+    let by = Admin::Token(&admin);
+    // What would come of it is judged by the same rules, and changes nothing.
+    let other = cluster.disable_method(by, &LAU.resource(), otp, true).await;
+    assert_eq!(refused(other), "OTHER_PARTICIPANT");
+    cluster
+        .disable_method(by, &person, otp, true)
+        .await
+        .unwrap();
+    cluster.with_app(&WONG).await;
+    cluster
+        .disable_method(by, &person, otp, false)
+        .await
+        .unwrap();
+    let again = cluster.disable_method(by, &person, otp, true).await;
+    assert_eq!(refused(again), "ALREADY_SO");
     let login = cluster.log_in(&WONG, CCMS_OTP, OTP, By::App(APP)).await;
     assert_eq!(refused(login), "METHOD_OFF");
     let switches = cluster.account(&WONG).await.unwrap().method_switches;
     assert_eq!(switches.len(), 1);
     assert_eq!(switches[0].state(), off);
+    // On again takes a second administrator.
+    let checker = cluster.with_card(&SIT).await;
+    let allow = Act::AllowMethod(otp.into());
+    cluster.given([&admin, &checker], &person, allow).await;
+    cluster.with_app(&WONG).await;
 
     for (name, method, reason) in [
         ("service", card, "BAD_VALUES"),
         ("participants/C99999", card, "OTHER_PARTICIPANT"),
-        ("participants/C00002/users/C00001U1", otp, "NOT_FOUND"),
+        ("participants/C00001/users/C00001U1", otp, "MALFORMED_NAME"),
         ("everybody", otp, "MALFORMED_NAME"),
     ] {
         let said = cluster.set_method(1, name, method, off).await;
@@ -244,15 +264,6 @@ async fn the_report_counts_each_stage_by_participant_r8_r10() {
     cluster.end().await;
 }
 
-/// The authority of the tests' cards.
-fn authority(cluster: &Cluster) -> Authority {
-    let profile = cluster.profile();
-    let identity = profile.file().cards.as_ref().unwrap();
-    let cert = profile.text(&identity.cert).unwrap();
-    let key = profile.text(&identity.key).unwrap();
-    Authority::load(&cert, &key).unwrap()
-}
-
 /// The serial number of somebody's card, as a check of it finds it.
 fn serial(cluster: &Cluster, authority: &Authority, person: &Person, now: UnixMs) -> Serial {
     let challenge = Challenge {
@@ -283,7 +294,7 @@ async fn a_revoked_card_does_not_log_in_and_an_overdue_list_stops_all_cards_s36(
     cluster.with_card(&CHAN).await;
     cluster.with_card(&TAM).await;
 
-    let authority = authority(&cluster);
+    let authority = cluster.card_authority();
     let now = local("2023-06-10 18:00");
     let day = |number: u64| Validity {
         not_before: now,

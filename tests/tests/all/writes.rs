@@ -8,7 +8,7 @@
     reason = "a test may fail loudly"
 )]
 
-use proto::account::v1::Channel as OtpChannel;
+use proto::account::v1::{Channel as OtpChannel, Method};
 use proto::admin::v1::change_act::Act;
 use proto::admin::v1::{NewAccount, Plain};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
@@ -279,6 +279,24 @@ async fn try_in_session_2(cluster: &Cluster, path: &str, hands: &mut Hands) {
             let admin = cluster.with_card(&CHEUNG).await;
             cluster.rename(&admin, &LEE, "Lee", "").await.unwrap();
             hands.tokens.push(admin);
+        }
+        "admin.v1.AccountService/DisableMethod" => {
+            let admin = cluster.with_card(&CHEUNG).await;
+            let by = Admin::Token(&admin);
+            let card = Method::Smartcard;
+            let whose = HO.resource();
+            let done = cluster.disable_method(by, &whose, card, false).await;
+            done.unwrap();
+            hands.tokens.push(admin);
+        }
+        "operator.v1.RevocationListService/SetRevocationListOnBranch" => {
+            let now = domain::UnixMs(1_686_405_600_000);
+            let valid = credential::authority::Validity {
+                not_before: now,
+                not_after: now.plus(48 * 3_600_000),
+            };
+            let list = cluster.card_authority().revoke(3, &[], valid).unwrap();
+            cluster.set_revocations_on_branch(&list).await.unwrap();
         }
         "admin.v1.AccountService/RevokeCard" => {
             let admin = cluster.with_card(&CHEUNG).await;
