@@ -86,6 +86,12 @@ async fn s22_s39_a_key_is_used_once_all_proved_it_and_the_former_one_goes() {
     all_log_in(&cluster).await;
 
     // A file without the key in use stops a node at its start; one without the retired one does not.
+    let left = cluster.folder().join("nodes/5/data/keys.json");
+    until("node 5 has heard that key 1 is retired", async || {
+        let left = std::fs::read_to_string(&left).unwrap();
+        (!left.contains("\"id\":1,")).then_some(())
+    })
+    .await;
     cluster.stop(5).await;
     let refusal = start_with(&cluster, 5, &founding).await.unwrap_err();
     assert!(refusal.contains("does not hold key 3"), "{refusal}");
