@@ -171,6 +171,11 @@ impl Line {
     /// # Errors
     /// `Storage` when the disk cannot be read.
     pub async fn start(start: Start) -> Result<Self, Error> {
+        // On the heap: it holds a state machine across awaits.
+        Box::pin(Self::start_whole(start)).await
+    }
+
+    async fn start_whole(start: Start) -> Result<Self, Error> {
         let config = config(&start.reference, start.clock_is_ok)?;
         let shared = start.machine.shared();
         let network = Network::new(start.peers.clone(), &start.reference);
