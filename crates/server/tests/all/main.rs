@@ -1,5 +1,6 @@
 //! The server through its gRPC surface: one binary, a module a topic.
 
+mod breached;
 mod card;
 mod node;
 mod password;

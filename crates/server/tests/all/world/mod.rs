@@ -364,7 +364,7 @@ impl World {
         .await
     }
 
-    async fn founded(&self) {
+    pub async fn founded(&self) {
         for node in 0..self.nodes.len() {
             self.status(node).await;
         }
