@@ -21,7 +21,7 @@ use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::registration_service_client::RegistrationServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
-    ApprovePlanRequest, GetPolicyRequest, PlanAct, RegisterScriptRequest, RetireCallerRequest,
+    ApprovePlanRequest, GetPolicyRequest, PlanAct, PlanStage, RegisterScriptRequest, RetireCallerRequest,
     SetPolicyRequest, SetTimetableRequest,
 };
 use tests::Cluster;
@@ -344,10 +344,22 @@ async fn a_script_runs_what_two_operators_granted_under_its_own_profile_and_noth
     assert_eq!(refused(approve), "SCRIPT_MAY_NOT");
 
     opens(&cluster).await.unwrap();
+    // The clock must not outrun the main line's word that the branch stands.
+    tests::cluster::until("the branch is confirmed", async || {
+        let listed = cluster.sessions().await;
+        let mut sessions = listed.iter().filter_map(|entry| entry.session.as_ref());
+        let open = sessions.any(|one| one.session == S2 && one.stage() == PlanStage::Open);
+        open.then_some(())
+    })
+    .await;
     cluster.send_to("west");
     cluster.serves_at("2023-06-10 22:00").await;
     // The close of the branch is counted on the main line.
-    closes(&cluster).await.unwrap();
+    // A branch that has just begun refuses what was asked before it did.
+    tests::cluster::until("the script closes the session", async || {
+        closes(&cluster).await.ok()
+    })
+    .await;
     // One act more than granted.
     let mut spent = told(rolls_over(&cluster).await);
     let deadline = Instant::now() + Duration::from_secs(15);
