@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use crate::world::*;
-use domain::approval::{Act, Approval, LIFE_MS_MAX, Signed};
+use domain::approval::{Act, Approval, Signed};
 use domain::cluster::KeyPin;
 use domain::outcome::Result as Came;
 use domain::portal::{LandingOption, Portal};
@@ -399,9 +399,12 @@ fn a_script_rolls_nothing_over_that_wants_an_answer_and_gives_none() {
 
 #[test]
 fn a_script_acts_within_window_runs_and_plan_alone() {
-    let outside = |world: &mut World| match world.rejected(&script_actor(), open()) {
-        Rejection::OutsideWindow { from, until } => (from, until),
-        other => panic!("{other:?}"),
+    let outside = |world: &mut World| {
+        let refused = world.rejected(&script_actor(), open());
+        let Rejection::OutsideWindow { from, until } = refused else {
+            panic!("{refused:?}");
+        };
+        (from, until)
     };
     // Before and after the window.
     let mut world = scripted();
@@ -525,5 +528,4 @@ fn a_grant_is_bounded() {
     stranger.script = ScriptId::parse("stranger").unwrap();
     let refused = world.rejected(&operator("ann"), grant(&stranger));
     assert_eq!(refused, Rejection::NoSuchCaller);
-    assert!(LIFE_MS_MAX < script::WINDOW_MS_MAX);
 }
