@@ -14,7 +14,6 @@ mod migration;
 mod notices;
 mod reads;
 mod reminders;
-mod protection;
 mod requirements;
 mod secrets;
 mod standards;
