@@ -410,10 +410,7 @@ fn a_deleted_account_leaves_nothing_sealed() {
     let (request, made) = world.make(&operator("ann"), None, "AD1", Act::Delete);
     assert!(matches!(made.result, Came::Done(_)), "{made:?}");
     world.approve_change(&operator("ben"), None, request);
-    let of = |place: &Place| match place {
-        Place::Verifier { account, .. } | Place::Seed { account } => *account == id("AD1"),
-        _ => false,
-    };
+    let of = |place: &Place| matches!(place, Place::Verifier { account, .. } | Place::Seed { account } if *account == id("AD1"));
     assert!(world.state.account(&id("AD1")).unwrap().deleted());
     assert!(!world.state.to_reseal(99).any(|(place, _)| of(&place)));
 }

@@ -23,7 +23,7 @@ impl World {
         self.state
             .account(&id(who))
             .and_then(|account| account.password(method))
-            .filter(|known| known.verifier == sealed(password))
+            .filter(|known| known.verifier.bytes == sealed(password).bytes)
             .map_or(Verdict::Wrong, |known| Verdict::Right {
                 version: known.version,
             })
