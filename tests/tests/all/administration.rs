@@ -78,7 +78,6 @@ async fn an_account_is_made_used_and_deleted_and_its_id_stays_taken_r10() {
             card: Some(NewCard {
                 number: "K99".to_owned(),
                 verifier: verifier.clone(),
-                ..NewCard::default()
             }),
         })
     };

@@ -21,8 +21,8 @@ use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::registration_service_client::RegistrationServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
-    ApprovePlanRequest, GetPolicyRequest, PlanAct, PlanStage, RegisterScriptRequest, RetireCallerRequest,
-    SetPolicyRequest, SetTimetableRequest,
+    ApprovePlanRequest, GetPolicyRequest, PlanAct, PlanStage, RegisterScriptRequest,
+    RetireCallerRequest, SetPolicyRequest, SetTimetableRequest,
 };
 use tests::Cluster;
 use tests::cast::{CHAN, WONG};
@@ -213,9 +213,13 @@ fn issued(cluster: &Cluster, caller: &str, kind: &str) -> PathBuf {
     cluster.folder().join(format!("{kind}/{id}.pem"))
 }
 
-async fn register(cluster: &Cluster, certificate: &PathBuf, name: &str) -> Result<(), Failure> {
+async fn register(
+    cluster: &Cluster,
+    certificate: &std::path::Path,
+    name: &str,
+) -> Result<(), Failure> {
     let flags = caller::Register {
-        certificate: certificate.clone(),
+        certificate: certificate.to_path_buf(),
         portal: Vec::new(),
         connection: connection(cluster, "profile.toml", Some(name)),
         change: change(),

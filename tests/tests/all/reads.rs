@@ -144,8 +144,6 @@ fn message(rpc: &Rpc, about: &About<'_>) -> Reads {
         | "operator.v1.ClusterService/GetStatus"
         | "operator.v1.KeyService/ListKeys"
         | "operator.v1.PolicyService/GetPolicy"
-        | "operator.v1.RegistrationService/ListRegistrations"
-        | "operator.v1.ScriptService/ListGrants"
         | "operator.v1.RevocationListService/GetRevocationList"
         | "operator.v1.SessionService/ListSessions" => NotNoted(Vec::new()),
         "operator.v1.ClusterService/GetDigests" => {

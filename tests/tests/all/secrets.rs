@@ -265,7 +265,6 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     let card = Act::RegisterCard(NewCard {
         number: "K77".to_owned(),
         verifier: verifier(CARD_ASKED_FOR),
-        ..NewCard::default()
     });
     let whom = CHEUNG.resource();
     let asked = cluster.make(Admin::Operator(1), &whom, card);

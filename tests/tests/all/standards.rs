@@ -76,14 +76,10 @@ async fn counters_survive_a_restart_and_a_change_of_leader_s14() {
 
 #[test]
 fn no_administrator_s_call_takes_or_gives_a_password_s25() {
-    // The import takes over what an earlier system held. A new card's first password comes from
-    // its issuer: from an operator, and from no delegated administrator, who sends a verifier.
+    // The import takes over what an earlier system held.
     assert_eq!(
         secret_fields("tidemark.admin.v1"),
-        [
-            "tidemark.admin.v1.AccountRow.card_password",
-            "tidemark.admin.v1.NewCard.password"
-        ]
+        ["tidemark.admin.v1.AccountRow.card_password"]
     );
     assert_eq!(secret_fields("tidemark.operator.v1"), Vec::<String>::new());
     assert_eq!(secret_fields("tidemark.audit.v1"), Vec::<String>::new());

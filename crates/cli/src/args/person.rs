@@ -161,20 +161,12 @@ pub struct Create {
     pub change: Change,
 }
 
-/// What goes with a card's number: never on the command line, where others see it.
+/// What goes with a card's number.
 #[derive(Debug, Clone, Args)]
 pub struct CardSecret {
-    /// The file with a verifier of the card's first password (`$argon2id$…`), from its issuer.
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "card",
-        conflicts_with = "card_password_file"
-    )]
-    pub card_verifier_file: Option<PathBuf>,
-    /// The file with the card's first password.
+    /// The file with the verifier of the card's first password (`$argon2id$…`), from its issuer.
     #[arg(long, value_name = "FILE", requires = "card")]
-    pub card_password_file: Option<PathBuf>,
+    pub card_verifier_file: Option<PathBuf>,
 }
 
 /// Flags of `account register-card`.
@@ -183,8 +175,7 @@ pub struct RegisterCard {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub on: On,
-    /// The number of the card. Its first password is asked for without being shown, unless a file
-    /// has it.
+    /// The number of the card.
     #[arg(long)]
     pub card: String,
     #[command(flatten)]

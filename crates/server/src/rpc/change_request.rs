@@ -2,8 +2,6 @@
 
 use credential::associated::Associated;
 use credential::password::Verifier;
-use credential::rules::Person;
-use credential::secret::Password;
 use domain::account::{By, Class, EMAIL_BYTES_MAX, Imported, TITLE_BYTES_MAX};
 use domain::change_request::{Act, ChangeRequest, Command, Decision};
 use domain::factor::{Method, Sealed};
@@ -133,7 +131,7 @@ async fn create(
     if !fits {
         return Err(scope.absent(now));
     }
-    let act = read_act(edge, &ask, asked, &name).await?;
+    let act = read_act(edge, asked, &name)?;
     let id = ChangeRequestId(edge.derived("change request id", &key));
     let command = Command::Make {
         id,
@@ -155,19 +153,11 @@ async fn create(
 }
 
 /// What is asked for, with its secrets sealed.
-async fn read_act<B>(
-    edge: &Edge,
-    ask: &Ask<B>,
-    asked: &Asked,
-    name: &Name,
-) -> Result<Act, Refusal> {
+fn read_act(edge: &Edge, asked: &Asked, name: &Name) -> Result<Act, Refusal> {
     Ok(match asked {
         Asked::Create(new) => {
             let card = match &new.card {
-                Some(card) => {
-                    let email = Some(new.email.trim()).filter(|email| !email.is_empty());
-                    Some(read_card(edge, ask, card, (name, email)).await?)
-                }
+                Some(card) => Some(read_card(edge, card, name)?),
                 None => None,
             };
             Act::Create(Box::new(Imported {
@@ -188,7 +178,7 @@ async fn read_act<B>(
         })?),
         Asked::SetEmail(address) => Act::SetEmail(read_email(address.trim())?),
         Asked::RegisterCard(card) => {
-            let (number, password) = read_card(edge, ask, card, (name, None)).await?;
+            let (number, password) = read_card(edge, card, name)?;
             Act::RegisterCard { number, password }
         }
         Asked::ResetPassword(_) => Act::ResetPassword,
@@ -222,45 +212,16 @@ fn read_email(address: &str) -> Result<String, Refusal> {
 }
 
 /// A card's number and the sealed verifier of its password. That comes from whoever issued the
-/// card: a delegated administrator neither chooses a password nor sees one (S25), and sends a
-/// verifier; an operator, who issues cards, may send the first password itself.
-async fn read_card<B>(
+/// card: an administrator neither chooses a password nor sees one (S25).
+fn read_card(
     edge: &Edge,
-    ask: &Ask<B>,
     card: &admin::NewCard,
-    (name, email): (&Name, Option<&str>),
+    name: &Name,
 ) -> Result<(CardNumber, Sealed), Refusal> {
     let number = CardNumber::parse(card.number.trim())
         .map_err(|wrong| Refusal::malformed(Field::Other("card.number"), &wrong.to_string()))?;
-    let malformed = |what: &str| Refusal::malformed(Field::Other("card.verifier"), what);
-    let verifier = match (card.verifier.as_str(), card.password.as_str(), &ask.caller) {
-        (verifier, "", _) => {
-            Verifier::parse(verifier).map_err(|wrong| malformed(&wrong.to_string()))?
-        }
-        ("", password, Caller::Operator(_)) => {
-            let password = Password::parse(password).map_err(|wrong| {
-                Refusal::malformed(Field::Other("card.password"), &wrong.to_string())
-            })?;
-            let person = Person {
-                user_id: name.id.as_str(),
-                participant_id: name.participant.as_str(),
-                email,
-            };
-            factor::check_new(edge, &password, &person).await?;
-            let lane = ask.lane(name.id.as_str());
-            edge.parts().pool.hash(&lane, password).await?
-        }
-        (
-            "",
-            _,
-            Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) | Caller::Script(_),
-        ) => {
-            return Err(malformed(
-                "sent in place of a password, which the issuer alone knows",
-            ));
-        }
-        (_, _, _) => return Err(malformed("left out where a password is sent")),
-    };
+    let verifier = Verifier::parse(&card.verifier)
+        .map_err(|wrong| Refusal::malformed(Field::Other("card.verifier"), &wrong.to_string()))?;
     let associated = Associated::verifier(&name.id, Method::Smartcard);
     Ok((
         number,
@@ -392,7 +353,6 @@ fn shown_act(act: &Act) -> Asked {
     let card = |number: &CardNumber| admin::NewCard {
         number: number.to_string(),
         verifier: String::new(),
-        password: String::new(),
     };
     let plain = admin::Plain {};
     match act {

@@ -118,10 +118,10 @@ async fn register<B: Message>(
     });
     let command = approvals::signed(edge, ask, &state, words.approval, command)?;
     let settled = edge.propose(ask, &line, Some(key), command).await?;
-    match settled.answer {
-        Answer::Approved { have, need } => Ok((have, need)),
-        answer => Err(edge::unexpected(&answer)),
-    }
+    let Answer::Approved { have, need } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    Ok((have, need))
 }
 
 fn read_id<T: std::str::FromStr>(text: &str, field: &'static str) -> Result<T, Refusal>

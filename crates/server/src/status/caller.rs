@@ -50,10 +50,12 @@ fn approval(rejection: &Rejection) -> Option<Shape> {
     } else {
         return None;
     };
-    Some(match code {
-        Code::FailedPrecondition => Shape::precondition(reason, message).about("approval"),
-        Code::InvalidArgument => Shape::invalid(reason, "approval", message),
-        code => Shape::new(code, reason, message),
+    Some(if code == Code::FailedPrecondition {
+        Shape::precondition(reason, message).about("approval")
+    } else if code == Code::InvalidArgument {
+        Shape::invalid(reason, "approval", message)
+    } else {
+        Shape::new(code, reason, message)
     })
 }
 

@@ -12,13 +12,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::world::{Shape, World, prepared, request_at};
 use proto::account::v1::AccountClass;
-use proto::admin::v1::change_act::Act;
-use proto::admin::v1::change_request_service_client::ChangeRequestServiceClient;
 use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{
-    AccountRow, ChangeAct, CreateChangeRequestRequest, ImportAccountsRequest,
-    ImportAccountsResponse, NewCard, ParticipantRow,
-};
+use proto::admin::v1::{AccountRow, ImportAccountsRequest, ImportAccountsResponse, ParticipantRow};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
@@ -85,7 +80,7 @@ async fn import(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s18_a_stolen_password_is_refused_by_name_where_an_import_or_a_card_brings_it() {
+async fn s18_a_stolen_password_is_refused_where_an_import_brings_it() {
     let mut world = listed(0o600, &list());
     let node = world.start(0).await.unwrap();
     world.nodes.push(node);
@@ -103,33 +98,6 @@ async fn s18_a_stolen_password_is_refused_by_name_where_an_import_or_a_card_brin
     assert_eq!(info.reason, "BAD_ROWS");
     assert!(!refused.message().contains(STOLEN));
     import(&world, "harbour-lantern-18", false).await.unwrap();
-
-    let card = |password: &str| CreateChangeRequestRequest {
-        request_id: request_at(world.nodes[0].lines().time()),
-        account: "participants/C1/delegatedAdmins/U1".to_owned(),
-        act: Some(ChangeAct {
-            act: Some(Act::RegisterCard(NewCard {
-                number: "CARD-2".to_owned(),
-                password: password.to_owned(),
-                ..NewCard::default()
-            })),
-        }),
-        reason: "worn out".to_owned(),
-        ..CreateChangeRequestRequest::default()
-    };
-    let mut client = ChangeRequestServiceClient::new(world.operator(0, &world.kay).await);
-    let refused = client
-        .create_change_request(card(STOLEN))
-        .await
-        .unwrap_err();
-    let info = refused.get_details_error_info().unwrap();
-    assert_eq!(info.reason, "PASSWORD_BREACHED");
-    assert!(refused.get_details_localized_message().is_some());
-    client
-        .create_change_request(card("harbour-lantern-19"))
-        .await
-        .unwrap();
-    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

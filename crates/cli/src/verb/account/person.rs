@@ -311,7 +311,7 @@ async fn request(
 
 async fn create(flags: &Create, output: Output) -> Result<(), Failure> {
     let card = match &flags.card {
-        Some(number) => Some(card(number, &flags.secret, output)?),
+        Some(number) => Some(card(number, &flags.secret)?),
         None => None,
     };
     let asked = Asked::Create(NewAccount {
@@ -323,36 +323,24 @@ async fn create(flags: &Create, output: Output) -> Result<(), Failure> {
     request(&node, &flags.change, &flags.name, asked, output).await
 }
 
-/// A card with the secret that goes with it: from a file, or typed without being shown.
-fn card(number: &str, secret: &CardSecret, output: Output) -> Result<NewCard, Failure> {
-    let read = |file: &std::path::Path| {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| file_failure("read", file, &error))?;
-        Ok::<_, Failure>(text.trim_end_matches(['\r', '\n']).to_owned())
+/// A card with the verifier of its first password, which its issuer made: nobody here chooses or
+/// sees the password (S25).
+fn card(number: &str, secret: &CardSecret) -> Result<NewCard, Failure> {
+    let Some(file) = &secret.card_verifier_file else {
+        return Err(
+            Failure::usage("a card comes with the verifier of its first password")
+                .next("give the file that its issuer made: --card-verifier-file FILE"),
+        );
     };
-    let mut card = NewCard {
+    let text = std::fs::read_to_string(file).map_err(|error| file_failure("read", file, &error))?;
+    Ok(NewCard {
         number: number.to_owned(),
-        ..NewCard::default()
-    };
-    match (&secret.card_verifier_file, &secret.card_password_file) {
-        (Some(file), _) => card.verifier = read(file)?,
-        (None, Some(file)) => card.password = read(file)?,
-        (None, None) => {
-            let first = output.ask_hidden(&format!("First password of card {number}:"))?;
-            let again = output.ask_hidden("The same again:")?;
-            if first != again {
-                return Err(Failure::usage(
-                    "the two are not the same; nothing was asked for",
-                ));
-            }
-            card.password = first;
-        }
-    }
-    Ok(card)
+        verifier: text.trim().to_owned(),
+    })
 }
 
 async fn register_card(flags: &RegisterCard, output: Output) -> Result<(), Failure> {
-    let card = card(&flags.card, &flags.secret, output)?;
+    let card = card(&flags.card, &flags.secret)?;
     ask(&flags.on, Asked::RegisterCard(card), output).await
 }
 
