@@ -129,6 +129,10 @@ name!(
     SessionId, "a session id", as_is
 );
 name!(
+    /// A help text with its link, as landing pages show it (R7).
+    LinkId, "a link id", as_is
+);
+name!(
     /// A data centre.
     CentreName, "a centre name", lower
 );

@@ -9,6 +9,7 @@ mod concurrency;
 mod flood;
 mod keys;
 mod leaders;
+mod links;
 mod messages;
 mod migration;
 mod notices;

@@ -2,11 +2,12 @@
 
 use toml::{Table, Value};
 
-use super::{Calendar, Day, Initiation, Purpose, Session, WeeklyRule, day};
+use super::{Calendar, Day, Initiation, Purpose, Session, WeeklyRule, day, link};
 use crate::UnixMs;
 
 impl Calendar {
-    /// The timetable file that yields this calendar's weekly rules and sessions; holidays apart.
+    /// The timetable file that yields this calendar's weekly rules, sessions and links;
+    /// holidays apart.
     #[must_use]
     pub fn timetable_file(&self) -> String {
         let weekly = self.weekly.iter().map(weekly);
@@ -15,6 +16,7 @@ impl Calendar {
         for (name, tables) in [
             ("weekly", weekly.collect::<Vec<_>>()),
             ("day", days.collect()),
+            ("link", self.links.iter().map(link::written).collect()),
         ] {
             if !tables.is_empty() {
                 file.insert(name.to_owned(), Value::Array(tables));

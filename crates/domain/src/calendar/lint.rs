@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::timetable::Problem;
-use super::{Calendar, Day, HOLIDAYS_MAX, SESSIONS_MAX, Session};
+use super::{Calendar, Day, HOLIDAYS_MAX, LINKS_MAX, SESSIONS_MAX, Session};
 use crate::UnixMs;
 use crate::id::CentreName;
 
@@ -42,7 +42,7 @@ impl Finding {
 
 impl Calendar {
     /// What no calendar may have, whatever the time: sessions that overlap (one centre serves at
-    /// a time, R18), close before they open or share an id. A calendar with a problem is refused.
+    /// a time, R18), close before they open or share an id; links that share one. A calendar with a problem is refused.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -54,6 +54,17 @@ impl Calendar {
         if self.holidays.len() > HOLIDAYS_MAX {
             let what = format!("{} holidays; at most {HOLIDAYS_MAX}", self.holidays.len());
             add("the holidays".to_owned(), what);
+        }
+        if self.links.len() > LINKS_MAX {
+            let what = format!("{} links; at most {LINKS_MAX}", self.links.len());
+            add("the links".to_owned(), what);
+        }
+        let mut links = BTreeSet::new();
+        for link in &self.links {
+            if !links.insert(&link.id) {
+                let at = format!("link {}", link.id);
+                add(at, "another link has this id".to_owned());
+            }
         }
         let mut ids = BTreeSet::new();
         for session in &self.timetable {

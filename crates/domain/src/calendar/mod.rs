@@ -1,5 +1,6 @@
-//! The business calendar: holidays, the weekly rule and the timetable of online sessions. It is
-//! part of the replicated state, so two nodes always read the same one. Deliberately absent: the
+//! The business calendar: holidays, the weekly rule, the timetable of online sessions, and the
+//! links that are released from a day on. It is part of the replicated state, so two nodes always
+//! read the same one. Deliberately absent: the
 //! clock, and the roles of the centres; both come as arguments.
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use crate::id::{CentreName, SessionId};
 mod day;
 mod file;
 mod holidays;
+mod link;
 mod lint;
 mod session;
 mod timetable;
@@ -19,6 +21,7 @@ mod weekly;
 
 pub use day::{Day, TimeOfDay, Weekday, Wrong};
 pub use holidays::parse as parse_holidays;
+pub use link::{LINKS_MAX, Link, URL_BYTES_MAX, Url};
 pub use lint::{Finding, Severity};
 pub use session::{Initiation, Purpose, Session};
 pub use timetable::{Problem, Timetable};
@@ -56,6 +59,9 @@ pub struct Calendar {
     pub days_named: BTreeSet<Day>,
     /// Sessions of the named days, ordered by opening.
     pub timetable: Vec<Session>,
+    /// What landing pages link to, each from its day on (R7), in the order of the file.
+    #[serde(default)]
+    pub links: Vec<Link>,
 }
 
 impl Calendar {
@@ -66,6 +72,7 @@ impl Calendar {
             weekly,
             days_named,
             mut sessions,
+            links,
         } = timetable;
         sessions.sort_by(|a, b| (a.opens, &a.id).cmp(&(b.opens, &b.id)));
         Self {
@@ -74,6 +81,7 @@ impl Calendar {
             weekly,
             days_named,
             timetable: sessions,
+            links,
         }
     }
 

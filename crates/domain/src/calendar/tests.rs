@@ -10,6 +10,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::portal::Portal;
 
 const TIMETABLE: &str = r#"
 [[weekly]]
@@ -41,6 +42,22 @@ initiation = "deny"
 enrolled_only = true
 "#;
 
+const LINKS: &str = r#"
+[[link]]
+id = "pack"
+text = "Information pack \"2FA\""
+url = "https://www.example.com/pack"
+from = "2023-05-15"
+
+[[link]]
+id = "guide"
+text = "Registration guide"
+text_zh_hant = "登記指引"
+url = "https://www.example.com:8443/guide?lang=zh#top"
+from = "2023-06-02"
+portals = ["DMS"]
+"#;
+
 fn east() -> CentreName {
     CentreName::parse("east").unwrap()
 }
@@ -53,7 +70,8 @@ fn a_calendar_s_timetable_file_yields_the_same_calendar() {
         "business_functions_open = true\ntitle = \"Session 2\"",
     );
     let empty_day = format!("{TIMETABLE}\n[[day]]\nheading = \"17 June 2023 (Saturday)\"\n");
-    for text in [TIMETABLE, &quoted, &open, &empty_day, ""] {
+    let links = format!("{TIMETABLE}{LINKS}");
+    for text in [TIMETABLE, &quoted, &open, &empty_day, &links, LINKS, ""] {
         let calendar = Calendar::new(Timetable::parse(text).unwrap(), BTreeSet::new());
         let file = calendar.timetable_file();
         let again = Timetable::parse(&file).unwrap_or_else(|wrong| panic!("{wrong:?}\n{file}"));
@@ -80,6 +98,81 @@ fn problems(text: &str) -> Vec<String> {
         .iter()
         .map(ToString::to_string)
         .collect()
+}
+
+#[test]
+fn a_link_is_released_from_midnight_of_its_day_in_hong_kong_r7() {
+    let calendar = Calendar::new(Timetable::parse(LINKS).unwrap(), BTreeSet::new());
+    let shown = |now: UnixMs, portal| {
+        let links = calendar.links_released(now, portal);
+        links.map(|link| link.id.to_string()).collect::<Vec<_>>()
+    };
+    let midnight = at("2023-06-02", "00:00");
+    // Midnight in Hong Kong is 16:00 of the day before in UTC.
+    assert_eq!(midnight.0, 1_685_635_200_000);
+    assert_eq!(shown(midnight.minus(1), None), ["pack"]);
+    assert_eq!(shown(midnight, None), ["pack", "guide"]);
+    assert_eq!(shown(at("2023-06-12", "12:00"), None), ["pack", "guide"]);
+    assert_eq!(shown(midnight, Some(Portal::Ccms)), ["pack"]);
+    assert_eq!(shown(midnight, Some(Portal::Dms)), ["pack", "guide"]);
+    assert!(shown(at("2023-05-14", "23:59"), None).is_empty());
+}
+
+#[test]
+fn a_link_that_no_page_can_show_is_refused_with_its_place_r7() {
+    for url in [
+        "http://www.example.com/guide",
+        "www.example.com/guide",
+        "https://",
+        "https:///guide",
+        "https://user@www.example.com/",
+        "https://www..example.com/",
+        "https://www.example.com:port/",
+        "https://www.example.com/a b",
+        "https://www.example.com/'onclick=",
+        "https://www.example.com/<script>",
+        "https://www.example.com/指引",
+        &format!("https://www.example.com/{}", "a".repeat(URL_BYTES_MAX)),
+    ] {
+        let file = LINKS.replace("https://www.example.com/pack", url);
+        let found = problems(&file);
+        assert_eq!(found.len(), 1, "{url}: {found:?}");
+        let begins = "link 1 (pack): url: must be an address such as https://";
+        assert!(found[0].starts_with(begins), "{found:?}");
+    }
+    for (was, is, wrong) in [
+        ("[\"DMS\"]", "[]", "portals: must list"),
+        ("[\"DMS\"]", "[\"dms\"]", "portals: must list"),
+        ("2023-06-02", "2023-06-31", "from: "),
+        (
+            "text_zh_hant = \"登記指引\"",
+            "text_zh_hant = \"\"",
+            "text_zh_hant: ",
+        ),
+        ("text = \"Registration guide\"", "", "text: is missing"),
+    ] {
+        let found = problems(&LINKS.replace(was, is));
+        assert_eq!(found.len(), 1, "{is}: {found:?}");
+        assert!(found[0].starts_with("link 2 (guide): "), "{found:?}");
+        assert!(found[0].contains(wrong), "{found:?}");
+    }
+}
+
+#[test]
+fn links_have_ids_of_their_own_and_a_bounded_number_r7() {
+    let found = problems(&LINKS.replace("\"guide\"", "\"pack\""));
+    assert_eq!(found, ["link pack: another link has this id"]);
+    let many = |count: usize| {
+        let one = |n: usize| LINKS.replace("\"pack\"", &format!("\"p{n}\""));
+        let links = (0..count).map(|n| one(n).replace("\"guide\"", &format!("\"g{n}\"")));
+        links.collect::<String>()
+    };
+    assert_eq!(
+        Timetable::parse(&many(LINKS_MAX / 2)).unwrap().links.len(),
+        LINKS_MAX
+    );
+    let found = problems(&many(LINKS_MAX / 2 + 1));
+    assert_eq!(found, ["the links: 34 links; at most 32"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The timetable file (TOML): days with headings as circulars write them, their sessions, and the
-//! weekly rule. Every problem of a file is listed, not only the first.
+//! The timetable file (TOML): days with headings as circulars write them, their sessions, the
+//! weekly rule, and links (`link.rs`). Every problem of a file is listed, not only the first.
 //!
 //! ```toml
 //! [[weekly]]
@@ -36,12 +36,13 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::day::{Day, TimeOfDay, Weekday};
+use super::link::{self, Link};
 use super::session::{Initiation, Purpose, Session};
 use super::weekly::WeeklyRule;
 use super::{Calendar, SESSIONS_MAX};
 
-/// Longest text for participants that are not enrolled, in bytes: it goes into a status.
-const NOT_ENROLLED_BYTES_MAX: usize = 512;
+/// Longest text that people are told, in bytes: it may go into a status.
+const TOLD_BYTES_MAX: usize = 512;
 
 /// What is wrong with a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +74,8 @@ pub struct Timetable {
     pub days_named: BTreeSet<Day>,
     /// The sessions of those days, in the order of the file.
     pub sessions: Vec<Session>,
+    /// What landing pages link to, in the order of the file (R7).
+    pub links: Vec<Link>,
 }
 
 impl Timetable {
@@ -97,6 +100,7 @@ impl Timetable {
         }
         let weekly = file.tables("weekly");
         let days = file.tables("day");
+        let links = file.tables("link");
         file.finish();
 
         for (index, rule) in weekly.into_iter().enumerate() {
@@ -107,6 +111,10 @@ impl Timetable {
         }
         for (index, day) in days.into_iter().enumerate() {
             timetable.day(index + 1, day, &mut problems);
+        }
+        for (index, table) in links.into_iter().enumerate() {
+            let at = format!("link {}", index + 1);
+            timetable.links.extend(link::read(at, table, &mut problems));
         }
         problems.extend(Calendar::new(timetable.clone(), BTreeSet::new()).problems());
         if problems.is_empty() {
@@ -169,8 +177,9 @@ fn session(
     let open = fields.flag("business_functions_open");
     let enrolled_only = fields.flag("enrolled_only").unwrap_or(false);
     let enrol_by: Option<Day> = fields.parsed("enrol_by", Presence::Optional);
-    let not_enrolled_text = told(&mut fields, "not_enrolled_text");
-    let not_enrolled_text_zh_hant = told(&mut fields, "not_enrolled_text_zh_hant");
+    let not_enrolled_text = told(&mut fields, "not_enrolled_text", Presence::Optional);
+    let not_enrolled_text_zh_hant =
+        told(&mut fields, "not_enrolled_text_zh_hant", Presence::Optional);
     if not_enrolled_text.is_none() && not_enrolled_text_zh_hant.is_some() {
         fields.wrong(
             "not_enrolled_text_zh_hant",
@@ -211,11 +220,15 @@ fn session(
 }
 
 /// A text that people are told.
-fn told(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<String> {
-    let text = fields.text(name, Presence::Optional).map(str::to_owned);
-    let too_long = |text: &String| text.is_empty() || text.len() > NOT_ENROLLED_BYTES_MAX;
+pub(super) fn told(
+    fields: &mut Fields<'_, '_>,
+    name: &'static str,
+    presence: Presence,
+) -> Option<String> {
+    let text = fields.text(name, presence).map(str::to_owned);
+    let too_long = |text: &String| text.is_empty() || text.len() > TOLD_BYTES_MAX;
     if text.as_ref().is_some_and(too_long) {
-        let what = format!("must have 1 to {NOT_ENROLLED_BYTES_MAX} bytes");
+        let what = format!("must have 1 to {TOLD_BYTES_MAX} bytes");
         fields.wrong(name, &what);
     }
     text
@@ -253,13 +266,13 @@ fn syntax(text: &str, error: &toml::de::Error) -> Problem {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
+pub(super) enum Presence {
     Required,
     Optional,
 }
 
 /// The fields of one table, each read once; what stays unread is an unknown field.
-struct Fields<'t, 'p> {
+pub(super) struct Fields<'t, 'p> {
     at: String,
     table: &'t Table,
     read: BTreeSet<&'static str>,
@@ -268,7 +281,7 @@ struct Fields<'t, 'p> {
 }
 
 impl<'t, 'p> Fields<'t, 'p> {
-    fn new(at: String, table: &'t Table, problems: &'p mut Vec<Problem>) -> Self {
+    pub(super) fn new(at: String, table: &'t Table, problems: &'p mut Vec<Problem>) -> Self {
         // A session is better known by its id than by its number.
         let at = match table.get("id").and_then(Value::as_str) {
             Some(id) => format!("{at} ({id})"),
@@ -283,12 +296,12 @@ impl<'t, 'p> Fields<'t, 'p> {
         }
     }
 
-    fn wrong(&mut self, field: &str, what: &str) {
+    pub(super) fn wrong(&mut self, field: &str, what: &str) {
         self.problems
             .push(Problem::new(self.at.clone(), format!("{field}: {what}")));
     }
 
-    fn value(&mut self, field: &'static str, presence: Presence) -> Option<&'t Value> {
+    pub(super) fn value(&mut self, field: &'static str, presence: Presence) -> Option<&'t Value> {
         self.read.insert(field);
         let value = self.table.get(field);
         if value.is_none() && presence == Presence::Required {
@@ -305,7 +318,7 @@ impl<'t, 'p> Fields<'t, 'p> {
         text
     }
 
-    fn parsed<T>(&mut self, field: &'static str, presence: Presence) -> Option<T>
+    pub(super) fn parsed<T>(&mut self, field: &'static str, presence: Presence) -> Option<T>
     where
         T: FromStr,
         T::Err: fmt::Display,
@@ -377,7 +390,7 @@ impl<'t, 'p> Fields<'t, 'p> {
     }
 
     /// Reports the fields that nobody asked for; true if the whole table was right.
-    fn finish(mut self) -> bool {
+    pub(super) fn finish(mut self) -> bool {
         let unknown: Vec<String> = self
             .table
             .keys()

@@ -181,6 +181,15 @@ async fn landing_options(
             label: Some(label(option)),
         })
         .collect();
+    let links = state.calendar().links_released(now, portal);
+    let links = links.map(|link| auth::Link {
+        link: link.id.to_string(),
+        text: Some(text(
+            &link.text,
+            link.text_zh_hant.as_deref().unwrap_or(&link.text),
+        )),
+        url: link.url.to_string(),
+    });
     let min = credential::rules::LENGTH_MIN;
     let max = PASSWORD_LENGTH_MAX;
     Ok(auth::ListLandingOptionsResponse {
@@ -202,6 +211,7 @@ async fn landing_options(
             telephone: edge.support(),
             email: String::new(),
         }),
+        links: links.collect(),
     })
 }
 
