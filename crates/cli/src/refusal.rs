@@ -85,37 +85,39 @@ pub fn failure(status: &Status, asked: Asked) -> Failure {
     if what.is_empty() {
         what = format!("the node answered {:?}", status.code());
     }
-    let said = what.clone();
-    for violation in status
-        .get_details_bad_request()
-        .map(|details| details.field_violations)
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|violation| violation.description != said)
-    {
-        what.push_str(&format!(
-            "\n  {}: {}",
-            violation.field, violation.description
-        ));
-    }
-    for violation in status
-        .get_details_precondition_failure()
-        .map(|details| details.violations)
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|violation| violation.description != said)
-    {
-        what.push_str(&format!(
-            "\n  {}: {}",
-            violation.subject, violation.description
-        ));
-    }
+    let fields = status.get_details_bad_request();
+    let fields = fields.into_iter().flat_map(|told| told.field_violations);
+    let states = status.get_details_precondition_failure();
+    let states = states.into_iter().flat_map(|told| told.violations);
+    let violations = fields
+        .map(|violation| (violation.field, violation.description))
+        .chain(states.map(|violation| (violation.subject, violation.description)));
+    let what = with_violations(what, violations);
     Failure {
         exit,
         what,
         next,
         reason,
     }
+}
+
+/// The message and each violation, on a line of its own and once: a message may be the list of its
+/// violations.
+fn with_violations(said: String, violations: impl Iterator<Item = (String, String)>) -> String {
+    let mut what = said.clone();
+    for (at, description) in violations.filter(|(_, description)| *description != said) {
+        let violation = if at.is_empty() {
+            description
+        } else {
+            format!("{at}: {description}")
+        };
+        if said.contains(&violation) {
+            what = what.replacen(&format!("; {violation}"), &format!("\n  {violation}"), 1);
+        } else {
+            what.push_str(&format!("\n  {violation}"));
+        }
+    }
+    what
 }
 
 /// The exit code and the advice for a known reason.
@@ -309,6 +311,29 @@ mod tests {
         assert_eq!(told.exit, Exit::Unknown);
         assert!(told.next.unwrap().contains(&uuid::Uuid::nil().to_string()));
         assert_eq!(failure(&lost, Asked::Read).exit, Exit::PreCheck);
+    }
+
+    /// A refusal with this message and these violations, as a person reads it.
+    fn read(message: &str, violations: &[(&str, &str)]) -> String {
+        let mut details = ErrorDetails::with_error_info("BAD_VALUES", "tidemark", HashMap::new());
+        for (field, description) in violations {
+            details.add_bad_request_violation(*field, *description);
+        }
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
+        failure(&status, change()).what
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_told_once() {
+        let one = [("values", "the reason is missing")];
+        let told = read("values: the reason is missing", &one);
+        assert_eq!(told, "values: the reason is missing");
+        let two = [("line 1", "no id"), ("line 2", "no day")];
+        let told = read("line 1: no id; line 2: no day; and 7 more", &two);
+        assert_eq!(told, "line 1: no id\n  line 2: no day; and 7 more");
+        let bare = [("", "no id"), ("password", "too short")];
+        let told = read("no id", &bare);
+        assert_eq!(told, "no id\n  password: too short");
     }
 
     #[test]
