@@ -76,25 +76,28 @@ pub fn local(text: &str) -> UnixMs {
     day.at(time.parse().unwrap()).unwrap()
 }
 
-/// A cluster's own loopback address, so that its ports are nobody else's, also while a node is
-/// stopped.
-fn loopback() -> IpAddr {
+/// A process's own loopback addresses, one a centre, so that its ports are nobody else's, also
+/// while a node is stopped. Both centres have the same ports, as in service (R4).
+fn loopback(centre: &str) -> IpAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(127, 64 + high % 128, middle, low))
+    let group = if centre == EAST { 64 } else { 128 };
+    IpAddr::V4(Ipv4Addr::new(127, group + high % 64, middle, low))
 }
 
 fn plan(timetable: &str) -> Plan {
-    let ip = loopback();
     let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
-    let mut ports = PORT_BASE + 100 * cluster..;
-    let mut address = || SocketAddr::new(ip, ports.next().unwrap());
     let name = |text: &str| CentreName::parse(text).unwrap();
-    let nodes = (1..=6)
-        .map(|id| PlannedNode {
-            id: NodeId(id),
-            centre: name(if id <= 3 { EAST } else { WEST }),
-            listen: [address(), address(), address(), address()],
-        })
+    let node = |id, centre, first: u16| PlannedNode {
+        id: NodeId(id),
+        centre: name(centre),
+        listen: [0, 1, 2, 3].map(|kind| SocketAddr::new(loopback(centre), first + kind)),
+    };
+    let ports = (PORT_BASE + 100 * cluster..).step_by(4);
+    let east = (1..=3).zip(ports.clone());
+    let west = (4..=6).zip(ports);
+    let nodes = east
+        .map(|(id, first)| node(id, EAST, first))
+        .chain(west.map(|(id, first)| node(id, WEST, first)))
         .collect();
     let holidays = domain::calendar::parse_holidays(HOLIDAYS).unwrap();
     let calendar = Calendar::new(Timetable::parse(timetable).unwrap(), holidays);

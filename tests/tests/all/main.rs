@@ -13,6 +13,7 @@ mod links;
 mod messages;
 mod migration;
 mod notices;
+mod one_client;
 mod reads;
 mod reminders;
 mod requirements;

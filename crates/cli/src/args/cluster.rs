@@ -1,5 +1,6 @@
 //! Flags of `init`, `serve`, `demo` and `status`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -24,10 +25,11 @@ pub struct Init {
     /// Nodes in each centre.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
     pub nodes: u16,
-    /// The address that all nodes listen on.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub host: String,
-    /// The first node's first port; each node takes four, and the next node begins ten later.
+    /// The address that all nodes listen on, or one for each node: the primary's first.
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1")]
+    pub host: Vec<IpAddr>,
+    /// The first of a node's four ports. The same at every node with an address for each (R4);
+    /// with one for all, the next node begins ten later.
     #[arg(long, default_value_t = 7010)]
     pub port: u16,
     /// The name that clients call both centres by.

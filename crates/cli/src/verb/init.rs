@@ -1,5 +1,6 @@
 //! `init`: founds a cluster from the flags.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::founding::{self, Plan, PlannedNode};
 use crate::output::Output;
 
 /// How far the ports of two nodes are apart.
-const PORTS_A_NODE: u64 = 10;
+const PORTS_A_NODE: u16 = 10;
 
 /// Founds a cluster.
 ///
@@ -48,30 +49,7 @@ fn plan(flags: &Init) -> Result<Plan, Failure> {
     if primary == secondary {
         return Err(Failure::usage("the two centres must have two names"));
     }
-    let host: IpAddr = flags
-        .host
-        .parse()
-        .map_err(|_| Failure::usage(format!("--host: \"{}\" is no address", flags.host)))?;
-    let each = u64::from(flags.nodes);
-    let nodes = (0..2 * each)
-        .map(|index| {
-            let first = u64::from(flags.port) + index * PORTS_A_NODE;
-            let port = |offset: u64| {
-                u16::try_from(first + offset)
-                    .map(|port| SocketAddr::new(host, port))
-                    .map_err(|_| Failure::usage("the ports do not fit: choose a lower --port"))
-            };
-            Ok(PlannedNode {
-                id: NodeId(index + 1),
-                centre: if index < each {
-                    primary.clone()
-                } else {
-                    secondary.clone()
-                },
-                listen: [port(0)?, port(1)?, port(2)?, port(3)?],
-            })
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
+    let nodes = nodes(flags, &primary, &secondary)?;
     if flags.operators.len() < 2 {
         return Err(Failure::usage(
             "a cluster needs two operators at least (S34)",
@@ -90,6 +68,50 @@ fn plan(flags: &Init) -> Result<Plan, Failure> {
         now: now()?,
         simulated: flags.simulated_clock.map(moment).transpose()?,
     })
+}
+
+/// The nodes of both centres. One that has an address to itself takes the same ports as every
+/// other one, so that clients need no change when the serving centre changes (R4).
+fn nodes(
+    flags: &Init,
+    primary: &CentreName,
+    secondary: &CentreName,
+) -> Result<Vec<PlannedNode>, Failure> {
+    let each = usize::from(flags.nodes);
+    let hosts: Vec<(IpAddr, u16)> = match flags.host.as_slice() {
+        [host] => (0..2 * flags.nodes)
+            .map(|index| (*host, index * PORTS_A_NODE))
+            .collect(),
+        hosts if hosts.len() == 2 * each => hosts.iter().map(|host| (*host, 0)).collect(),
+        hosts => {
+            return Err(Failure::usage(format!(
+                "--host: {} addresses for {} nodes",
+                hosts.len(),
+                2 * each
+            ))
+            .next("name one address for all nodes, or one for each, the primary's first"));
+        }
+    };
+    let alone: BTreeSet<&(IpAddr, u16)> = hosts.iter().collect();
+    if alone.len() != hosts.len() {
+        return Err(Failure::usage("--host: two nodes have the same address"));
+    }
+    let node = |(id, (index, (host, later))): (u64, (usize, &(IpAddr, u16)))| {
+        let port = |offset: u16| {
+            flags
+                .port
+                .checked_add(*later)
+                .and_then(|first| first.checked_add(offset))
+                .map(|port| SocketAddr::new(*host, port))
+                .ok_or_else(|| Failure::usage("the ports do not fit: choose a lower --port"))
+        };
+        Ok(PlannedNode {
+            id: NodeId(id),
+            centre: if index < each { primary } else { secondary }.clone(),
+            listen: [port(0)?, port(1)?, port(2)?, port(3)?],
+        })
+    };
+    (1..).zip(hosts.iter().enumerate()).map(node).collect()
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
@@ -121,7 +143,7 @@ pub(crate) fn calendar(
     };
     let holidays = match holidays {
         Some(path) => parse_holidays(&read(path)?).map_err(|found| listed(path, &found))?,
-        None => std::collections::BTreeSet::new(),
+        None => BTreeSet::new(),
     };
     Ok(Calendar::new(timetable, holidays))
 }
@@ -140,4 +162,64 @@ fn moment(local: jiff::civil::DateTime) -> Result<UnixMs, Failure> {
     Day::new(date.year(), date.month(), date.day())
         .and_then(|day| day.at(time.parse().ok()?))
         .ok_or_else(|| Failure::usage("the simulated clock must begin after 1970"))
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        init: Init,
+    }
+
+    fn planned(flags: &str) -> Result<Plan, Failure> {
+        let words = format!("init --dir never {flags}");
+        plan(&Line::parse_from(words.split(' ')).init)
+    }
+
+    #[test]
+    fn nodes_with_an_address_each_have_the_same_ports_at_both_centres_r4() {
+        let hosts = "10.1.0.1,10.1.0.2,10.2.0.1,10.2.0.2";
+        let plan = planned(&format!("--nodes 2 --port 7443 --host {hosts}")).unwrap();
+        let mut shown = Vec::new();
+        for node in &plan.nodes {
+            assert_eq!(
+                node.listen.map(|address| address.port()),
+                [7443, 7444, 7445, 7446]
+            );
+            shown.push((node.centre.as_str(), node.listen[0].ip().to_string()));
+        }
+        let wanted = hosts.split(',').map(str::to_owned);
+        let centres = ["east", "east", "west", "west"];
+        assert_eq!(shown, centres.into_iter().zip(wanted).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn nodes_at_one_address_have_ports_of_their_own() {
+        let plan = planned("--nodes 2 --port 7010").unwrap();
+        let firsts = plan.nodes.iter().map(|node| node.listen[0].to_string());
+        let wanted = ["7010", "7020", "7030", "7040"].map(|port| format!("127.0.0.1:{port}"));
+        assert_eq!(firsts.collect::<Vec<_>>(), wanted);
+        assert!(planned("--nodes 7 --port 65500").is_err());
+    }
+
+    #[test]
+    fn addresses_for_some_nodes_or_for_two_at_once_are_refused() {
+        for hosts in [
+            "10.1.0.1,10.2.0.1,10.2.0.2",
+            "10.1.0.1,10.1.0.2,10.2.0.1,10.1.0.1",
+        ] {
+            let failure = planned(&format!("--nodes 2 --host {hosts}")).unwrap_err();
+            assert_eq!(failure.exit, crate::exit::Exit::Usage, "{hosts}");
+        }
+    }
 }

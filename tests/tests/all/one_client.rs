@@ -1,0 +1,129 @@
+//! A client that was configured once goes with the serving centre: the name, the certificate's name
+//! and the ports are the same at both, and nothing but the address behind the name differs.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use domain::CentreName;
+use proto::auth::v1::ListLandingOptionsRequest;
+use proto::auth::v1::auth_service_client::AuthServiceClient;
+use tests::cast::{CARD, CCMS_CARD, CHAN};
+use tests::cluster::{EAST, S1, S2, WEST};
+use tests::{By, Cluster};
+use tidemark::drill::{Door, request};
+use tidemark::refusal;
+use tonic::Status;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+/// All that a front end is configured with. The address is not part of it: it is what the name
+/// stands for when the client dials.
+struct Client {
+    port: u16,
+    tls: ClientTlsConfig,
+}
+
+impl Client {
+    /// Configured once, from what `tidemark init` wrote.
+    fn configured(cluster: &Cluster, name: &str, port: u16) -> Self {
+        let profile = cluster.profile();
+        let file = profile.file();
+        let read = |path: &_| profile.text(path).unwrap();
+        let identity = file.front_ends.values().next().unwrap();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(&file.ca)))
+            .identity(Identity::from_pem(
+                read(&identity.cert),
+                read(&identity.key),
+            ))
+            .domain_name(name);
+        Self { port, tls }
+    }
+
+    fn dial(&self, address: IpAddr) -> Channel {
+        let address = SocketAddr::new(address, self.port);
+        Endpoint::from_shared(format!("https://{address}"))
+            .unwrap()
+            .tls_config(self.tls.clone())
+            .unwrap()
+            .connect_lazy()
+    }
+
+    /// What `Cluster` logs in through.
+    fn door(&self, address: IpAddr, centre: &str) -> [Door; 1] {
+        [Door {
+            node: 0,
+            centre: CentreName::parse(centre).unwrap(),
+            channel: self.dial(address),
+        }]
+    }
+}
+
+async fn landing(channel: Channel) -> Result<String, Status> {
+    let answer = AuthServiceClient::new(channel)
+        .list_landing_options(request(ListLandingOptionsRequest::default()))
+        .await?
+        .into_inner();
+    Ok(answer.session.unwrap().session)
+}
+
+/// The front-end listeners of each centre, by node.
+fn fronts(cluster: &Cluster) -> BTreeMap<String, Vec<SocketAddr>> {
+    let mut fronts: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
+    for node in cluster.profile().nodes() {
+        let address = node.front.parse().unwrap();
+        let known = fronts.entry(node.centre.to_string()).or_default();
+        known.push(address);
+    }
+    fronts
+}
+
+fn ports(fronts: &[SocketAddr]) -> Vec<u16> {
+    fronts.iter().map(SocketAddr::port).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_configured_once_logs_in_at_either_centre_r4() {
+    let cluster = Box::pin(Cluster::start()).await;
+    let fronts = fronts(&cluster);
+    let (east, west) = (&fronts[EAST], &fronts[WEST]);
+    assert_eq!(ports(east), ports(west), "the same ports at both centres");
+    let (primary, secondary) = (east.first().unwrap(), west.first().unwrap());
+    assert_ne!(primary.ip(), secondary.ip());
+    let client = Client::configured(&cluster, "www.ccass.com", primary.port());
+
+    cluster.serves_at("2023-06-10 18:00").await;
+    // Each node's certificate holds the name, and no other one (R19).
+    for address in east.iter().chain(west) {
+        let named = Client::configured(&cluster, "www.ccass.com", address.port());
+        let session = landing(named.dial(address.ip())).await.unwrap();
+        assert_eq!(session, S1, "{address}");
+        let other = Client::configured(&cluster, "www.ccass.example", address.port());
+        assert!(landing(other.dial(address.ip())).await.is_err());
+    }
+    let name_is_primary = client.door(primary.ip(), EAST);
+    cluster
+        .log_in_at(&name_is_primary, &CHAN, CCMS_CARD, CARD, By::Card)
+        .await
+        .unwrap();
+
+    cluster.session_2().await;
+    // The name still stands for the primary: the client is told which centre serves (R19).
+    let refused = cluster
+        .log_in_at(&name_is_primary, &CHAN, CCMS_CARD, CARD, By::Card)
+        .await
+        .unwrap_err();
+    let reason = refusal::reason(&refused);
+    assert_eq!(reason.as_deref(), Some("CENTRE_NOT_SERVING"));
+    assert_eq!(refusal::fact(&refused, "centre").as_deref(), Some(WEST));
+
+    let name_is_secondary = client.door(secondary.ip(), WEST);
+    let session = landing(client.dial(secondary.ip())).await.unwrap();
+    assert_eq!(session, S2);
+    let token = cluster
+        .log_in_at(&name_is_secondary, &CHAN, CCMS_CARD, CARD, By::Card)
+        .await
+        .unwrap();
+    assert_eq!(token.answer.function_status, "Function not available");
+    cluster.end().await;
+}
