@@ -9,4 +9,5 @@ mod rollover;
 mod session;
 mod smtp;
 mod web;
+mod web_client;
 mod world;
