@@ -14,6 +14,7 @@ mod messages;
 mod migration;
 mod notices;
 mod one_client;
+mod protection;
 mod reads;
 mod reminders;
 mod requirements;
