@@ -2,7 +2,7 @@
 //!
 //! A read is answered by one node from what it has, and changes nothing; as an entry of the log it
 //! would cost a round of the whole cluster and could not be made while there is no leader. So each
-//! node keeps its own (docs/decisions/010). What cannot be noted is not answered. Deliberately
+//! node keeps its own (docs/decisions/009). What cannot be noted is not answered. Deliberately
 //! absent: checks of tokens, which say nothing of a person that the person did not show.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -27,7 +27,7 @@ use tidemark::drill::{Door, request, request_as};
 enum Reads {
     /// It names people, or what operators do: it is noted.
     Noted(Vec<u8>),
-    /// It tells what everybody may know, or nobody did: see decision 10.
+    /// It tells what everybody may know, or nobody did: see decision 9.
     NotNoted(Vec<u8>),
 }
 
