@@ -9,7 +9,7 @@ use domain::CentreName;
 use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use tests::cast::{CARD, CCMS_CARD, CHAN};
-use tests::cluster::{EAST, S1, S2, WEST};
+use tests::cluster::{EAST, S1, S2, WEST, settled, until};
 use tests::{By, Cluster};
 use tidemark::drill::{Door, request};
 use tidemark::refusal;
@@ -102,28 +102,26 @@ async fn a_client_configured_once_logs_in_at_either_centre_r4() {
         assert!(landing(other.dial(address.ip())).await.is_err());
     }
     let name_is_primary = client.door(primary.ip(), EAST);
-    cluster
-        .log_in_at(&name_is_primary, &CHAN, CCMS_CARD, CARD, By::Card)
-        .await
-        .unwrap();
+    let log_in = async |door| {
+        let logged_in = cluster.log_in_at(door, &CHAN, CCMS_CARD, CARD, By::Card);
+        logged_in.await
+    };
+    settled(|| log_in(&name_is_primary)).await.unwrap();
 
     cluster.session_2().await;
     // The name still stands for the primary: the client is told which centre serves (R19).
-    let refused = cluster
-        .log_in_at(&name_is_primary, &CHAN, CCMS_CARD, CARD, By::Card)
-        .await
-        .unwrap_err();
-    let reason = refusal::reason(&refused);
-    assert_eq!(reason.as_deref(), Some("CENTRE_NOT_SERVING"));
+    let refused = until("the primary's node has heard of it", async || {
+        let status = log_in(&name_is_primary).await.unwrap_err();
+        let reason = refusal::reason(&status);
+        (reason.as_deref() == Some("CENTRE_NOT_SERVING")).then_some(status)
+    })
+    .await;
     assert_eq!(refusal::fact(&refused, "centre").as_deref(), Some(WEST));
 
     let name_is_secondary = client.door(secondary.ip(), WEST);
     let session = landing(client.dial(secondary.ip())).await.unwrap();
     assert_eq!(session, S2);
-    let token = cluster
-        .log_in_at(&name_is_secondary, &CHAN, CCMS_CARD, CARD, By::Card)
-        .await
-        .unwrap();
+    let token = settled(|| log_in(&name_is_secondary)).await.unwrap();
     assert_eq!(token.answer.function_status, "Function not available");
     cluster.end().await;
 }
