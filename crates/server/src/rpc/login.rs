@@ -238,7 +238,9 @@ pub(super) async fn verify(
     let Answer::TokenIssued(issued) = settled.answer else {
         return Err(edge::rejected_or_unexpected(&settled.answer));
     };
-    Ok(issued_token(&line.state(), &token, &issued))
+    // The login's own: by now the token may have ended, with the session or otherwise.
+    let scopes = login.map_or_else(Vec::new, |login| wire::scopes(login.option.scopes()));
+    Ok(issued_token(&line.state(), &token, &issued, scopes))
 }
 
 fn is_callers(login: &Login, caller: &Caller) -> bool {
@@ -318,12 +320,12 @@ fn code_proof(
     }
 }
 
-fn issued_token(state: &State, token: &Token, issued: &Issued) -> auth::VerifyFactorResponse {
-    let scopes = state
-        .tokens()
-        .get(&token.digest(), UnixMs(0))
-        .map(|token| wire::scopes(token.scopes()))
-        .unwrap_or_default();
+fn issued_token(
+    state: &State,
+    token: &Token,
+    issued: &Issued,
+    scopes: Vec<String>,
+) -> auth::VerifyFactorResponse {
     auth::VerifyFactorResponse {
         access_token: factor::plain(&token.text()),
         expire_time: Some(wire::time(issued.ends_at)),
