@@ -16,6 +16,7 @@ use crate::cluster::KeyPin;
 use crate::digest::Digest;
 use crate::envelope::{Actor, Command};
 use crate::id::{ChangeRequestId, ClusterId, OperatorId};
+use crate::line::LineId;
 use crate::migration;
 use crate::outcome::Rejection;
 use crate::policy::Policy;
@@ -308,13 +309,22 @@ pub(crate) fn given(
     let fits = bounded
         && Some(statement.cluster) == state.cluster()
         && statement.epoch == state.header.epoch
-        && statement.index <= state.header.applied.index
+        && was_seen(state, context, statement.index)
         && statement.act == act.name()
         && statement.arguments == act.digest();
     if !fits {
         return Err(Rejection::ApprovalDiffers);
     }
     Ok((operator.clone(), approval.clone()))
+}
+
+/// Whether the index can have been shown before this entry. Entries without a command have one too.
+/// On a branch it is the main line's, which the edge alone can judge.
+fn was_seen(state: &State, context: &Context<'_>, index: u64) -> bool {
+    match state.header.line {
+        LineId::Main => index < context.at.index,
+        LineId::Branch { .. } => true,
+    }
 }
 
 fn is_key_of(state: &State, operator: &OperatorId, approval: &Approval) -> bool {

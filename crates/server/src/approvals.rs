@@ -51,8 +51,9 @@ pub fn signed<B>(
         .as_ref()
         .and_then(wire::read_time)
         .ok_or_else(|| Refusal::malformed(Field::Other("approval.expire_time"), "a time"))?;
-    // One of a state that nobody has seen yet cannot be.
-    if said.index > state.header().applied.index {
+    // One of a state that nobody has seen yet cannot be. What is shown is the main line's.
+    let applied = *edge.node().main().applied().borrow();
+    if applied.is_none_or(|applied| said.index > applied.index) {
         return Err(refused(Rejection::ApprovalDiffers));
     }
     let place = (cluster, state.header().epoch);

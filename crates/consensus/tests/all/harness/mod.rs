@@ -28,7 +28,6 @@ use domain::approval::{Act, Approval, LIFE_MS_MAX, Signed};
 use domain::calendar::Calendar;
 use domain::cluster::{self, Centre, Founding, KeyPin, Operator};
 use domain::policy::Policy;
-use domain::state::State;
 use domain::{Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId, ParticipantId};
 use hindrance::{Hindered, Hindrance, Hindrances};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -353,7 +352,7 @@ pub fn asked(main: &Line, name: &str, command: Command) -> Proposal {
     let state = main.state();
     let command = match Act::of(&state, &command) {
         Some(act) => Command::Signed(Box::new(Signed {
-            approval: approval(&state, &operator, &act),
+            approval: approval(main, &operator, &act),
             command,
         })),
         None => command,
@@ -365,7 +364,10 @@ pub fn asked(main: &Line, name: &str, command: Command) -> Proposal {
     }
 }
 
-fn approval(state: &State, operator: &OperatorId, act: &Act) -> Approval {
+fn approval(main: &Line, operator: &OperatorId, act: &Act) -> Approval {
+    let state = main.state();
+    // As a status shows it: an entry without a command counts too.
+    let shown = main.applied().borrow().map_or(0, |at| at.index);
     let founding = state.founding().unwrap();
     let named = (founding.cluster, state.header().epoch);
     let expires_at = state.header().clock.plus(LIFE_MS_MAX / 2);
@@ -374,7 +376,7 @@ fn approval(state: &State, operator: &OperatorId, act: &Act) -> Approval {
         .iter()
         .find(|known| known.id == *operator);
     Approval {
-        statement: act.statement(named, state.header().applied.index, expires_at),
+        statement: act.statement(named, shown, expires_at),
         key: known.unwrap().key,
         certificate: Vec::new(),
         signature: Vec::new(),
