@@ -283,7 +283,9 @@ impl Edge {
             Validity::ValidateOnly => {}
         }
         let mut state = line.state();
-        let at = line.applied().borrow().unwrap_or_default();
+        // The entry that it would be.
+        let mut at = line.applied().borrow().unwrap_or_default();
+        at.index = at.index.saturating_add(1);
         let envelope = Envelope {
             at: self.now(&state),
             actor: ask.caller.actor(),

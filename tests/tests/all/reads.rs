@@ -245,6 +245,7 @@ async fn every_read_that_can_name_a_person_leaves_one_record_and_no_other_does()
     cluster.session_2().await;
     cluster.at("2023-06-10 23:00").await;
     cluster.closed().await;
+    cluster.evidence().await;
     // The branch's own trail is at the secondary's nodes.
     let node = cluster.operators_at("west")[0].node;
     for rpc in after_close {
