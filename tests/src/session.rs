@@ -225,15 +225,17 @@ impl Cluster {
         done
     }
 
-    /// The sealed evidence of session 2.
+    /// The evidence of session 2, once its nodes have closed.
     pub async fn evidence(&self) -> Evidence {
-        let answer = call(self.operators(1), |channel| async move {
-            SessionServiceClient::new(channel)
-                .get_evidence(request(GetEvidenceRequest {
-                    session: S2.to_owned(),
-                    ..GetEvidenceRequest::default()
-                }))
-                .await
+        let answer = settled(|| {
+            call(self.operators(1), |channel| async move {
+                SessionServiceClient::new(channel)
+                    .get_evidence(request(GetEvidenceRequest {
+                        session: S2.to_owned(),
+                        ..GetEvidenceRequest::default()
+                    }))
+                    .await
+            })
         })
         .await;
         answer.unwrap().evidence.unwrap()
