@@ -1,34 +1,26 @@
 //! What the rejections about keys are as statuses.
 
-use domain::{NodeId, Rejection, UnixMs};
+use domain::{NodeId, UnixMs};
 use tonic::Code;
 
 use super::shape::Shape;
 
-/// The status of a rejection about keys; of any other one an internal fault.
-pub(super) fn of(rejection: &Rejection) -> Shape {
-    if let Rejection::NoSuchKey { key } = rejection {
-        let text = format!("key {key} was not announced: do that first");
-        return Shape::new(Code::NotFound, "NO_SUCH_KEY", text).with("key", key);
-    }
-    if let Rejection::KeyIdUsed { key } = rejection {
-        let text = format!("the cluster knows another key {key}: add one with a new id");
-        return Shape::precondition("KEY_ID_USED", text).with("key", key);
-    }
-    if let Rejection::KeyNotProved { key, nodes } = rejection {
-        return not_proved(*key, nodes);
-    }
-    if let Rejection::KeyInUse { key, values, until } = rejection {
-        return in_use(*key, *values, *until);
-    }
-    if let Rejection::KeyRetired { key } = rejection {
-        let text = format!("key {key} is retired: nothing is made with it any more");
-        return Shape::precondition("KEY_RETIRED", text).with("key", key);
-    }
-    Shape::new(Code::Internal, "INTERNAL", "the service failed")
+pub(super) fn absent(key: u32) -> Shape {
+    let text = format!("key {key} was not announced: do that first");
+    Shape::new(Code::NotFound, "NO_SUCH_KEY", text).with("key", key)
 }
 
-fn not_proved(key: u32, nodes: &[NodeId]) -> Shape {
+pub(super) fn id_used(key: u32) -> Shape {
+    let text = format!("the cluster knows another key {key}: add one with a new id");
+    Shape::precondition("KEY_ID_USED", text).with("key", key)
+}
+
+pub(super) fn retired(key: u32) -> Shape {
+    let text = format!("key {key} is retired: nothing is made with it any more");
+    Shape::precondition("KEY_RETIRED", text).with("key", key)
+}
+
+pub(super) fn not_proved(key: u32, nodes: &[NodeId]) -> Shape {
     let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
     let names = names.join(", ");
     Shape::precondition(
@@ -44,7 +36,7 @@ fn not_proved(key: u32, nodes: &[NodeId]) -> Shape {
     )
 }
 
-fn in_use(key: u32, values: u64, until: Option<UnixMs>) -> Shape {
+pub(super) fn in_use(key: u32, values: u64, until: Option<UnixMs>) -> Shape {
     let why = match (values, until) {
         (0, None) => "it is the key in use".to_owned(),
         (0, Some(until)) => format!("what it made is recognised until {until}"),

@@ -1,65 +1,53 @@
 //! What the rejections of the migration are as statuses: methods that are off, go-live, enrolment
 //! and the revocation list.
 
+use domain::UnixMs;
+use domain::calendar::Day;
 use domain::factor::Method;
-use domain::{Rejection, UnixMs};
-use tonic::Code;
+use domain::id::SessionId;
 
 use super::shape::Shape;
 
-/// The status of a rejection that is of the migration; of any other one an internal fault.
-pub(super) fn of(rejection: &Rejection) -> Shape {
-    if let Rejection::MethodOff {
-        method,
-        from,
-        until,
-    } = rejection
-    {
-        return method_off(*method, *from, *until);
-    }
-    if let Rejection::RevocationsOverdue { since } = rejection {
-        return overdue(*since);
-    }
-    if let Rejection::RevocationListOlder { number } = rejection {
-        return Shape::precondition(
-            "REVOCATION_LIST_OLDER",
-            format!("the list that is held has number {number}: a newer one has a greater number"),
-        )
-        .about("revocation_list")
-        .with("number", number);
-    }
-    if let Rejection::GoLiveScheduled { date } = rejection {
-        return Shape::precondition(
-            "GO_LIVE_SCHEDULED",
-            format!(
-                "go-live is planned for {}: postpone or withdraw it",
-                date.long()
-            ),
-        )
-        .about("go_live")
-        .with("date", date);
-    }
-    if let Rejection::EnrolmentClosed { session, last } = rejection {
-        return Shape::precondition(
-            "ENROLMENT_CLOSED",
-            format!(
-                "enrolment for {session} has closed: its last day in Hong Kong was {}",
-                last.long()
-            ),
-        )
-        .about("session")
-        .with("session", session)
-        .with("last_day", last);
-    }
-    if *rejection == Rejection::NoGoLive {
-        return Shape::precondition("NO_GO_LIVE", "no go-live is planned: schedule it first")
-            .about("go_live");
-    }
-    Shape::new(Code::Internal, "INTERNAL", "the service failed")
+pub(super) fn revocation_list_older(number: u64) -> Shape {
+    Shape::precondition(
+        "REVOCATION_LIST_OLDER",
+        format!("the list that is held has number {number}: a newer one has a greater number"),
+    )
+    .about("revocation_list")
+    .with("number", number)
+}
+
+pub(super) fn no_go_live() -> Shape {
+    Shape::precondition("NO_GO_LIVE", "no go-live is planned: schedule it first").about("go_live")
+}
+
+pub(super) fn go_live_scheduled(date: Day) -> Shape {
+    Shape::precondition(
+        "GO_LIVE_SCHEDULED",
+        format!(
+            "go-live is planned for {}: postpone or withdraw it",
+            date.long()
+        ),
+    )
+    .about("go_live")
+    .with("date", date)
+}
+
+pub(super) fn enrolment_closed(session: &SessionId, last: Day) -> Shape {
+    Shape::precondition(
+        "ENROLMENT_CLOSED",
+        format!(
+            "enrolment for {session} has closed: its last day in Hong Kong was {}",
+            last.long()
+        ),
+    )
+    .about("session")
+    .with("session", session)
+    .with("last_day", last)
 }
 
 /// Says since when, and what to use (R2).
-fn method_off(method: Method, from: Option<UnixMs>, until: Option<UnixMs>) -> Shape {
+pub(super) fn method_off(method: Method, from: Option<UnixMs>, until: Option<UnixMs>) -> Shape {
     let (word, name, instead) = match method {
         Method::Smartcard => (
             "smartcard",
@@ -87,7 +75,7 @@ fn method_off(method: Method, from: Option<UnixMs>, until: Option<UnixMs>) -> Sh
     shape
 }
 
-fn overdue(since: Option<UnixMs>) -> Shape {
+pub(super) fn overdue(since: Option<UnixMs>) -> Shape {
     let why = since.map_or_else(
         || "there is no revocation list yet".to_owned(),
         |since| format!("the next revocation list was due at {since}"),

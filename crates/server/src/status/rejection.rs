@@ -106,17 +106,21 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         )
         .about("participant")
         .in_chinese(text_zh_hant),
-        R::MethodOff { .. }
-        | R::RevocationsOverdue { .. }
-        | R::RevocationListOlder { .. }
-        | R::NoGoLive
-        | R::GoLiveScheduled { .. }
-        | R::EnrolmentClosed { .. } => migration::of(&rejection),
-        R::NoSuchKey { .. }
-        | R::KeyIdUsed { .. }
-        | R::KeyNotProved { .. }
-        | R::KeyInUse { .. }
-        | R::KeyRetired { .. } => keys::of(&rejection),
+        R::MethodOff {
+            method,
+            from,
+            until,
+        } => migration::method_off(method, from, until),
+        R::RevocationsOverdue { since } => migration::overdue(since),
+        R::RevocationListOlder { number } => migration::revocation_list_older(number),
+        R::NoGoLive => migration::no_go_live(),
+        R::GoLiveScheduled { date } => migration::go_live_scheduled(date),
+        R::EnrolmentClosed { session, last } => migration::enrolment_closed(&session, last),
+        R::NoSuchKey { key } => keys::absent(key),
+        R::KeyIdUsed { key } => keys::id_used(key),
+        R::KeyNotProved { key, nodes } => keys::not_proved(key, &nodes),
+        R::KeyInUse { key, values, until } => keys::in_use(key, values, until),
+        R::KeyRetired { key } => keys::retired(key),
         R::PortalNotRegistered => Shape::new(
             Code::PermissionDenied,
             "PORTAL_NOT_REGISTERED",
@@ -253,19 +257,19 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         )
         .with("have", have)
         .with("need", need),
-        R::ApprovalUnsigned
-        | R::ApprovalExpired
-        | R::ApprovalTooLong
-        | R::ApprovalOtherKey
-        | R::ApprovalDiffers
-        | R::CallerRetired
-        | R::NoSuchCaller
-        | R::KeyPinned { .. }
-        | R::LastOperators { .. }
-        | R::ScriptMayNot
-        | R::NotGranted
-        | R::OutsideWindow { .. }
-        | R::RunsUsed { .. } => caller::of(&rejection),
+        R::ApprovalUnsigned => caller::approval_unsigned(),
+        R::ApprovalExpired => caller::approval_expired(),
+        R::ApprovalTooLong => caller::approval_too_long(),
+        R::ApprovalOtherKey => caller::approval_other_key(),
+        R::ApprovalDiffers => caller::approval_differs(),
+        R::CallerRetired => caller::retired(),
+        R::NoSuchCaller => caller::absent(),
+        R::KeyPinned { holder } => caller::key_pinned(&holder),
+        R::LastOperators { need } => caller::last_operators(need),
+        R::ScriptMayNot => caller::script_may_not(),
+        R::NotGranted => caller::not_granted(),
+        R::OutsideWindow { from, until } => caller::outside_window(from, until),
+        R::RunsUsed { runs } => caller::runs_used(runs),
         R::ChangedSince => shape::of(Refusal::EtagMismatch),
         R::PlanDiffers => Shape::precondition(
             "PLAN_DIFFERS",
