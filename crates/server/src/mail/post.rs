@@ -114,24 +114,10 @@ fn due<'a>(waiting: &'a notice::Outbox, round: &Round, most: usize) -> Vec<&'a n
         if due.len() >= most {
             break;
         }
-        match one.kind {
-            Kind::Reminder if reminders.len() < most => reminders.push(one),
-            Kind::Reminder => {}
-            Kind::Initiated
-            | Kind::PasswordChanged(_)
-            | Kind::ChannelReplaced
-            | Kind::EmailChanged
-            | Kind::PasswordReset
-            | Kind::ChannelReset
-            | Kind::OtpRevoked
-            | Kind::Suspended
-            | Kind::Resumed
-            | Kind::Deleted
-            | Kind::CardRegistered
-            | Kind::CardRevoked
-            | Kind::SuspiciousAttempts
-            | Kind::Locked
-            | Kind::NotCarriedForward { .. } => due.push(one),
+        if !matches!(one.kind, Kind::Reminder) {
+            due.push(one);
+        } else if reminders.len() < most {
+            reminders.push(one);
         }
     }
     due.extend(reminders);
