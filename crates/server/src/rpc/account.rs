@@ -14,7 +14,7 @@ use proto::admin::v1::account_service_server::AccountService;
 use tonic::{Request, Response, Status};
 
 use super::change_request::read_title;
-use super::{answered, initiation, token};
+use super::{answered, changed, token};
 use crate::edge::{self, Edge, Validity};
 use crate::factor;
 use crate::identity::Caller;
@@ -372,11 +372,9 @@ async fn suspend(
         token: token_of(&ask)?,
         reason: reason(&ask, &body.reason)?,
     };
-    let request = (Some(key), Validity::of(body.validate_only));
-    let settled = edge
-        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
-        .await?;
-    let carry = initiation::changed(&settled)?;
+    let request = (key, body.validate_only);
+    let command = domain::Command::Account(command);
+    let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(admin::SuspendAccountResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -417,11 +415,9 @@ async fn update(
         title,
         seen,
     };
-    let request = (Some(key), Validity::of(body.validate_only));
-    let settled = edge
-        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
-        .await?;
-    let carry = initiation::changed(&settled)?;
+    let request = (key, body.validate_only);
+    let command = domain::Command::Account(command);
+    let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(admin::UpdateAccountResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -442,11 +438,9 @@ async fn revoke_card(
         token: token_of(&ask)?,
         reason: reason(&ask, &body.reason)?,
     };
-    let request = (Some(key), Validity::of(body.validate_only));
-    let settled = edge
-        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
-        .await?;
-    let carry = initiation::changed(&settled)?;
+    let request = (key, body.validate_only);
+    let command = domain::Command::Account(command);
+    let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(admin::RevokeCardResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -476,11 +470,9 @@ async fn disable_method(
         from,
         reason: reason(&ask, &body.reason)?,
     };
-    let request = (Some(key), Validity::of(body.validate_only));
-    let settled = edge
-        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
-        .await?;
-    let carry = initiation::changed(&settled)?;
+    let request = (key, body.validate_only);
+    let command = domain::Command::Account(command);
+    let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(admin::DisableMethodResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),

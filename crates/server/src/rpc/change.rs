@@ -13,7 +13,8 @@ use domain::{State, UnixMs};
 use proto::auth::v1 as auth;
 use proto::auth::v1::verify_step_up_request::Factor;
 
-use super::initiation::{changed, confirmed, opened, read_procedure};
+use super::changed;
+use super::initiation::{confirmed, opened, read_procedure};
 use super::token::shown;
 use crate::edge::{self, Edge};
 use crate::factor;
@@ -60,7 +61,7 @@ pub(super) async fn password(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Change(command))
         .await?;
-    let carry = changed(&settled)?;
+    let carry = changed::carry(&settled)?;
     Ok(auth::ChangePasswordResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -284,7 +285,7 @@ pub(super) async fn confirm_replacement(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Change(command))
         .await?;
-    let carry = changed(&settled)?;
+    let carry = changed::carry(&settled)?;
     Ok(auth::ConfirmReplaceChannelResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),

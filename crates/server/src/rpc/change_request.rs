@@ -14,9 +14,9 @@ use proto::admin::v1::change_request_service_server::ChangeRequestService;
 use tonic::{Request, Response, Status};
 
 use super::account::{PAGE_DEFAULT, PAGE_MAX, Scope, reason, token_of};
-use super::{answered, initiation};
+use super::{answered, changed};
 use crate::approvals;
-use crate::edge::{self, Edge, Validity};
+use crate::edge::{self, Edge};
 use crate::factor;
 use crate::identity::Caller;
 use crate::reads::Read;
@@ -98,9 +98,7 @@ async fn decide<B: prost::Message>(
     edge::address(client_address)?;
     let (line, _) = edge.fresh(ask).await?;
     let command = domain::Command::ChangeRequest(command);
-    let request = (Some(key), Validity::of(validate_only));
-    let settled = edge.propose_or_judge(ask, &line, request, command).await?;
-    initiation::changed(&settled)
+    changed::propose(edge, ask, &line, (key, validate_only), command).await
 }
 
 async fn create(
@@ -142,9 +140,8 @@ async fn create(
         seen,
     };
     let command = domain::Command::ChangeRequest(command);
-    let request = (Some(key), Validity::of(body.validate_only));
-    let settled = edge.propose_or_judge(&ask, &line, request, command).await?;
-    let carry = initiation::changed(&settled)?;
+    let request = (key, body.validate_only);
+    let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(admin::CreateChangeRequestResponse {
         name: name_of(id),
         carry_forward: wire::carry(carry).into(),
@@ -407,9 +404,8 @@ async fn approve(
             approvals::signed(edge, &ask, &state, approval.as_ref(), command)?
         }
     };
-    let request = (Some(key), Validity::of(body.validate_only));
-    let settled = edge.propose_or_judge(&ask, &line, request, command).await?;
-    let carry = initiation::changed(&settled)?;
+    let request = (key, body.validate_only);
+    let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(admin::ApproveChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),

@@ -13,7 +13,8 @@ use proto::auth::v1 as auth;
 use proto::auth::v1::begin_initiation_request::Proof;
 
 use super::auth::text;
-use crate::edge::{self, Edge, Settled};
+use super::changed;
+use crate::edge::{self, Edge};
 use crate::factor::{self, Claimed};
 use crate::mail::Letter;
 use crate::request::Ask;
@@ -287,7 +288,7 @@ pub(super) async fn confirm(
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Initiation(command))
         .await?;
-    let carry = changed(&settled)?;
+    let carry = changed::carry(&settled)?;
     Ok(auth::ConfirmInitiationResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
@@ -309,14 +310,6 @@ pub(super) fn confirmed(
         }
         (Some(_) | None, None) | (None, Some(_)) => Ok(CodeProof::Mailed { matched: false }),
     }
-}
-
-/// What became of a change. Its holder is told by mail: the entry itself put the notice (S28).
-pub(super) fn changed(settled: &Settled) -> Result<domain::Carry, Refusal> {
-    let Answer::Changed { carry } = settled.answer else {
-        return Err(edge::rejected_or_unexpected(&settled.answer));
-    };
-    Ok(carry)
 }
 
 /// The id of a procedure; one that is none of ours is as good as one that has ended.

@@ -36,6 +36,7 @@ mod auth;
 mod calendar;
 mod change;
 mod change_request;
+mod changed;
 pub(crate) mod cluster;
 pub(crate) mod export;
 mod import;

@@ -7,9 +7,9 @@ use proto::operator::v1::emergency_service_server::EmergencyService;
 use tonic::Request;
 
 use super::{Answered, named, reason};
-use crate::edge::{Edge, Validity};
+use crate::edge::Edge;
 use crate::request::Ask;
-use crate::rpc::{answered, initiation};
+use crate::rpc::{answered, changed};
 use crate::status::Refusal;
 use crate::wire;
 
@@ -58,11 +58,9 @@ async fn suspend_on_main(
         token: None,
         reason: reason(&ask, &body.reason)?,
     };
-    let request = (Some(key), Validity::of(body.validate_only));
-    let settled = edge
-        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
-        .await?;
-    let carry = initiation::changed(&settled)?;
+    let request = (key, body.validate_only);
+    let command = domain::Command::Account(command);
+    let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(operator::SuspendOnMainLineResponse {
         carry_forward: wire::carry(carry).into(),
         notice: main_line_notice(edge),
@@ -81,11 +79,9 @@ async fn revoke_on_main(
         account: account.id.clone(),
         reason: reason(&ask, &body.reason)?,
     };
-    let request = (Some(key), Validity::of(body.validate_only));
-    let settled = edge
-        .propose_or_judge(&ask, &line, request, domain::Command::Account(command))
-        .await?;
-    let carry = initiation::changed(&settled)?;
+    let request = (key, body.validate_only);
+    let command = domain::Command::Account(command);
+    let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(operator::RevokeFactorOnMainLineResponse {
         carry_forward: wire::carry(carry).into(),
         notice: main_line_notice(edge),
