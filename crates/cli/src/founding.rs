@@ -240,6 +240,7 @@ fn record(
         keys: Vec::new(),
     })
 }
+        restored: None,
 
 /// Writes the files of a cluster folder.
 struct Writer<'p> {

@@ -108,6 +108,7 @@ pub(crate) fn found(index: u64) -> Entry {
         simulated_clock: false,
         clock_offset_ms: 0,
         keys: Vec::new(),
+        restored: None,
     };
     let command = Command::Cluster(cluster::Command::Found(Box::new(founding)));
     normal(index, envelope(index, Actor::Node(NodeId(1)), command))

@@ -36,7 +36,7 @@ pub(crate) struct Context<'a> {
     pub(crate) actor: &'a Actor,
     /// The approval that came with the command, if one did.
     pub(crate) approval: Option<&'a Approval>,
-    /// The full digest of the state before a branch's first entry.
+    /// The full digest of the state before the first entry of a branch, or of a restored cluster.
     pub(crate) genesis: Option<Digest>,
 }
 
@@ -109,7 +109,8 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
     }
     let clock = state.header.clock;
     // What a branch starts from, before this entry moves its clock (I1).
-    let genesis = starts_branch(envelope).then(|| state.digests().full);
+    let begins = starts_branch(envelope) || restores(envelope);
+    let genesis = begins.then(|| state.digests().full);
     // Proposers' clocks differ; the line's clock never runs backwards.
     let now = clock.max(envelope.at);
     let (command, approval) = if let Command::Signed(signed) = &envelope.command {
@@ -167,6 +168,14 @@ fn starts_branch(envelope: &Envelope) -> bool {
 fn meant_for(state: &State, line: &LineId, envelope: &Envelope) -> bool {
     let is_genesis = state.header.line == LineId::Main && *line != LineId::Main;
     envelope.line == *line
+/// Whether the envelope founds a cluster with the state of a backup.
+fn restores(envelope: &Envelope) -> bool {
+    matches!(
+        &envelope.command,
+        Command::Cluster(cluster::Command::Found(founding)) if founding.restored.is_some()
+    )
+}
+
         && (state.header.line == *line || (is_genesis && starts_branch(envelope)))
 }
 
@@ -179,7 +188,7 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             Command::Cluster(cluster::Command::AdvanceClock { offset_ms, .. }) => {
                 cluster::may_advance(state, &envelope.actor, *offset_ms).is_ok()
             }
-            Command::Cluster(cluster::Command::Found(_))
+            Command::Cluster(cluster::Command::Found(_) | cluster::Command::BackUp { .. })
             | Command::Session(_)
             | Command::SetCalendar(_)
             | Command::SetPolicy { .. }
@@ -393,6 +402,7 @@ fn kind_of(command: &Command) -> Kind {
         Command::Migration(command) => command.kind(),
         Command::SetRevocationList(_) => Kind::RevocationListSet,
         Command::Login(command) => command.kind(),
+        Command::Cluster(cluster::Command::BackUp { .. }) => Kind::BackupTaken,
         Command::Token(command) => command.kind(),
         Command::Initiation(command) => command.kind(),
         Command::Change(command) => command.kind(),

@@ -192,6 +192,10 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
+    /// A backup of the main line was taken.
+    BackupTaken,
+    /// The cluster began with a backup of another one.
+    Restored,
 }
 
 impl Kind {
@@ -289,6 +293,8 @@ pub enum Verdict {
     Rejected(String),
 }
 
+            | Self::BackupTaken
+            | Self::Restored
 /// Why a change of a branch must be repeated on the main line, or waived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Repeat {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::{Context, Effect};
 use crate::approval;
 use crate::audit::{Event, Kind};
+use crate::backup::{self, BackupId, Restored};
 use crate::calendar::Calendar;
 use crate::digest::Digest;
 use crate::envelope::Actor;
@@ -116,6 +117,9 @@ pub struct Founding {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyProof>,
 }
+    /// The backup that the cluster begins with, if it is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Box<Restored>>,
 
 impl std::fmt::Display for KeyPin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -216,12 +220,20 @@ pub enum Command {
         offset_ms: Option<i64>,
     },
 }
+    /// An operator takes a backup of the main line: the record of it.
+    BackUp {
+        /// Its name.
+        id: BackupId,
+        /// Why, for the record.
+        reason: String,
+    },
 
 pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
     match command {
         Command::Found(founding) => found(state, context, founding),
         Command::AdvanceClock { to, offset_ms } => advance(state, context, *to, *offset_ms),
     }
+        Command::BackUp { id, reason } => backup::note(state, context, *id, reason),
 }
 
 fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effect {
@@ -237,6 +249,13 @@ fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effec
         return Effect::rejected(Rejection::BadValues(problems), event);
     }
     state.header.clock_offset_ms = founding.clock_offset_ms;
+    if let Err(rejection) = backup::check(state, context, founding) {
+        return Effect::rejected(rejection, event);
+    }
+    if let Some(restored) = &founding.restored {
+        state.founding = Some(Held::new(founding.clone()));
+        return backup::begin(state, context, founding, restored);
+    }
     state.policy = Held::new(founding.policy.clone());
     state.calendar = Held::new(founding.calendar.clone());
     state.keys = keys::founded(&founding.keys, context.now);

@@ -98,6 +98,7 @@ impl Command {
             Self::SetCalendar(_) => "SetCalendar",
             Self::SetPolicy { .. } => "SetPolicy",
             Self::Account(command) => match command {
+            Self::Cluster(cluster::Command::BackUp { .. }) => "BackUp",
                 account::Command::Import { .. } => "Import",
                 account::Command::Suspend { .. } => "Suspend",
                 account::Command::RevokeOtp { .. } => "RevokeOtp",

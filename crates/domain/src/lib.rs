@@ -9,6 +9,7 @@ mod apply;
 pub mod approval;
 pub mod attempts;
 pub mod audit;
+pub mod backup;
 pub mod calendar;
 pub mod change;
 pub mod change_request;

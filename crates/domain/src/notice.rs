@@ -301,6 +301,18 @@ impl Outbox {
         self.counts = counts;
     }
 
+    /// Names all notices after this entry: of a line whose entries count from 0 again.
+    pub(crate) fn rename(&mut self, entry: LogId) {
+        let waiting: Vec<Notice> = self.notices.iter().cloned().collect();
+        self.notices = (0..)
+            .zip(waiting)
+            .map(|(part, notice)| Notice {
+                id: NoticeId { entry, part },
+                ..notice
+            })
+            .collect();
+    }
+
     /// Notes what the account's holder is to be told of what it became.
     pub(crate) fn note_change(&mut self, former: &Account, now: &Account) {
         let differences = differences::told(former, now);

@@ -249,6 +249,7 @@ mod tests {
             simulated_clock: false,
             clock_offset_ms: 0,
             keys: Vec::new(),
+            restored: None,
         }
     }
 

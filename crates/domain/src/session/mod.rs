@@ -10,6 +10,7 @@ mod rollover;
 
 pub(crate) use plan::{apply, operator, planned};
 
+pub(crate) use rollover::give_up;
 use crate::approval;
 use crate::audit;
 use crate::calendar;

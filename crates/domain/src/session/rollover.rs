@@ -232,6 +232,19 @@ pub(super) fn abandon(
     id: &SessionId,
     refused: &[NodeId],
     reason: &str,
+/// Ends the plan of a secondary session whose branch is not there, and cannot be.
+pub(crate) fn give_up(state: &mut State, context: &Context<'_>, plan: Plan, why: &str) {
+    let sealing = Sealing {
+        evidence: None,
+        replies: BTreeMap::new(),
+        held: BTreeSet::new(),
+        at: context.now,
+        log: context.at,
+        gap_accepted: Some(why.to_owned()),
+    };
+    end_plan(state, context, plan, Phase::Abandoned, sealing, context.now);
+}
+
 ) -> Moved {
     operator(context)?;
     let plan = plan_of(state, id)?.clone();
@@ -255,15 +268,7 @@ pub(super) fn abandon(
     }
     let act = Act::Abandon(id.clone());
     approved(state, context, &act, &plan.session)?;
-    let sealing = Sealing {
-        evidence: None,
-        replies: BTreeMap::new(),
-        held: BTreeSet::new(),
-        at: context.now,
-        log: context.at,
-        gap_accepted: Some(reason.to_owned()),
-    };
-    end_plan(state, context, plan, Phase::Abandoned, sealing, context.now);
+    give_up(state, context, plan, reason);
     moved(id, Phase::Abandoned)
 }
 

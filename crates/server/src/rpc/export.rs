@@ -124,6 +124,7 @@ mod tests {
             simulated_clock: false,
             clock_offset_ms: 0,
             keys: Vec::new(),
+            restored: None,
         };
         let node = Node::open(consensus::node::Config {
             data: data.to_owned(),

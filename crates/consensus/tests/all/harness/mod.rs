@@ -180,6 +180,7 @@ impl Cluster {
             simulated_clock: false,
             clock_offset_ms: 0,
             keys: Vec::new(),
+            restored: None,
         };
         Self {
             founding,

@@ -139,6 +139,7 @@ pub fn founding() -> cluster::Founding {
     }
 }
 
+        restored: None,
 /// A line with its history.
 #[derive(Debug, Clone)]
 pub struct World {

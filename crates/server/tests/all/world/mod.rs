@@ -170,6 +170,7 @@ fn founding(
             Shape::TwoCentres => -i64::try_from(now.since(BEGINS)).unwrap(),
         },
         keys: keys.proofs(CLUSTER),
+        restored: None,
     }
 }
 
