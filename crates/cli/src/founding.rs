@@ -238,9 +238,9 @@ fn record(
         simulated_clock: plan.simulated.is_some(),
         clock_offset_ms,
         keys: Vec::new(),
+        restored: None,
     })
 }
-        restored: None,
 
 /// Writes the files of a cluster folder.
 struct Writer<'p> {

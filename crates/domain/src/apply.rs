@@ -164,10 +164,6 @@ fn starts_branch(envelope: &Envelope) -> bool {
     )
 }
 
-/// Whether the envelope is for this line, and the state is this line's.
-fn meant_for(state: &State, line: &LineId, envelope: &Envelope) -> bool {
-    let is_genesis = state.header.line == LineId::Main && *line != LineId::Main;
-    envelope.line == *line
 /// Whether the envelope founds a cluster with the state of a backup.
 fn restores(envelope: &Envelope) -> bool {
     matches!(
@@ -176,6 +172,10 @@ fn restores(envelope: &Envelope) -> bool {
     )
 }
 
+/// Whether the envelope is for this line, and the state is this line's.
+fn meant_for(state: &State, line: &LineId, envelope: &Envelope) -> bool {
+    let is_genesis = state.header.line == LineId::Main && *line != LineId::Main;
+    envelope.line == *line
         && (state.header.line == *line || (is_genesis && starts_branch(envelope)))
 }
 
@@ -394,6 +394,7 @@ fn kind_of(command: &Command) -> Kind {
     match command {
         Command::Cluster(cluster::Command::Found(_)) => Kind::Founded,
         Command::Cluster(cluster::Command::AdvanceClock { .. }) => Kind::ClockAdvanced,
+        Command::Cluster(cluster::Command::BackUp { .. }) => Kind::BackupTaken,
         Command::Session(command) => command.kind(),
         Command::SetCalendar(_) => Kind::CalendarSet,
         Command::SetPolicy { .. } => Kind::PolicySet,
@@ -402,7 +403,6 @@ fn kind_of(command: &Command) -> Kind {
         Command::Migration(command) => command.kind(),
         Command::SetRevocationList(_) => Kind::RevocationListSet,
         Command::Login(command) => command.kind(),
-        Command::Cluster(cluster::Command::BackUp { .. }) => Kind::BackupTaken,
         Command::Token(command) => command.kind(),
         Command::Initiation(command) => command.kind(),
         Command::Change(command) => command.kind(),

@@ -180,6 +180,10 @@ pub enum Kind {
     ScriptGrantWithdrawn,
     /// A script's act on a branch was counted.
     ScriptRun,
+    /// A backup of the main line was taken.
+    BackupTaken,
+    /// The cluster began with a backup of another one.
+    Restored,
     /// Records or accounts were read at a node; only in that node's own trail of reads.
     Read,
     /// A watch began; only in a trail of reads.
@@ -192,10 +196,6 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
-    /// A backup of the main line was taken.
-    BackupTaken,
-    /// The cluster began with a backup of another one.
-    Restored,
 }
 
 impl Kind {
@@ -275,6 +275,8 @@ impl Kind {
             | Self::KeyUsed
             | Self::ValuesResealed
             | Self::KeyRetired
+            | Self::BackupTaken
+            | Self::Restored
             | Self::Read
             | Self::WatchBegun
             | Self::WatchEnded => false,
@@ -293,8 +295,6 @@ pub enum Verdict {
     Rejected(String),
 }
 
-            | Self::BackupTaken
-            | Self::Restored
 /// Why a change of a branch must be repeated on the main line, or waived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Repeat {

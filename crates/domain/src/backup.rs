@@ -213,7 +213,6 @@ pub(crate) fn begin(
     state.header.line_since = context.now;
     state.header.epoch = 1;
     state.header.ended = false;
-    state.header.clock_offset_ms = founding.clock_offset_ms;
     state.header.protection = Protection::default();
     state.requests = Requests::default();
     state.pending = Expiring::default();

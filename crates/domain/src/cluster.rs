@@ -116,10 +116,10 @@ pub struct Founding {
     /// start. None in a record from before they were kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyProof>,
-}
     /// The backup that the cluster begins with, if it is restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Box<Restored>>,
+}
 
 impl std::fmt::Display for KeyPin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -219,7 +219,6 @@ pub enum Command {
         /// The simulated clock's new offset, if it is one.
         offset_ms: Option<i64>,
     },
-}
     /// An operator takes a backup of the main line: the record of it.
     BackUp {
         /// Its name.
@@ -227,13 +226,14 @@ pub enum Command {
         /// Why, for the record.
         reason: String,
     },
+}
 
 pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
     match command {
         Command::Found(founding) => found(state, context, founding),
         Command::AdvanceClock { to, offset_ms } => advance(state, context, *to, *offset_ms),
-    }
         Command::BackUp { id, reason } => backup::note(state, context, *id, reason),
+    }
 }
 
 fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effect {
@@ -248,12 +248,13 @@ fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effec
     if !problems.is_empty() {
         return Effect::rejected(Rejection::BadValues(problems), event);
     }
-    state.header.clock_offset_ms = founding.clock_offset_ms;
     if let Err(rejection) = backup::check(state, context, founding) {
         return Effect::rejected(rejection, event);
     }
+    state.header.clock_offset_ms = founding.clock_offset_ms;
+    state.founding = Some(Held::new(founding.clone()));
+    // What else there is came with the backup.
     if let Some(restored) = &founding.restored {
-        state.founding = Some(Held::new(founding.clone()));
         return backup::begin(state, context, founding, restored);
     }
     state.policy = Held::new(founding.policy.clone());

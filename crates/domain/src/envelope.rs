@@ -94,11 +94,11 @@ impl Command {
         match self {
             Self::Cluster(cluster::Command::Found(_)) => "Found",
             Self::Cluster(cluster::Command::AdvanceClock { .. }) => "AdvanceClock",
+            Self::Cluster(cluster::Command::BackUp { .. }) => "BackUp",
             Self::Session(command) => command.method(),
             Self::SetCalendar(_) => "SetCalendar",
             Self::SetPolicy { .. } => "SetPolicy",
             Self::Account(command) => match command {
-            Self::Cluster(cluster::Command::BackUp { .. }) => "BackUp",
                 account::Command::Import { .. } => "Import",
                 account::Command::Suspend { .. } => "Suspend",
                 account::Command::RevokeOtp { .. } => "RevokeOtp",

@@ -9,8 +9,8 @@ mod plan;
 mod rollover;
 
 pub(crate) use plan::{apply, operator, planned};
-
 pub(crate) use rollover::give_up;
+
 use crate::approval;
 use crate::audit;
 use crate::calendar;

@@ -226,12 +226,6 @@ fn end_plan(
     line::end_short_lived(state, latest);
 }
 
-pub(super) fn abandon(
-    state: &mut State,
-    context: &Context<'_>,
-    id: &SessionId,
-    refused: &[NodeId],
-    reason: &str,
 /// Ends the plan of a secondary session whose branch is not there, and cannot be.
 pub(crate) fn give_up(state: &mut State, context: &Context<'_>, plan: Plan, why: &str) {
     let sealing = Sealing {
@@ -245,6 +239,12 @@ pub(crate) fn give_up(state: &mut State, context: &Context<'_>, plan: Plan, why:
     end_plan(state, context, plan, Phase::Abandoned, sealing, context.now);
 }
 
+pub(super) fn abandon(
+    state: &mut State,
+    context: &Context<'_>,
+    id: &SessionId,
+    refused: &[NodeId],
+    reason: &str,
 ) -> Moved {
     operator(context)?;
     let plan = plan_of(state, id)?.clone();

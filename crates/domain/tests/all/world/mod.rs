@@ -136,10 +136,10 @@ pub fn founding() -> cluster::Founding {
         simulated_clock: false,
         clock_offset_ms: 0,
         keys: Vec::new(),
+        restored: None,
     }
 }
 
-        restored: None,
 /// A line with its history.
 #[derive(Debug, Clone)]
 pub struct World {
