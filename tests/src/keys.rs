@@ -11,8 +11,8 @@ use proto::operator::v1::{
 };
 use proto::peer::v1::peer_service_client::PeerServiceClient;
 use tidemark::drill::{Door, call, request};
-use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Response, Status};
 use zeroize::Zeroizing;
 
 use crate::cluster::{Cluster, until};
@@ -57,15 +57,26 @@ impl Cluster {
         doors.filter(|door| door.node == node).cloned().collect()
     }
 
+    /// Asks the key service of one node.
+    async fn of_keys<T, F>(
+        &self,
+        node: u64,
+        ask: impl Fn(KeyServiceClient<Channel>) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let doors = self.operator_at(node);
+        call(&doors, |channel| ask(KeyServiceClient::new(channel))).await
+    }
+
     /// The keys, as one node knows them.
     ///
     /// # Errors
     /// The refusal.
     pub async fn keys_at(&self, node: u64) -> Result<ListKeysResponse, Status> {
-        call(&self.operator_at(node), |channel| async move {
-            KeyServiceClient::new(channel)
-                .list_keys(request(ListKeysRequest {}))
-                .await
+        self.of_keys(node, |mut keys| async move {
+            keys.list_keys(request(ListKeysRequest {})).await
         })
         .await
     }
@@ -90,14 +101,9 @@ impl Cluster {
             key_id,
             dry_run: false,
         };
-        let doors = self.operator_at(node);
-        let answer = call(&doors, |channel| {
+        let answer = self.of_keys(node, |mut keys| {
             let message = message.clone();
-            async move {
-                KeyServiceClient::new(channel)
-                    .announce_key(request(message))
-                    .await
-            }
+            async move { keys.announce_key(request(message)).await }
         });
         answer.await.map(|_| ())
     }
@@ -124,14 +130,9 @@ impl Cluster {
             dry_run: false,
         };
         let node = self.running().next().unwrap();
-        let doors = self.operator_at(node);
-        let answer = call(&doors, |channel| {
+        let answer = self.of_keys(node, |mut keys| {
             let message = message.clone();
-            async move {
-                KeyServiceClient::new(channel)
-                    .use_key(request(message))
-                    .await
-            }
+            async move { keys.use_key(request(message)).await }
         });
         Ok(answer.await?.key.unwrap())
     }
@@ -183,14 +184,9 @@ impl Cluster {
             dry_run: false,
         };
         let node = self.running().next().unwrap();
-        let doors = self.operator_at(node);
-        let answer = call(&doors, |channel| {
+        let answer = self.of_keys(node, |mut keys| {
             let message = message.clone();
-            async move {
-                KeyServiceClient::new(channel)
-                    .retire_key(request(message))
-                    .await
-            }
+            async move { keys.retire_key(request(message)).await }
         });
         Ok(answer.await?.key.unwrap())
     }

@@ -250,16 +250,6 @@ fn what_waits_survives_its_rows_and_moves_the_full_digest() {
     assert_eq!(restored.outbox().len(), 1);
 }
 
-/// Session 1 with an initiation, closed, its notices mailed but one; session 2 open.
-fn drill() -> (World, World) {
-    let mut main = World::in_session_1();
-    main.initiate("AU1", "first", false);
-    main.close("S1", SATURDAY_2000);
-    main.open_session_2(SATURDAY_2000);
-    let branch = main.branch();
-    (main, branch)
-}
-
 #[test]
 fn a_branch_starts_with_an_empty_outbox_and_its_genesis_has_the_main_line_s() {
     let (main, branch) = drill();

@@ -21,29 +21,6 @@ fn open() -> Command {
     })
 }
 
-fn abandon(refused: Vec<NodeId>) -> Command {
-    Command::Session(Plan::Abandon {
-        session: session("S2"),
-        refused,
-        reason: "the branch is lost".into(),
-    })
-}
-
-/// Session 1 with an initiation by `AU1`, closed; session 2 open, its branch serving.
-fn drill() -> (World, World) {
-    let mut main = World::in_session_1();
-    main.initiate("AU1", "first", false);
-    main.close("S1", SATURDAY_2000);
-    main.open_session_2(SATURDAY_2000);
-    let branch = main.branch();
-    (main, branch)
-}
-
-fn close_both(main: &mut World, branch: &mut World) {
-    branch.close("S2", SATURDAY_2300);
-    main.close("S2", SATURDAY_2300);
-}
-
 #[test]
 fn a_session_is_not_opened_before_the_earlier_one_closed_r17() {
     let mut world = World::in_session_1();

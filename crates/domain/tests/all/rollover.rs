@@ -14,30 +14,7 @@ use domain::change::Reason;
 use domain::outcome::Result as Came;
 use domain::portal::LandingOption;
 use domain::session::{Act, Command as Plan, Phase, Reply};
-use domain::{Command, NodeId, Rejection};
-
-fn abandon(refused: Vec<NodeId>) -> Command {
-    Command::Session(Plan::Abandon {
-        session: session("S2"),
-        refused,
-        reason: "the branch is lost".into(),
-    })
-}
-
-/// Session 1 with an initiation by `AU1`, closed; session 2 open, its branch serving.
-fn drill() -> (World, World) {
-    let mut main = World::in_session_1();
-    main.initiate("AU1", "first", false);
-    main.close("S1", SATURDAY_2000);
-    main.open_session_2(SATURDAY_2000);
-    let branch = main.branch();
-    (main, branch)
-}
-
-fn close_both(main: &mut World, branch: &mut World) {
-    branch.close("S2", SATURDAY_2300);
-    main.close("S2", SATURDAY_2300);
-}
+use domain::{Command, Rejection};
 
 #[test]
 fn a_rollover_waits_for_the_close() {

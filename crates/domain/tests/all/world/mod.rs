@@ -10,7 +10,10 @@
     reason = "a test may fail loudly, and not each test needs all of the world"
 )]
 
+mod drill;
 mod people;
+
+pub use drill::{abandon, close_both, drill};
 
 use std::collections::BTreeMap;
 
