@@ -60,6 +60,8 @@ pub(crate) struct Key {
     digest: hmac::Key,
     proof: hmac::Key,
     signer: Signer,
+    /// What the keys of backups are derived from.
+    backup: hkdf::Prk,
 }
 
 /// The keys that this node holds, and which it uses.
@@ -345,6 +347,10 @@ impl Key {
             .and_then(|okm| okm.fill(seed.as_mut()))
             .map_err(|_| broken())?;
         let signer = Signer::from_seed(&seed).ok_or_else(broken)?;
+        root.expand(&[b"backup"], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(seed.as_mut()))
+            .map_err(|_| broken())?;
+        let backup = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, seed.as_ref());
         Ok(Self {
             purpose: row.purpose,
             created: UnixMs(row.created_ms),
@@ -352,7 +358,15 @@ impl Key {
             digest: mac(b"digest")?,
             proof: mac(b"proof")?,
             signer,
+            backup,
         })
+    }
+
+    /// The key of one backup's file, by what was drawn for it; none if it cannot be made.
+    pub(crate) fn of_backup(&self, salt: &[u8]) -> Option<aead::LessSafeKey> {
+        let context = [b"file".as_slice(), salt];
+        let key = self.backup.expand(&context, &aead::AES_256_GCM).ok()?;
+        Some(aead::LessSafeKey::new(aead::UnboundKey::from(key)))
     }
 
     /// Whether both come from one row of a key file: the public half tells keys apart.

@@ -8,6 +8,7 @@
 pub mod approval;
 pub mod associated;
 pub mod authority;
+pub mod backup;
 pub mod breached;
 pub mod card;
 pub mod certificate;
