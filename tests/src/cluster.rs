@@ -84,6 +84,12 @@ fn loopback(centre: &str) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, group + high % 64, middle, low))
 }
 
+/// Where a load balancer of the centre may listen, beside its nodes.
+#[must_use]
+pub fn balancer(centre: &str) -> SocketAddr {
+    SocketAddr::new(loopback(centre), PORT_BASE + 99)
+}
+
 fn plan(timetable: &str) -> Plan {
     let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
     let name = |text: &str| CentreName::parse(text).unwrap();
@@ -91,8 +97,9 @@ fn plan(timetable: &str) -> Plan {
         id: NodeId(id),
         centre: name(centre),
         listen: [0, 1, 2, 3].map(|kind| SocketAddr::new(loopback(centre), first + kind)),
+        health: Some(SocketAddr::new(loopback(centre), first + 4)),
     };
-    let ports = (PORT_BASE + 100 * cluster..).step_by(4);
+    let ports = (PORT_BASE + 100 * cluster..).step_by(5);
     let east = (1..=3).zip(ports.clone());
     let west = (4..=6).zip(ports);
     let nodes = east

@@ -11,6 +11,7 @@
 
 pub mod administration;
 pub mod cast;
+pub mod client;
 pub mod cluster;
 pub mod keys;
 pub mod login;

@@ -36,6 +36,8 @@ pub struct PlannedNode {
     pub centre: CentreName,
     /// Its listeners: front, back, operator, peer.
     pub listen: [SocketAddr; 4],
+    /// Where it answers load balancers in plain HTTP, if it does.
+    pub health: Option<SocketAddr>,
 }
 
 /// A cluster to be.
@@ -392,6 +394,9 @@ impl Writer<'_> {
 /// A node's configuration; its relative paths begin at its own folder.
 fn configuration(node: &PlannedNode) -> String {
     let [front, back, operator, peer] = node.listen;
+    let health = node.health.map_or_else(String::new, |address| {
+        format!("# Plain HTTP, for load balancers alone: GET /serving.\nhealth = \"{address}\"\n")
+    });
     format!(
         "# Node {id}, centre {centre}. Relative paths begin at this file's folder.\n\
          node = {id}\n\
@@ -404,7 +409,8 @@ fn configuration(node: &PlannedNode) -> String {
          front = \"{front}\"\n\
          back = \"{back}\"\n\
          operator = \"{operator}\"\n\
-         peer = \"{peer}\"\n\n\
+         peer = \"{peer}\"\n\
+         {health}\n\
          # Whom each listener trusts.\n\
          [anchors]\n\
          front = \"anchors/front.pem\"\n\

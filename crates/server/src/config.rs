@@ -83,7 +83,7 @@ pub struct Config {
     pub mail: Mail,
 }
 
-/// The four addresses; port 0 takes any that is free.
+/// The addresses; port 0 takes any that is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
@@ -95,6 +95,8 @@ pub struct Listen {
     pub operator: SocketAddr,
     /// For the other nodes.
     pub peer: SocketAddr,
+    /// For load balancers, in plain HTTP; not served unless it is named.
+    pub health: Option<SocketAddr>,
 }
 
 /// Trust anchors, one file (PEM) for each listener, and for smartcards.

@@ -33,7 +33,7 @@ use crate::unheard::Unheard;
 
 mod serving;
 
-pub use serving::{WORD_AGE_MAX, fault};
+pub use serving::{Unserved, WORD_AGE_MAX, fault};
 
 /// What an edge is made of.
 pub struct Parts {

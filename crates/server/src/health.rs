@@ -1,7 +1,8 @@
 //! `grpc.health.v1`, one entry a service. A service that follows the sessions is SERVING at the
 //! centre that serves now and nowhere else, so that a load balancer steers people by it (R19).
 //!
-//! The state is asked at each check: there is no copy of the answer that could be old.
+//! The state is asked at each check: there is no copy of the answer that could be old. The same
+//! answer for load balancers that speak no gRPC is in `plain`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+pub mod plain;
 
 /// How often a watch looks again: a session opens by the clock, and nothing tells that.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

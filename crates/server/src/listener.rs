@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::gate::Gate;
+use crate::health::plain;
 use crate::identity::Listener;
 use crate::web::Origins;
 
@@ -49,6 +50,14 @@ pub enum Error {
     Read {
         /// Which file.
         path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address for load balancers cannot be bound.
+    #[error("cannot listen at {address} for load balancers (listen.health): {source}")]
+    BindHealth {
+        /// Where.
+        address: SocketAddr,
         /// Why.
         source: std::io::Error,
     },
@@ -140,6 +149,8 @@ pub struct Addresses {
     pub operator: SocketAddr,
     /// For the other nodes.
     pub peer: SocketAddr,
+    /// For load balancers, if it is configured.
+    pub health: Option<SocketAddr>,
 }
 
 /// A listener that has its address and serves nobody yet.
@@ -245,6 +256,12 @@ impl Serving {
             }
         });
         Ok(())
+    }
+
+    /// Answers load balancers at a bound listener until `stop`.
+    pub fn add_plain_health(&mut self, bound: plain::Bound, people: plain::People) {
+        self.tasks
+            .spawn(plain::serve(bound, people, self.stop.subscribe()));
     }
 
     /// Takes no more calls, gives those under way a few seconds to end, and returns.

@@ -1,4 +1,4 @@
-//! A node as a whole: its lines, its edge and its four listeners. `serve` and `demo` start the
+//! A node as a whole: its lines, its edge and its listeners. `serve` and `demo` start the
 //! same one.
 
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::edge::{self, Edge, Parts};
 use crate::gate::{Gate, Register};
 use crate::hashing::{self, Pool};
+use crate::health::plain;
 use crate::identity::Listener;
 use crate::keys;
 use crate::listener::{self, Addresses, Bound, Credentials, Serving};
@@ -206,6 +207,7 @@ impl Node {
             back: bound.back.address(),
             operator: bound.operator.address(),
             peer: bound.peer.address(),
+            health: bound.health.as_ref().map(plain::Bound::address),
         };
         let outbox = Outbox::open(&config.mail)?;
         let pool = Pool::start(
@@ -280,6 +282,7 @@ impl Node {
         web: &Origins,
     ) -> Result<(), Error> {
         let no_web = Origins::default();
+        let health = bound.health;
         let all = [
             (Listener::Peer, bound.peer),
             (Listener::Operator, bound.operator),
@@ -307,6 +310,11 @@ impl Node {
                 Listener::Back | Listener::Operator | Listener::Peer => &no_web,
             };
             self.serving.add(bound, credentials, gate, routes, web)?;
+        }
+        if let Some(bound) = health {
+            let edge = self.edge.clone();
+            let people = Arc::new(move || edge.people());
+            self.serving.add_plain_health(bound, people);
         }
         Ok(())
     }
@@ -387,6 +395,7 @@ struct AllBound {
     back: Bound,
     operator: Bound,
     peer: Bound,
+    health: Option<plain::Bound>,
 }
 
 async fn bind(config: &Config) -> Result<AllBound, listener::Error> {
@@ -395,6 +404,10 @@ async fn bind(config: &Config) -> Result<AllBound, listener::Error> {
         back: Bound::at(Listener::Back, config.listen.back).await?,
         operator: Bound::at(Listener::Operator, config.listen.operator).await?,
         peer: Bound::at(Listener::Peer, config.listen.peer).await?,
+        health: match config.listen.health {
+            Some(address) => Some(plain::Bound::at(address).await?),
+            None => None,
+        },
     })
 }
 

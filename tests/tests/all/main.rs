@@ -20,6 +20,7 @@ mod reminders;
 mod requirements;
 mod secrets;
 mod standards;
+mod steering;
 mod tidy;
 mod tokens;
 mod told_once;

@@ -3,61 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use domain::CentreName;
 use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use tests::cast::{CARD, CCMS_CARD, CHAN};
+use tests::client::{Client, door};
 use tests::cluster::{EAST, S1, S2, WEST, settled, until};
 use tests::{By, Cluster};
-use tidemark::drill::{Door, request};
+use tidemark::drill::request;
 use tidemark::refusal;
 use tonic::Status;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-
-/// All that a front end is configured with. The address is not part of it: it is what the name
-/// stands for when the client dials.
-struct Client {
-    port: u16,
-    tls: ClientTlsConfig,
-}
-
-impl Client {
-    /// Configured once, from what `tidemark init` wrote.
-    fn configured(cluster: &Cluster, name: &str, port: u16) -> Self {
-        let profile = cluster.profile();
-        let file = profile.file();
-        let read = |path: &_| profile.text(path).unwrap();
-        let identity = file.front_ends.values().next().unwrap();
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read(&file.ca)))
-            .identity(Identity::from_pem(
-                read(&identity.cert),
-                read(&identity.key),
-            ))
-            .domain_name(name);
-        Self { port, tls }
-    }
-
-    fn dial(&self, address: IpAddr) -> Channel {
-        let address = SocketAddr::new(address, self.port);
-        Endpoint::from_shared(format!("https://{address}"))
-            .unwrap()
-            .tls_config(self.tls.clone())
-            .unwrap()
-            .connect_lazy()
-    }
-
-    /// What `Cluster` logs in through.
-    fn door(&self, address: IpAddr, centre: &str) -> [Door; 1] {
-        [Door {
-            node: 0,
-            centre: CentreName::parse(centre).unwrap(),
-            channel: self.dial(address),
-        }]
-    }
-}
+use tonic::transport::Channel;
 
 async fn landing(channel: Channel) -> Result<String, Status> {
     let answer = AuthServiceClient::new(channel)
@@ -101,7 +58,7 @@ async fn a_client_configured_once_logs_in_at_either_centre_r4() {
         let other = Client::configured(&cluster, "www.ccass.example", address.port());
         assert!(landing(other.dial(address.ip())).await.is_err());
     }
-    let name_is_primary = client.door(primary.ip(), EAST);
+    let name_is_primary = door(client.dial(primary.ip()), EAST);
     let log_in = async |door| {
         let logged_in = cluster.log_in_at(door, &CHAN, CCMS_CARD, CARD, By::Card);
         logged_in.await
@@ -118,7 +75,7 @@ async fn a_client_configured_once_logs_in_at_either_centre_r4() {
     .await;
     assert_eq!(refusal::fact(&refused, "centre").as_deref(), Some(WEST));
 
-    let name_is_secondary = client.door(secondary.ip(), WEST);
+    let name_is_secondary = door(client.dial(secondary.ip()), WEST);
     let session = landing(client.dial(secondary.ip())).await.unwrap();
     assert_eq!(session, S2);
     let token = settled(|| log_in(&name_is_secondary)).await.unwrap();

@@ -32,6 +32,10 @@ pub struct Init {
     /// with one for all, the next node begins ten later.
     #[arg(long, default_value_t = 7010)]
     pub port: u16,
+    /// Also answer load balancers in plain HTTP, at the port after a node's four. Whoever reaches
+    /// it may ask.
+    #[arg(long)]
+    pub health: bool,
     /// The name that clients call both centres by.
     #[arg(long, default_value = "www.ccass.com")]
     pub server_name: String,

@@ -19,6 +19,7 @@ fn plan() -> Plan {
             id: NodeId(id),
             centre: centre.parse().unwrap(),
             listen: [port(0), port(1), port(2), port(3)],
+            health: (id == 1).then(|| port(4)),
         }
     };
     Plan {
@@ -47,6 +48,8 @@ fn a_founded_folder_starts_nodes_and_serves_as_profile() {
         let path = folder.path().join("nodes").join(node);
         let config = server::Config::read(&path.join("node.toml")).unwrap();
         assert!(config.anchors.cards.exists());
+        let health = config.listen.health.map(|address| address.port());
+        assert_eq!(health, (node == "1").then_some(7014));
         let text = fs::read_to_string(config.founding).unwrap();
         let founding: Founding = serde_json::from_str(&text).unwrap();
         assert_eq!(founding.cluster, cluster);

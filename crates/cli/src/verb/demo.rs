@@ -101,6 +101,7 @@ fn plan(drill: &Drill, file: &Path) -> Result<Plan, Failure> {
                 secondary.clone()
             },
             listen: [free()?, free()?, free()?, free()?],
+            health: None,
         });
     }
     drop(held);

@@ -109,6 +109,7 @@ fn nodes(
             id: NodeId(id),
             centre: if index < each { primary } else { secondary }.clone(),
             listen: [port(0)?, port(1)?, port(2)?, port(3)?],
+            health: if flags.health { Some(port(4)?) } else { None },
         })
     };
     (1..).zip(hosts.iter().enumerate()).map(node).collect()
@@ -196,6 +197,7 @@ mod tests {
                 node.listen.map(|address| address.port()),
                 [7443, 7444, 7445, 7446]
             );
+            assert_eq!(node.health, None, "off unless it is asked for");
             shown.push((node.centre.as_str(), node.listen[0].ip().to_string()));
         }
         let wanted = hosts.split(',').map(str::to_owned);
@@ -210,6 +212,10 @@ mod tests {
         let wanted = ["7010", "7020", "7030", "7040"].map(|port| format!("127.0.0.1:{port}"));
         assert_eq!(firsts.collect::<Vec<_>>(), wanted);
         assert!(planned("--nodes 7 --port 65500").is_err());
+        let plan = planned("--nodes 1 --port 7010 --health").unwrap();
+        let health = plan.nodes.iter().filter_map(|node| node.health);
+        let ports: Vec<u16> = health.map(|address| address.port()).collect();
+        assert_eq!(ports, [7014, 7024]);
     }
 
     #[test]

@@ -17,9 +17,16 @@ use crate::output::Output;
 pub async fn run(flags: &Serve, output: Output) -> Result<(), Failure> {
     let node = start(&flags.config).await?;
     let addresses = node.addresses();
+    let health = addresses
+        .health
+        .map(|address| format!(", health {address}"));
     output.talk(&format!(
-        "serving: front {}, back {}, operator {}, peer {}",
-        addresses.front, addresses.back, addresses.operator, addresses.peer
+        "serving: front {}, back {}, operator {}, peer {}{}",
+        addresses.front,
+        addresses.back,
+        addresses.operator,
+        addresses.peer,
+        health.unwrap_or_default()
     ));
     let ended = tokio::select! {
         asked = stopped() => asked,

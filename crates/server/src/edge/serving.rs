@@ -19,6 +19,26 @@ use crate::table::Target;
 /// How old a node's last word may be. They ask each other every second.
 pub const WORD_AGE_MAX: Duration = Duration::from_secs(5);
 
+/// Why people cannot log in at a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unserved {
+    /// The node's clock is not to be trusted.
+    #[error("this node's clock is off its peers', or not compared yet")]
+    ClockOff,
+    /// Nobody whom the node hears leads the line.
+    #[error("no leader is heard here")]
+    NoLeader,
+    /// The other centre serves.
+    #[error("{0} serves")]
+    Elsewhere(CentreName),
+    /// The branch of this centre does not serve yet, or no more.
+    #[error("the session is changing over")]
+    Changing,
+    /// It is outside the times of every session.
+    #[error("no session is open")]
+    Closed,
+}
+
 impl Edge {
     /// The line that the call speaks to.
     ///
@@ -98,14 +118,31 @@ impl Edge {
     /// Whether people can log in at this node now.
     #[must_use]
     pub fn serves_people(&self) -> bool {
+        self.people().is_ok()
+    }
+
+    /// The session that people can log in to at this node now.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn people(&self) -> Result<SessionId, Unserved> {
+        if !self.node().clock_verdict().is_good() {
+            return Err(Unserved::ClockOff);
+        }
         let line = self.serving_line();
+        if !self.answers(&line) {
+            return Err(Unserved::NoLeader);
+        }
         let state = line.state();
-        let now = self.now(&state);
-        self.node().clock_verdict().is_good()
-            && self.answers(&line)
-            && state
-                .open_session(now)
-                .is_ok_and(|plan| self.is_here(&plan.session.centre))
+        match state.open_session(self.now(&state)) {
+            Ok(plan) if self.is_here(&plan.session.centre) => Ok(plan.session.id.clone()),
+            Ok(plan) => Err(Unserved::Elsewhere(plan.session.centre.clone())),
+            Err(Rejection::CentreNotServing { serving }) if !self.is_here(&serving) => {
+                Err(Unserved::Elsewhere(serving))
+            }
+            Err(Rejection::CentreNotServing { .. }) => Err(Unserved::Changing),
+            Err(_) => Err(Unserved::Closed),
+        }
     }
 
     fn is_here(&self, centre: &CentreName) -> bool {
