@@ -16,6 +16,7 @@ use crate::image::{self, Error, at};
 use crate::place;
 use crate::raft::{self, Proposed};
 use crate::store::{Log, record};
+use crate::{base, place};
 
 /// The only version of the format so far.
 pub const FORMAT: u32 = 1;
@@ -193,6 +194,8 @@ pub enum Start {
     FirstEntry,
     /// With a verified snapshot that ends with this entry.
     Snapshot(LogId),
+    /// With the first entry, on what the cluster was restored from.
+    Restored,
 }
 
 /// What a replay gave.
@@ -228,11 +231,21 @@ pub fn replay(log: &Path, snapshot: Option<&Path>) -> Result<Replayed, Error> {
             if image.header.reference != header.reference {
                 return Err(other("log and snapshot are of different lines".to_owned()));
             }
-            (image.state, Start::Snapshot(last))
+            let start = match (image.header.kind, image.header.last) {
+                (Kind::Base, None) => Start::Restored,
+                (Kind::Snapshot, Some(last)) => Start::Snapshot(last),
+                (kind, _) => {
+                    return Err(other(format!(
+                        "a replay begins with no such image: {}",
+                        kind.name()
+                    )));
+                }
+            };
+            (image.state, start)
         }
     };
     let next = match start {
-        Start::FirstEntry => 0,
+        Start::FirstEntry | Start::Restored => 0,
         Start::Snapshot(last) => last.index + 1,
     };
     if header.first > next {
@@ -248,6 +261,12 @@ pub fn replay(log: &Path, snapshot: Option<&Path>) -> Result<Replayed, Error> {
             continue;
         }
         if let Some(envelope) = envelope {
+            if begins_with_another(&envelope.command, start) {
+                return Err(other(format!(
+                    "this cluster began with a backup: the replay needs {} of a node's folder too",
+                    base::FILE
+                )));
+            }
             let _applied = domain::apply(&mut state, &header.reference.line, id, &envelope);
         }
         entries += 1;
@@ -258,4 +277,15 @@ pub fn replay(log: &Path, snapshot: Option<&Path>) -> Result<Replayed, Error> {
         last: header.last,
         entries,
     })
+}
+
+/// Whether the line began with a backup's state, and the replay without it.
+fn begins_with_another(command: &Command, start: Start) -> bool {
+    match start {
+        Start::FirstEntry => matches!(
+            command,
+            Command::Cluster(cluster::Command::Found(founding)) if founding.restored.is_some()
+        ),
+        Start::Snapshot(_) | Start::Restored => false,
+    }
 }

@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<Image, Error> {
     let image = image::read(path)?;
     match image.header.kind {
         Kind::Genesis => Ok(image),
-        Kind::Snapshot => Err(Error::Other {
+        kind @ (Kind::Snapshot | Kind::Base | Kind::Backup) => Err(Error::Other {
             file: path.to_owned(),
             why: "it is a snapshot".to_owned(),
         }),

@@ -1,5 +1,5 @@
 //! A state as a plain file of framed records: header, rows, footer. Snapshots and genesis files
-//! are such images.
+//! are such images, what a restored main line begins with, and what a backup seals.
 //!
 //! Reading one checks every frame, the count of rows, and that the digests, computed from scratch,
 //! are those that the writer had.
@@ -26,6 +26,23 @@ pub enum Kind {
     Snapshot,
     /// What a branch starts from.
     Genesis,
+    /// What the main line of a restored cluster begins with.
+    Base,
+    /// What is sealed in a backup.
+    Backup,
+}
+
+impl Kind {
+    /// What it is, in a sentence.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "a snapshot",
+            Self::Genesis => "a genesis",
+            Self::Base => "the beginning of a restored line",
+            Self::Backup => "a backup",
+        }
+    }
 }
 
 /// What an image begins with.
@@ -172,6 +189,19 @@ pub fn write(path: &Path, header: &Header, state: &State) -> Result<Digests, Err
     Ok(digests)
 }
 
+/// Writes an image to where it is sealed or sent.
+///
+/// # Errors
+/// The writer's.
+pub fn write_to(
+    to: &mut impl Write,
+    header: &Header,
+    state: &State,
+    digests: Digests,
+) -> io::Result<()> {
+    write_pieces(to, header, state, digests)
+}
+
 fn write_pieces(
     to: &mut impl Write,
     header: &Header,
@@ -211,8 +241,11 @@ pub fn read_header(path: &Path) -> Result<Header, Error> {
     Pieces::new(path, BufReader::new(file)).header()
 }
 
-/// Reads an image; the path is for messages.
-pub(crate) fn read_from(path: &Path, from: impl Read) -> Result<Image, Error> {
+/// Reads an image from where it was opened; the path is for messages.
+///
+/// # Errors
+/// As `read`.
+pub fn read_from(path: &Path, from: impl Read) -> Result<Image, Error> {
     let mut pieces = Pieces::new(path, from);
     let header = pieces.header()?;
     let state = State::from_rows(&mut pieces);

@@ -4,6 +4,7 @@
 //! accounts (that is `domain::apply`), and any credential.
 
 pub mod audit;
+pub mod base;
 mod boundary;
 mod branch;
 pub mod clock;

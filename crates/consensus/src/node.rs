@@ -24,7 +24,7 @@ use crate::machine::{self, Machine, Shared};
 use crate::mailed::Mailed;
 use crate::peers::{BadAddress, Dialer, Peer, Peers};
 use crate::store::{self, Disk};
-use crate::{duties, identity, image, place};
+use crate::{base, duties, identity, image, place};
 
 /// The epoch that a cluster is founded with.
 pub const FIRST_EPOCH: u64 = 1;
@@ -38,6 +38,9 @@ pub struct Config {
     pub node: NodeId,
     /// The record that the cluster is founded from, the same on all nodes.
     pub founding: Founding,
+    /// The state before the first entry of the main line: an unfounded one, or what the cluster was
+    /// restored from (`base::read`).
+    pub base: State,
     /// How peers are connected to.
     pub dialer: Dialer,
     /// The machine's clock, without a simulated offset.
@@ -191,6 +194,7 @@ impl Node {
         if !problems.is_empty() {
             return Err(Error::Founding(problems.join("; ")));
         }
+        base::check(&founding, &config.base).map_err(Error::Founding)?;
         let peers = Peers::new(
             founding.cluster,
             config.node,
@@ -207,6 +211,7 @@ impl Node {
         };
         let last_good = LastGood::none_yet(Arc::clone(&clock.base.0));
         let (sender, verdict) = watch::channel(ClockVerdict::Unknown);
+        let base = config.base;
         let builders = Arc::new(Semaphore::new(1));
         let (boundaries, passed) = boundary::channel();
         let (log, machine) = {
@@ -218,7 +223,7 @@ impl Node {
             blocking(move || {
                 let log = disk.log(&reference)?;
                 let trail = trails.of(&reference).map_err(machine::Error::from)?;
-                let machine = Machine::open(log.clone(), trail, State::unfounded(), hook)?;
+                let machine = Machine::open(log.clone(), trail, base, hook)?;
                 line.get_or_init(|| machine.shared());
                 Ok((log, machine))
             })

@@ -334,7 +334,7 @@ impl Folder {
 
 fn check(file: &Path, header: &Header, reference: &LineRef) -> Result<(), Error> {
     let why = match header.kind {
-        Kind::Genesis => "it is a genesis".to_owned(),
+        kind @ (Kind::Genesis | Kind::Base | Kind::Backup) => format!("it is {}", kind.name()),
         Kind::Snapshot if header.reference != *reference => {
             format!("it is of {:?}", header.reference)
         }

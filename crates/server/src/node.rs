@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use consensus::clock::{Clock, WallClock};
 use consensus::peers::Dialer;
-use consensus::{Line, line, place};
+use consensus::{Line, base, line, place};
 use credential::breached::Breached;
 use credential::card::Anchors;
 use credential::keyring::Keyring;
@@ -72,6 +72,9 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
+    /// What the cluster was restored from is not there, or another one.
+    #[error("{0}: restore into a new folder, or copy it from another node of this cluster")]
+    Base(#[source] consensus::image::Error),
     /// The key file is not the cluster's, or not the one that the node was first started with.
     #[error("{path}: {source}")]
     Keys {
@@ -219,6 +222,7 @@ impl Node {
         let node = consensus::Node::open(consensus::node::Config {
             data: config.data.clone(),
             node: NodeId(config.node),
+            base: read_base(&config.founding, &founding).await?,
             founding: founding.clone(),
             dialer: Dialer::tls(credentials.client(), peer_name),
             base_clock: environment.clock,
@@ -425,6 +429,17 @@ fn read_founding(path: &Path) -> Result<Founding, Error> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// What the main line begins with.
+async fn read_base(path: &Path, founding: &Founding) -> Result<domain::State, Error> {
+    let (path, founding) = (base::path(path), founding.clone());
+    let read = tokio::task::spawn_blocking(move || base::read(&path, &founding)).await;
+    let read = read.map_err(|error| Error::Read {
+        path: PathBuf::from(base::FILE),
+        source: std::io::Error::other(error),
+    })?;
+    read.map_err(Error::Base)
 }
 
 fn read_keys(path: &Path) -> Result<Keyring, Error> {

@@ -33,4 +33,8 @@ pub struct Export {
 pub struct Replay {
     /// The exported log.
     pub file: PathBuf,
+    /// Of a cluster that was restored from a backup: `restored.image` of a node's folder, which the
+    /// line began with.
+    #[arg(long, value_name = "FILE")]
+    pub restored_from: Option<PathBuf>,
 }

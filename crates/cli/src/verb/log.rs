@@ -50,7 +50,7 @@ async fn write(flags: &Export, output: Output) -> Result<(), Failure> {
 
 fn replay(flags: &Replay, output: Output) -> Result<(), Failure> {
     let damaged = |error: &dyn std::fmt::Display| Failure::mismatch(error.to_string());
-    let replayed = export::replay(&flags.file, None).map_err(|error| damaged(&error))?;
+    let replayed = export::replay(&flags.file, flags.restored_from.as_deref()).map_err(|error| damaged(&error))?;
     let digests = replayed.state.digests();
     let document = Replayed {
         term: replayed.last.term,
@@ -59,6 +59,7 @@ fn replay(flags: &Replay, output: Output) -> Result<(), Failure> {
         entries: replayed.entries,
         from: match replayed.start {
             Start::FirstEntry => "first entry".to_owned(),
+            Start::Restored => "backup that the cluster began with".to_owned(),
             Start::Snapshot(last) => format!("snapshot at {last}"),
         },
         account: digests.account.to_string(),

@@ -130,6 +130,7 @@ mod tests {
             data: data.to_owned(),
             node: NodeId(1),
             founding,
+            base: domain::State::unfounded(),
             dialer: Dialer::plaintext(),
             base_clock: Arc::new(WallClock),
             mails_notices: false,

@@ -42,6 +42,8 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity, Server, ServerTls
 static WAIT_MS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(40_000);
 
 pub struct Cluster {
+    /// What the main line begins with.
+    pub base: domain::State,
     pub founding: Founding,
     folders: BTreeMap<u64, TempDir>,
     pub clocks: BTreeMap<u64, OffsetClock>,
@@ -191,6 +193,7 @@ impl Cluster {
             running: BTreeMap::new(),
             hindrances: (1..=6).map(|id| (id, Hindrances::default())).collect(),
             certificates: None,
+            base: domain::State::unfounded(),
         }
     }
 
@@ -208,6 +211,7 @@ impl Cluster {
             data: self.folders[&id].path().to_owned(),
             node: NodeId(id),
             founding: self.founding.clone(),
+            base: self.base.clone(),
             dialer: self
                 .certificates
                 .as_ref()
