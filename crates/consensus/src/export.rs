@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::state::State;
-use domain::{Envelope, LineRef, LogId, encoding};
+use domain::{Command, Envelope, LineRef, LogId, cluster, encoding};
 use openraft::EntryPayload;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Next};
-use crate::image::{self, Error, at};
-use crate::place;
+use crate::image::{self, Error, Kind, at};
 use crate::raft::{self, Proposed};
 use crate::store::{Log, record};
 use crate::{base, place};
@@ -227,7 +226,6 @@ pub fn replay(log: &Path, snapshot: Option<&Path>) -> Result<Replayed, Error> {
         None => (State::unfounded(), Start::FirstEntry),
         Some(path) => {
             let image = image::read(path)?;
-            let last = image.header.last.unwrap_or_default();
             if image.header.reference != header.reference {
                 return Err(other("log and snapshot are of different lines".to_owned()));
             }

@@ -48,7 +48,7 @@ pub fn read(path: &Path) -> Result<Image, Error> {
         Kind::Genesis => Ok(image),
         kind @ (Kind::Snapshot | Kind::Base | Kind::Backup) => Err(Error::Other {
             file: path.to_owned(),
-            why: "it is a snapshot".to_owned(),
+            why: format!("it is {}", kind.name()),
         }),
     }
 }
