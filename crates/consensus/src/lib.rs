@@ -12,6 +12,7 @@ pub mod clockwatch;
 mod digests;
 mod duties;
 pub mod export;
+pub mod facts;
 mod fetch;
 pub mod follow;
 pub mod frame;

@@ -18,6 +18,7 @@ use crate::audit::Trails;
 use crate::boundary;
 use crate::clock::Clock;
 use crate::clockwatch::{self, ClockVerdict, Heard, LastGood};
+use crate::facts;
 use crate::follow::{self, Copied};
 use crate::line::{self, Line};
 use crate::machine::{self, Machine, Shared};
@@ -163,6 +164,7 @@ pub(crate) struct Inner {
     pub(crate) builders: Arc<Semaphore>,
     copied: Copied,
     pub(crate) mailed: Mailed,
+    pub(crate) facts: facts::Noted,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -261,6 +263,7 @@ impl Node {
                 builders,
                 copied: Copied::default(),
                 mailed: Mailed::new(config.mails_notices),
+                facts: facts::Noted::default(),
                 tasks: Mutex::default(),
             }),
         };

@@ -4,6 +4,7 @@ use domain::LogId;
 use proto::peer::v1 as peer;
 
 use crate::clockwatch::ClockVerdict;
+use crate::facts::VERSION;
 use crate::line::{Line, Role};
 use crate::node::Node;
 use crate::wire;
@@ -32,7 +33,7 @@ pub(crate) fn of(node: &Node) -> peer::GetNodeStatusResponse {
                 digest: digest.0.to_vec().into(),
             })
             .collect(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.to_owned(),
         copied: node
             .copied()
             .all()
@@ -44,6 +45,7 @@ pub(crate) fn of(node: &Node) -> peer::GetNodeStatusResponse {
             })
             .collect(),
         mailed: node.mailed().iter().map(ToString::to_string).collect(),
+        facts: Some(node.facts().message()),
     }
 }
 

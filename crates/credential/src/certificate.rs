@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use domain::UnixMs;
 use domain::cluster::KeyPin;
 use domain::id::{self, BackEndId, ClusterId, FrontEndId, NodeId, OperatorId, ScriptId};
 
@@ -155,6 +156,16 @@ pub fn peer(der: &[u8]) -> Result<Peer, Error> {
 /// [`Error::Unreadable`].
 pub fn spki_fingerprint(der: &[u8]) -> Result<KeyPin, Error> {
     Ok(pin_of(&parse(der)?))
+}
+
+/// Until when the certificate is valid.
+///
+/// # Errors
+/// [`Error::Unreadable`].
+pub fn not_after(der: &[u8]) -> Result<UnixMs, Error> {
+    let seconds = parse(der)?.validity().not_after.timestamp();
+    let seconds = u64::try_from(seconds).map_err(|_| Error::Unreadable)?;
+    Ok(UnixMs(seconds.saturating_mul(1_000)))
 }
 
 /// The certificates of a PEM text, the leaf first.

@@ -9,6 +9,7 @@ pub mod checkpoints;
 pub mod config;
 pub mod edge;
 pub mod factor;
+mod facts;
 pub mod gate;
 pub mod hashing;
 pub mod health;

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use consensus::facts;
+use credential::certificate;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -122,6 +124,18 @@ impl Credentials {
             .timeout(HANDSHAKE_LIMIT)
     }
 
+    /// When the node's certificate and the anchors of its listeners expire. What cannot be read is
+    /// left out: it could not be served with either.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<facts::Certificate> {
+        let anchors = self.anchors.iter();
+        let anchors = anchors.map(|(role, pem)| (format!("anchor/{role}"), pem));
+        std::iter::once(("node".to_owned(), &self.certificate))
+            .chain(anchors)
+            .flat_map(|(name, pem)| expiries(&name, &String::from_utf8_lossy(pem)))
+            .collect()
+    }
+
     /// How this node connects to its peers.
     #[must_use]
     pub fn client(&self) -> tonic::transport::ClientTlsConfig {
@@ -129,6 +143,19 @@ impl Credentials {
             .identity(self.identity())
             .ca_certificate(self.anchors(Listener::Peer))
     }
+}
+
+/// When the certificates of a PEM text expire.
+pub(crate) fn expiries(name: &str, pem: &str) -> Vec<facts::Certificate> {
+    let certificates = certificate::from_pem(pem).unwrap_or_default();
+    let ends = certificates
+        .iter()
+        .filter_map(|der| certificate::not_after(der).ok());
+    ends.map(|not_after| facts::Certificate {
+        name: name.to_owned(),
+        not_after,
+    })
+    .collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::checkpoints;
 use crate::config::Config;
 use crate::edge::{self, Edge, Parts};
+use crate::facts;
 use crate::gate::{Gate, Register};
 use crate::hashing::{self, Pool};
 use crate::health::plain;
@@ -166,6 +167,7 @@ pub struct Node {
     keys: JoinHandle<()>,
     checkpoints: JoinHandle<()>,
     unheard: JoinHandle<()>,
+    facts: JoinHandle<()>,
     edge: Edge,
     addresses: Addresses,
     serving: Serving,
@@ -258,6 +260,9 @@ impl Node {
         });
         let checkpoints = tokio::spawn(checkpoints::keep(edge.clone()));
         let unheard = tokio::spawn(unheard::keep(edge.clone()));
+        let mut certificates = credentials.expiries();
+        certificates.extend(listener::expiries("anchor/cards", &anchors_pem));
+        let facts = tokio::spawn(facts::keep(edge.clone(), certificates));
         let post = tokio::spawn(post::run(edge.clone(), environment.mail_pace));
         let keys = tokio::spawn(keys::keep(edge.clone(), config.keys.clone()));
         let mut node = Self {
@@ -265,6 +270,7 @@ impl Node {
             keys,
             checkpoints,
             unheard,
+            facts,
             edge,
             addresses,
             serving,
@@ -379,6 +385,9 @@ impl Node {
         }
         if let Err(error) = self.keys.await {
             tracing::error!(%error, "seeing to the keys ended badly");
+        }
+        if let Err(error) = self.facts.await {
+            tracing::error!(%error, "what the node says of itself ended badly");
         }
         self.edge.node().stop().await;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use consensus::Line;
+use consensus::facts::{self, Facts, VERSION};
 use consensus::line::Role;
 use domain::cluster::Centre;
 use domain::id::{CentreName, NodeId};
@@ -31,6 +32,9 @@ pub(super) struct Known {
     pub(super) heard_ms: Option<u64>,
     pub(super) ahead_ms: Option<i64>,
     pub(super) clock_is_off: bool,
+    /// Empty if it was never heard.
+    pub(super) version: String,
+    pub(super) facts: Facts,
     pub(super) lines: Vec<Heard>,
 }
 
@@ -49,6 +53,12 @@ impl Known {
             lines: self.lines.iter().map(Heard::message).collect(),
             reachable: self.is_reachable(),
             clock_ahead_ms: self.ahead_ms,
+            version: self.version.clone(),
+            disk_free_bytes: self.facts.room.map(|room| room.free_bytes),
+            disk_total_bytes: self.facts.room.map(|room| room.total_bytes),
+            certificates: self.facts.certificates.iter().map(certificate).collect(),
+            key_problem: self.facts.key_problem.clone().unwrap_or_default(),
+            clock_off: self.clock_is_off,
         }
     }
 }
@@ -62,6 +72,13 @@ impl Heard {
             leader_node_id: self.leader.map_or(0, |node| node.0),
             role: self.role.into(),
         }
+    }
+}
+
+fn certificate(one: &facts::Certificate) -> operator::NodeCertificate {
+    operator::NodeCertificate {
+        name: one.name.clone(),
+        expire_time: Some(wire::time(one.not_after)),
     }
 }
 
@@ -83,6 +100,8 @@ fn known(edge: &Edge, centre: &Centre, node: &domain::cluster::Node) -> Known {
         heard_ms: None,
         ahead_ms: None,
         clock_is_off: false,
+        version: String::new(),
+        facts: Facts::default(),
         lines: Vec::new(),
     };
     let own = edge.node();
@@ -90,6 +109,8 @@ fn known(edge: &Edge, centre: &Centre, node: &domain::cluster::Node) -> Known {
         known.heard_ms = Some(0);
         known.ahead_ms = Some(0);
         known.clock_is_off = !own.clock_verdict().is_good();
+        known.version = VERSION.to_owned();
+        known.facts = own.facts();
         known.lines = std::iter::once(&own.main())
             .chain(own.branch().as_ref())
             .map(own_line)
@@ -105,6 +126,8 @@ fn known(edge: &Edge, centre: &Centre, node: &domain::cluster::Node) -> Known {
             | peer::ClockVerdict::Unknown
             | peer::ClockVerdict::Good => false,
         };
+        known.version = said.version;
+        known.facts = said.facts.map(Facts::read).unwrap_or_default();
         known.lines = said.lines.into_iter().filter_map(heard_line).collect();
     }
     known

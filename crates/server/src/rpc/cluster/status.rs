@@ -76,6 +76,7 @@ pub(super) async fn status(
         rollover,
         digests_differ: !differing.is_empty(),
         protection: protection(edge, &state, now),
+        mail: Some(mail(edge)),
     })
 }
 
@@ -323,6 +324,27 @@ fn of_protection(state: &State, reasons: &mut Vec<Reason>) {
         Mode::Async => format!("the secondary has confirmed nothing since {since}"),
     };
     reasons.push((Verdict::Warning, text));
+}
+
+/// What waits to be mailed on the lines here.
+fn mail(edge: &Edge) -> operator::MailStatus {
+    let node = edge.node();
+    let mut told = operator::MailStatus::default();
+    let mut oldest: Option<UnixMs> = None;
+    for line in std::iter::once(node.main()).chain(node.branch()) {
+        let (state, name) = (line.state(), line.reference().line);
+        // A branch before its first entry still shows the main line's.
+        if state.header().line != name {
+            continue;
+        }
+        let outbox = state.outbox();
+        told.waiting_count = told.waiting_count.saturating_add(outbox.len() as u64);
+        told.dropped_count = told.dropped_count.saturating_add(outbox.counts().dropped);
+        let first = outbox.iter().next().map(|notice| notice.at);
+        oldest = oldest.into_iter().chain(first).min();
+    }
+    told.oldest_time = oldest.map(wire::time);
+    told
 }
 
 fn of_mail(edge: &Edge, now: UnixMs, reasons: &mut Vec<Reason>) {
