@@ -11,6 +11,7 @@ use proto::admin::v1::import_service_client::ImportServiceClient;
 use proto::admin::v1::participant_service_client::ParticipantServiceClient;
 use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
+use proto::operator::v1::backup_service_client::BackupServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
@@ -212,6 +213,12 @@ impl Operator {
         self.pen.sign(act, seen)
     }
 
+    /// How long the flags say to wait.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.timeout
+    }
+
     /// The node's number.
     #[must_use]
     pub fn node(&self) -> u64 {
@@ -336,6 +343,12 @@ impl Operator {
     #[must_use]
     pub fn keys(&self) -> KeyServiceClient<Channel> {
         KeyServiceClient::new(self.channel.clone())
+    }
+
+    /// Backups.
+    #[must_use]
+    pub fn backup(&self) -> BackupServiceClient<Channel> {
+        BackupServiceClient::new(self.channel.clone())
     }
 
     /// Who may call.

@@ -11,11 +11,14 @@ use credential::authority::{Authorities, Authority, Issued, Validity};
 use credential::certificate::{Holder, Identity};
 use credential::keyring::Keyring;
 use credential::{SystemEntropy, key_file};
+use domain::backup::{self, Backup, Restored};
 use domain::calendar::Calendar;
-use domain::cluster::{BackEnd, Centre, Founding, FrontEnd, Node, Operator};
+use domain::cluster::{BackEnd, Centre, Founding, FrontEnd, KeyPin, Node, Operator};
 use domain::policy::Policy;
 use domain::portal::Portal;
-use domain::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId, UnixMs};
+use domain::registration;
+use domain::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId, State, UnixMs};
+use zeroize::Zeroizing;
 
 use crate::exit::{Failure, file_failure};
 use crate::profile;
@@ -73,11 +76,36 @@ struct Registered<I> {
     issued: Issued,
 }
 
+/// What a cluster begins with that is restored.
+#[derive(Debug)]
+pub struct Base<'b> {
+    /// The backup.
+    pub backup: &'b Backup,
+    /// The state in it.
+    pub state: &'b State,
+    /// The text of the key file that its values are sealed under.
+    pub keys: &'b str,
+    /// The anchors of people's cards (PEM), if they stay.
+    pub cards: Option<&'b str>,
+    /// Who restores.
+    pub by: OperatorId,
+    /// Why.
+    pub reason: String,
+}
+
 /// Writes a cluster folder.
 ///
 /// # Errors
 /// If the folder is not empty, or something cannot be made or written.
 pub fn found(plan: &Plan, folder: &Path) -> Result<ClusterId, Failure> {
+    found_on(plan, None, folder)
+}
+
+/// As `found`, of a cluster that begins with a backup if one is given.
+///
+/// # Errors
+/// As `found`.
+pub fn found_on(plan: &Plan, base: Option<&Base<'_>>, folder: &Path) -> Result<ClusterId, Failure> {
     let problems = plan.calendar.problems();
     if !problems.is_empty() {
         let listed: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -134,14 +162,25 @@ pub fn found(plan: &Plan, folder: &Path) -> Result<ClusterId, Failure> {
     });
     let back_ends = back_ends.collect::<Result<Vec<_>, Failure>>()?;
 
-    let keys = key_file::found(plan.now, &SystemEntropy::new());
+    let keys = match base {
+        Some(base) => Zeroizing::new(base.keys.to_owned()),
+        None => key_file::found(plan.now, &SystemEntropy::new()),
+    };
     let keyring = Keyring::parse(&keys)
         .map_err(|error| Failure::internal(format!("the keys were not made: {error}")))?;
-    let founding = Founding {
+    let mut founding = Founding {
         keys: keyring.proofs(cluster),
         ..record(plan, cluster, &operators, &front_ends, &back_ends)?
     };
-    let writer = Writer { folder, plan };
+    if let Some(base) = base {
+        begin_with(&mut founding, base, plan.now)?;
+    }
+    let cards = base.and_then(|base| base.cards);
+    let writer = Writer {
+        folder,
+        plan,
+        cards,
+    };
     writer.authorities(&authorities)?;
     for node in &plan.nodes {
         writer.node(node, cluster, &founding, &authorities, &keys, validity)?;
@@ -156,7 +195,55 @@ pub fn found(plan: &Plan, folder: &Path) -> Result<ClusterId, Failure> {
         writer.identity("back-ends", back_end.id.as_str(), &back_end.issued)?;
     }
     writer.profile(cluster)?;
+    if let Some(base) = base {
+        writer.base(cluster, base.state)?;
+    }
     Ok(cluster)
+}
+
+/// Checks what `found_on` checks, and writes nothing.
+///
+/// # Errors
+/// What the cluster cannot be.
+pub fn check(plan: &Plan, base: &Base<'_>) -> Result<(), Failure> {
+    let mut founding = record(plan, base.backup.cluster, &[], &[], &[])?;
+    // Their keys will be made with the certificates, and differ.
+    let operators = (0..).zip(&plan.operators);
+    founding.operators = operators
+        .map(|(number, id)| Operator {
+            id: id.clone(),
+            key: KeyPin([number; 32]),
+        })
+        .collect();
+    begin_with(&mut founding, base, plan.now)
+}
+
+/// Makes the record that of a cluster that begins with a backup: what was agreed in it stays, and
+/// its digest is pinned.
+fn begin_with(founding: &mut Founding, base: &Base<'_>, now: UnixMs) -> Result<(), Failure> {
+    founding.policy = base.state.policy().clone();
+    founding.calendar = base.state.calendar().clone();
+    for front_end in &mut founding.front_ends {
+        let holder = registration::Holder::FrontEnd(front_end.id.clone());
+        if let Some(known) = base.state.registered(&holder) {
+            front_end.portals.clone_from(&known.portals);
+        }
+    }
+    founding.restored = Some(Box::new(Restored {
+        backup: base.backup.clone(),
+        base: backup::base(base.state).digests().full,
+        at: now,
+        by: base.by.clone(),
+        reason: base.reason.clone(),
+    }));
+    let problems = founding.problems();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let listed = problems.join("\n  ");
+    Err(Failure::pre_check(format!(
+        "the cluster cannot be:\n  {listed}"
+    )))
 }
 
 fn not_made(error: &dyn std::fmt::Display) -> Failure {
@@ -248,6 +335,8 @@ fn record(
 struct Writer<'p> {
     folder: &'p Path,
     plan: &'p Plan,
+    /// The anchors of people's cards, where they are not the new authority's.
+    cards: Option<&'p str>,
 }
 
 impl Writer<'_> {
@@ -327,9 +416,31 @@ impl Writer<'_> {
             ("cards", &all.card),
         ] {
             let path = format!("{folder}/anchors/{name}.pem");
-            self.file(path, authority.certificate_pem())?;
+            let cards = self.cards.filter(|_| name == "cards");
+            self.file(path, cards.unwrap_or(authority.certificate_pem()))?;
         }
         self.file(format!("{folder}/node.toml"), &configuration(node))
+    }
+
+    /// What the main line begins with, in each node's folder.
+    fn base(&self, cluster: ClusterId, state: &State) -> Result<(), Failure> {
+        let mut written: Option<PathBuf> = None;
+        for node in &self.plan.nodes {
+            let folder = self.folder.join(format!("nodes/{}", node.id));
+            let path = folder.join(consensus::base::FILE);
+            match &written {
+                Some(first) => {
+                    let copied = fs::copy(first, &path);
+                    copied.map_err(|error| file_failure("write", &path, &error))?;
+                }
+                None => {
+                    let done = consensus::base::write(&path, cluster, state);
+                    done.map_err(|error| Failure::pre_check(error.to_string()))?;
+                    written = Some(path);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn identity(&self, kind: &str, id: &str, issued: &Issued) -> Result<(), Failure> {

@@ -58,6 +58,7 @@ async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
         Verb::Request(flags) => verb::request::run(&flags, output).await,
         Verb::Policy(flags) => verb::policy::run(&flags, output).await,
         Verb::Key(flags) => verb::key::run(&flags, output).await,
+        Verb::Backup(flags) => verb::backup::run(&flags, output).await,
         Verb::Completions(flags) => {
             output.completions(flags.shell);
             Ok(())

@@ -15,6 +15,8 @@ use crate::raft::Members;
 
 /// The name of the file.
 pub const FILE: &str = "restored.image";
+/// How the name of a cluster's folder ends while a restore writes it.
+pub const UNFINISHED: &str = "restoring";
 
 /// Where it is: beside the founding record.
 #[must_use]
@@ -53,11 +55,14 @@ pub fn read(path: &Path, founding: &Founding) -> Result<State, Error> {
     let Some(restored) = &founding.restored else {
         return Ok(State::unfounded());
     };
-    let image = image::read(path)?;
     let other = |why: String| Error::Other {
         file: path.to_owned(),
         why,
     };
+    if image::at(path, is_unfinished(path))? {
+        return Err(other("the restore that writes it has not ended".to_owned()));
+    }
+    let image = image::read(path)?;
     if image.header.kind != Kind::Base || image.header.reference.cluster != founding.cluster {
         let (kind, of) = (image.header.kind.name(), image.header.reference.cluster);
         return Err(other(format!("it is {kind} of cluster {of}")));
@@ -67,6 +72,13 @@ pub fn read(path: &Path, founding: &Founding) -> Result<State, Error> {
         return Err(other(format!("its digest is {found}, asked for {asked}")));
     }
     Ok(image.state)
+}
+
+/// Whether it is in a folder that a restore is writing, or left behind.
+fn is_unfinished(path: &Path) -> std::io::Result<bool> {
+    let whole = path.canonicalize()?;
+    let mut folders = whole.ancestors();
+    Ok(folders.any(|folder| folder.extension().is_some_and(|name| name == UNFINISHED)))
 }
 
 /// Checks that a founding record and a beginning go together: a node that began from nothing where

@@ -11,6 +11,7 @@ use crate::output::Format;
 
 pub mod account;
 pub mod audit;
+pub mod backup;
 pub mod calendar;
 pub mod caller;
 pub mod certificate;
@@ -85,6 +86,9 @@ pub enum Verb {
     /// Rotate the keys of the key files, or show them without their secrets.
     #[command(subcommand)]
     Key(key::Key),
+    /// Take, check or restore backups.
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// Print the completions of a shell.
     Completions(Completions),
     /// Check, export, list or watch the audit trail.

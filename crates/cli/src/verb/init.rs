@@ -42,7 +42,8 @@ pub fn run(flags: &Init, output: Output) -> Result<(), Failure> {
     })
 }
 
-fn plan(flags: &Init) -> Result<Plan, Failure> {
+/// The plan of the flags.
+pub(crate) fn plan(flags: &Init) -> Result<Plan, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
     let primary: CentreName = flags.primary.parse().map_err(|error| wrong(&error))?;
     let secondary: CentreName = flags.secondary.parse().map_err(|error| wrong(&error))?;
@@ -157,7 +158,7 @@ pub(crate) fn now() -> Result<UnixMs, Failure> {
 }
 
 /// The moment of a local time, to the minute.
-fn moment(local: jiff::civil::DateTime) -> Result<UnixMs, Failure> {
+pub(crate) fn moment(local: jiff::civil::DateTime) -> Result<UnixMs, Failure> {
     let date = local.date();
     let time = format!("{:02}:{:02}", local.hour(), local.minute());
     Day::new(date.year(), date.month(), date.day())

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod backup;
 pub mod calendar;
 pub mod caller;
 pub mod certificate;

@@ -11,6 +11,7 @@ use proto::admin::v1::participant_service_server::ParticipantServiceServer;
 use proto::admin::v1::readiness_service_server::ReadinessServiceServer;
 use proto::audit::v1::audit_service_server::AuditServiceServer;
 use proto::auth::v1::auth_service_server::AuthServiceServer;
+use proto::operator::v1::backup_service_server::BackupServiceServer;
 use proto::operator::v1::calendar_service_server::CalendarServiceServer;
 use proto::operator::v1::clock_service_server::ClockServiceServer;
 use proto::operator::v1::cluster_service_server::ClusterServiceServer;
@@ -33,6 +34,7 @@ use crate::listener::MESSAGE_BYTES_MAX;
 mod account;
 mod audit;
 mod auth;
+mod backup;
 mod calendar;
 mod change;
 mod change_request;
@@ -139,6 +141,7 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
                 policy::Policies(edge.clone())
             ));
             served.add(limited!(KeyServiceServer, keys::Keys(edge.clone())));
+            served.add(limited!(BackupServiceServer, backup::Backups(edge.clone())));
             served.add(limited!(
                 RegistrationServiceServer,
                 registration::Registrations(edge.clone())
