@@ -24,8 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use consensus::Proposal;
-use domain::account::{self, Class, Imported, Participant};
+use domain::account::{self, Class, Imported};
 use domain::calendar::{Calendar, Timetable};
+use domain::participant::Participant;
 use domain::session::{Act, Command, Phase, Plan};
 use domain::{
     AccountId, Actor, CardNumber, CentreName, LineId, LogId, OperatorId, Outcome, ParticipantId,
@@ -80,10 +81,10 @@ fn imports(accounts: u32) -> impl Iterator<Item = domain::Command> {
     (0..accounts.div_ceil(ROWS_AN_ENTRY)).map(move |part| {
         let from = part * ROWS_AN_ENTRY;
         domain::Command::Account(account::Command::Import {
-            participants: vec![Participant {
-                id: ParticipantId::parse("A").unwrap(),
-                title: "A".to_owned(),
-            }],
+            participants: vec![Participant::new(
+                ParticipantId::parse("A").unwrap(),
+                "A".to_owned(),
+            )],
             accounts: (from..(from + ROWS_AN_ENTRY).min(accounts))
                 .map(account)
                 .collect(),

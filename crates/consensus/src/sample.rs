@@ -9,9 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::account::{self, Class, Imported, Participant};
+use domain::account::{self, Class, Imported};
 use domain::calendar::Calendar;
 use domain::cluster::{self, Centre, Founding};
+use domain::participant::Participant;
 use domain::policy::Policy;
 use domain::{
     AccountId, Actor, CentreName, ClusterId, Command, Envelope, LineId, LineRef, LogId, NodeId,
@@ -118,10 +119,7 @@ pub(crate) fn found(index: u64) -> Entry {
 pub(crate) fn import(index: u64, title_bytes: usize) -> Entry {
     let firm = ParticipantId::parse("C001").unwrap();
     let command = Command::Account(account::Command::Import {
-        participants: vec![Participant {
-            id: firm.clone(),
-            title: "firm".to_owned(),
-        }],
+        participants: vec![Participant::new(firm.clone(), "firm".to_owned())],
         accounts: vec![Imported {
             id: AccountId::parse(&format!("C001USER{index}")).unwrap(),
             participant: firm,

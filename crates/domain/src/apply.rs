@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::time::UnixMs;
 use crate::token::TokenId;
 use crate::{account, change, change_request, cluster, initiation, login, notice, planted, token};
-use crate::{keys, migration, protection, registration, revocation, script};
+use crate::{keys, migration, participant, protection, registration, revocation, script};
 
 /// Most ended records of a kind that one entry removes.
 const REMOVALS_AN_ENTRY: usize = 64;
@@ -134,7 +134,9 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
         let forgotten = now.minus(state.policy.request_life_ms);
         state.header.requests_from = state.header.requests_from.max(forgotten);
         remove_ended(state, now);
-        answer(state, line, &context, envelope, command)
+        let effect = answer(state, line, &context, envelope, command);
+        state.erase_some();
+        effect
     };
     state.outbox.stamp(at, state.header.clock);
     state.header.applied = at;
@@ -195,6 +197,7 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             | Command::Account(_)
             | Command::ChangeRequest(_)
             | Command::Migration(_)
+            | Command::Participant(_)
             | Command::SetRevocationList(_)
             | Command::Login(_)
             | Command::Token(_)
@@ -270,6 +273,7 @@ fn answer(
         Command::ChangeRequest(command) => change_request::apply(state, context, command),
         Command::Migration(command) => migration::apply(state, context, command),
         Command::SetRevocationList(list) => revocation::set(state, context, list),
+        Command::Participant(command) => participant::apply(state, context, command),
         Command::Login(command) => login::apply(state, context, command),
         Command::Token(command) => token::apply(state, context, command),
         Command::Initiation(command) => initiation::apply(state, context, command),
@@ -403,6 +407,7 @@ fn kind_of(command: &Command) -> Kind {
         Command::Migration(command) => command.kind(),
         Command::SetRevocationList(_) => Kind::RevocationListSet,
         Command::Login(command) => command.kind(),
+        Command::Participant(command) => command.kind(),
         Command::Token(command) => command.kind(),
         Command::Initiation(command) => command.kind(),
         Command::Change(command) => command.kind(),

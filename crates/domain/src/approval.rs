@@ -19,6 +19,7 @@ use crate::id::{ChangeRequestId, ClusterId, OperatorId};
 use crate::line::LineId;
 use crate::migration;
 use crate::outcome::Rejection;
+use crate::participant;
 use crate::policy::Policy;
 use crate::registration::{self, Holder, Registering};
 use crate::script;
@@ -84,6 +85,8 @@ pub enum Act {
     Session(session::Act, Digest),
     /// Go-live or a login method.
     Migration(migration::Change),
+    /// A firm as a whole: that it be resumed or deleted.
+    Participant(participant::Act),
     /// A change request, by the digest of what it asks for.
     ChangeRequest(ChangeRequestId, Digest),
     /// The policy as a whole, and the one that it replaces if that was said.
@@ -108,6 +111,7 @@ impl Act {
                 migration::Change::Withdraw => "go-live.withdraw",
                 migration::Change::Switch { .. } => "method.set",
             },
+            Self::Participant(act) => act.name(),
             Self::ChangeRequest(..) => "change-request.approve",
             Self::Policy(..) => "policy.set",
             Self::Register(_) => "registration.register",
@@ -123,6 +127,7 @@ impl Act {
                 vec![("session", id.to_string()), ("plan", plan.to_string())]
             }
             Self::Migration(change) => migration_arguments(change),
+            Self::Participant(act) => act.arguments(),
             Self::ChangeRequest(id, content) => {
                 vec![
                     ("request", id.to_string()),
@@ -183,6 +188,9 @@ impl Act {
             Command::Migration(migration::Command::Say { change, .. }) => {
                 Some(Self::Migration(change.clone()))
             }
+            Command::Participant(participant::Command::Say { act, .. }) => {
+                Some(Self::Participant(act.clone()))
+            }
             Command::ChangeRequest(change_request::Command::Approve { id, token: None }) => {
                 let found = state.change_requests().get(id, state.header().clock);
                 let content = found.map_or(Digest::ZERO, change_request::ChangeRequest::content);
@@ -202,6 +210,7 @@ impl Act {
             | Command::Session(_)
             | Command::SetCalendar(_)
             | Command::Account(_)
+            | Command::Participant(_)
             | Command::ChangeRequest(_)
             | Command::Migration(_)
             | Command::SetRevocationList(_)
@@ -230,7 +239,6 @@ fn migration_arguments(change: &migration::Change) -> Vec<(&'static str, String)
             let of = match of {
                 Subject::Service => "service".to_owned(),
                 Subject::Participant(id) => format!("participant/{id}"),
-                Subject::Account(id) => format!("account/{id}"),
             };
             let method = match method {
                 crate::factor::Method::Smartcard => "smartcard",

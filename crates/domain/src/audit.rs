@@ -100,6 +100,12 @@ pub enum Kind {
     ChangeApproved,
     /// A change request was refused.
     ChangeRejected,
+    /// A firm's people were shut out, all at once.
+    ParticipantSuspended,
+    /// A suspended firm's people may log in again.
+    ParticipantResumed,
+    /// A firm was deleted, with all its accounts.
+    ParticipantDeleted,
     /// A change request was taken back.
     ChangeWithdrawn,
     /// An operator said a change of go-live or methods.
@@ -223,6 +229,9 @@ impl Kind {
             | Self::MethodsSet
             | Self::EnrolmentSet
             | Self::Initiated
+            | Self::ParticipantSuspended
+            | Self::ParticipantResumed
+            | Self::ParticipantDeleted
             | Self::PasswordChanged
             | Self::ChannelReplaced => true,
             Self::Founded
@@ -309,6 +318,8 @@ pub enum Repeat {
     /// A password was changed as lost or compromised.
     PasswordCompromised,
     /// A channel was replaced as lost or compromised.
+    /// Access was taken away from all of a firm's people.
+    ParticipantSuspension,
     ChannelCompromised,
 }
 

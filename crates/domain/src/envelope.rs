@@ -12,7 +12,7 @@ use crate::{
     account, approval, calendar, change, change_request, cluster, initiation, login, notice,
     policy, request, session, token,
 };
-use crate::{keys, migration, protection, registration, revocation, script};
+use crate::{keys, migration, participant, protection, registration, revocation, script};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,6 +59,8 @@ pub enum Command {
     },
     /// Accounts, by administrators.
     Account(account::Command),
+    /// A firm as a whole, by operators.
+    Participant(participant::Command),
     /// Change requests.
     ChangeRequest(change_request::Command),
     /// Go-live, methods, enrolment.
@@ -111,6 +113,7 @@ impl Command {
             },
             Self::ChangeRequest(command) => command.method(),
             Self::Migration(command) => command.method(),
+            Self::Participant(command) => command.method(),
             Self::SetRevocationList(_) => "SetRevocationList",
             Self::Login(command) => match command {
                 login::Command::Begin { .. } => "BeginLogin",

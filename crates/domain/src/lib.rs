@@ -27,6 +27,7 @@ pub mod migration;
 pub mod notice;
 pub mod outcome;
 pub mod planted;
+pub mod participant;
 pub mod policy;
 pub mod portal;
 pub mod protection;

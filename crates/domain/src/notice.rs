@@ -392,6 +392,9 @@ pub fn tells_of(kind: audit::Kind) -> bool {
                 | Audited::ChangeWithdrawn
                 | Audited::AccountsImported
                 | Audited::ParticipantSet
+                | Audited::ParticipantSuspended
+                | Audited::ParticipantResumed
+                | Audited::ParticipantDeleted
         )
 }
 

@@ -274,6 +274,10 @@ pub enum Rejection {
     /// The change request can no longer be approved.
     ChangeRequestExpired,
     /// Who made a change request cannot check it (S34).
+    /// The login was good, and the account's participant is suspended.
+    ParticipantSuspended,
+    /// The participant's id was another firm's, which is gone.
+    ParticipantIdUsed,
     MakerIsChecker,
     /// Who made the change request has lost the right to.
     MakerNotActive,

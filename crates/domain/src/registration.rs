@@ -253,6 +253,7 @@ fn scripted(command: &Asked) -> bool {
         | Asked::SetCalendar(_)
         | Asked::SetPolicy { .. }
         | Asked::Account(_)
+        | Asked::Participant(_)
         | Asked::ChangeRequest(_)
         | Asked::Migration(_)
         | Asked::SetRevocationList(_)

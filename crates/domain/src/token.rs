@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use imbl::{OrdSet, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
 use crate::account::Class;
@@ -53,6 +53,10 @@ pub struct Token {
     pub address: Option<IpAddr>,
     /// The step-up or replacement that it has under way: one at a time.
     pub procedure: Option<ProcedureId>,
+    /// How often the firm's tokens had been ended when it was issued: another count, and it has
+    /// ended with them.
+    #[serde(default)]
+    pub endings: u64,
     /// When it was issued.
     pub issued_at: UnixMs,
     /// When it ends at the latest.
@@ -93,15 +97,24 @@ impl Token {
     }
 }
 
+/// What ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// One token.
+    Token(TokenId),
+    /// All tokens of a firm's people that were issued before.
+    Participant(ParticipantId),
+}
+
 /// The latest endings, as a snapshot holds them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endings {
-    /// How many tokens have ended on this line.
+    /// How many endings there were on this line.
     pub ended: u64,
     /// The hash over all endings.
     pub hash: Digest,
     /// The latest of them.
-    pub latest: Vec<TokenId>,
+    pub latest: Vec<Ending>,
 }
 
 /// The live tokens, and the latest endings.
@@ -109,7 +122,9 @@ pub struct Endings {
 pub struct Tokens {
     live: Expiring<Token>,
     by_account: OrdSet<(AccountId, UnixMs, TokenId)>,
-    endings: Vector<TokenId>,
+    /// How often all tokens of a firm were ended; it follows from the firms.
+    endings_of: OrdMap<ParticipantId, u64>,
+    endings: Vector<Ending>,
     ended: u64,
     hash: Digest,
 }
@@ -119,6 +134,7 @@ impl Default for Tokens {
         Self {
             live: Expiring::default(),
             by_account: OrdSet::new(),
+            endings_of: OrdMap::new(),
             endings: Vector::new(),
             ended: 0,
             hash: Digest::ZERO,
@@ -140,7 +156,13 @@ impl Tokens {
     /// The token with this hash, if it lives.
     #[must_use]
     pub fn get(&self, id: &TokenId, now: UnixMs) -> Option<&Token> {
-        self.live.get(id, now)
+        self.live.get(id, now).filter(|token| self.counts(token))
+    }
+
+    /// Whether the token did not end with its firm's.
+    fn counts(&self, token: &Token) -> bool {
+        let endings = self.endings_of.get(&token.participant);
+        token.endings == endings.copied().unwrap_or_default()
     }
 
     /// The account's live tokens, oldest first.
@@ -152,23 +174,23 @@ impl Tokens {
         self.by_account
             .range((account.clone(), UnixMs(0), Digest::ZERO)..)
             .take_while(move |(owner, _, _)| owner == account)
-            .filter_map(move |(_, _, id)| self.live.get(id, now))
+            .filter_map(move |(_, _, id)| self.get(id, now))
     }
 
     /// The endings from position `from` on, as far as they are remembered, and the position after
     /// them. None when `from` is older than what is remembered.
     #[must_use]
-    pub fn endings_from(&self, from: u64) -> Option<(Vec<TokenId>, u64)> {
+    pub fn endings_from(&self, from: u64) -> Option<(Vec<Ending>, u64)> {
         let remembered = self.endings.len() as u64;
         let skip = from.checked_sub(self.ended.saturating_sub(remembered))?;
         let skip = usize::try_from(skip).ok()?;
         Some((
-            self.endings.iter().skip(skip).copied().collect(),
+            self.endings.iter().skip(skip).cloned().collect(),
             self.ended,
         ))
     }
 
-    /// How many tokens have ended on this line.
+    /// How many endings there were on this line.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.ended
@@ -186,7 +208,7 @@ impl Tokens {
         Endings {
             ended: self.ended,
             hash: self.hash,
-            latest: self.endings.iter().copied().collect(),
+            latest: self.endings.iter().cloned().collect(),
         }
     }
 
@@ -201,12 +223,22 @@ impl Tokens {
         *self = Self {
             ended: self.ended.saturating_add(self.live.len() as u64),
             hash: self.hash,
+            endings_of: self.endings_of.clone(),
             ..Self::default()
         };
     }
 
+    /// The records of the account's tokens, those that ended with the firm's too, oldest first.
+    fn kept_of(&self, account: &AccountId) -> Vec<TokenId> {
+        self.by_account
+            .range((account.clone(), UnixMs(0), Digest::ZERO)..)
+            .take_while(|(owner, _, _)| owner == account)
+            .map(|(_, _, id)| *id)
+            .collect()
+    }
+
     pub(crate) fn issue(&mut self, token: Token) {
-        let owned: Vec<TokenId> = self.of(&token.account, UnixMs(0)).map(|t| t.id).collect();
+        let owned = self.kept_of(&token.account);
         let surplus = (owned.len() + 1).saturating_sub(TOKENS_AN_ACCOUNT_MAX);
         for id in owned.iter().take(surplus) {
             self.end(id);
@@ -243,11 +275,11 @@ impl Tokens {
 
     /// Ends all tokens of the account; says how many there were.
     pub(crate) fn end_of(&mut self, account: &AccountId) -> u32 {
-        let owned: Vec<TokenId> = self.of(account, UnixMs(0)).map(|t| t.id).collect();
-        for id in &owned {
+        let live = self.of(account, UnixMs(0)).count();
+        for id in &self.kept_of(account) {
             self.end(id);
         }
-        u32::try_from(owned.len()).unwrap_or(u32::MAX)
+        u32::try_from(live).unwrap_or(u32::MAX)
     }
 
     /// Ends all tokens that the front end obtained; says how many there were.
@@ -261,6 +293,20 @@ impl Tokens {
         u32::try_from(own.len()).unwrap_or(u32::MAX)
     }
 
+    /// Ends all tokens of the firm's people at once, however many there are: `endings` is the
+    /// count that tokens name from now on. The records of the others go as they expire.
+    pub(crate) fn end_participant(&mut self, participant: &ParticipantId, endings: u64) {
+        self.set_endings_of(participant, endings);
+        let id = participant.as_str().as_bytes();
+        self.hash = Digest::of("tidemark endings of a participant", &[&self.hash.0, id]);
+        self.note(Ending::Participant(participant.clone()));
+    }
+
+    /// The count that tokens of the firm's people name.
+    pub(crate) fn set_endings_of(&mut self, participant: &ParticipantId, endings: u64) {
+        self.endings_of.insert(participant.clone(), endings);
+    }
+
     pub(crate) fn remove_ended(&mut self, now: UnixMs, limit: usize) {
         for token in self.live.remove_ended(now, limit) {
             self.note_end(&token);
@@ -270,8 +316,12 @@ impl Tokens {
     fn note_end(&mut self, token: &Token) {
         self.by_account
             .remove(&(token.account.clone(), token.issued_at, token.id));
-        self.endings.push_back(token.id);
         self.hash = Digest::of("tidemark endings", &[&self.hash.0, &token.id.0]);
+        self.note(Ending::Token(token.id));
+    }
+
+    fn note(&mut self, ending: Ending) {
+        self.endings.push_back(ending);
         self.ended = self.ended.saturating_add(1);
         if self.endings.len() > ENDINGS_KEPT {
             self.endings.pop_front();

@@ -107,7 +107,7 @@ fn ends(token: &Token, told: &WatchRevocationsResponse) -> bool {
     let parsed = credential::secret::Token::parse(&token.text).ok().unwrap();
     match told.event.as_ref().unwrap() {
         Event::TokenEnded(ended) => ended.token_digest == parsed.digest().to_string(),
-        Event::AllEnded(_) => false,
+        Event::ParticipantEnded(_) | Event::AllEnded(_) => false,
     }
 }
 

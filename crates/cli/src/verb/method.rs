@@ -172,15 +172,13 @@ async fn signed(
 
 /// What the service reads of the flags.
 fn switched(
-    name: &str,
     flags: &Set,
     from: Option<&prost_types::Timestamp>,
 ) -> Result<migration::Change, Failure> {
     let wrong = |wrong: domain::id::Malformed| Failure::usage(wrong.to_string());
-    let of = match (&flags.whose.participant, &flags.whose.account) {
-        (Some(participant), _) => Subject::Participant(participant.parse().map_err(wrong)?),
-        (None, Some(_)) => Subject::Account(words::last(name).parse().map_err(wrong)?),
-        (None, None) => Subject::Service,
+    let of = match &flags.whose.participant {
+        Some(participant) => Subject::Participant(participant.parse().map_err(wrong)?),
+        None => Subject::Service,
     };
     let method = match flags.method {
         Which::Smartcard => domain::factor::Method::Smartcard,
@@ -224,7 +222,7 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let node = Operator::connect(&flags.connection).await?;
-    let change = switched(&name, flags, effective_time.as_ref())?;
+    let change = switched(flags, effective_time.as_ref())?;
     let approval = signed(&node, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = SetLoginMethodsRequest {

@@ -1,7 +1,8 @@
 //! `participant list` and `participant enrol` (R5, R6).
 
 use proto::admin::v1::{
-    EnrolParticipantRequest, ListParticipantsRequest, Participant as Firm, WithdrawEnrolmentRequest,
+    EnrolParticipantRequest, ListParticipantsRequest, Participant as Firm, ParticipantState,
+    WithdrawEnrolmentRequest,
 };
 use serde::Serialize;
 
@@ -24,11 +25,13 @@ pub async fn run(flags: &Participant, output: Output) -> Result<(), Failure> {
 }
 
 mod firm;
+mod shut;
 
 #[derive(Serialize)]
 struct Row {
     participant: String,
     title: String,
+    state: &'static str,
     enrolled: Vec<String>,
     methods: Vec<String>,
 }
@@ -36,6 +39,7 @@ struct Row {
 impl From<Firm> for Row {
     fn from(firm: Firm) -> Self {
         Self {
+            state: state(firm.state()),
             participant: firm.name,
             title: firm.title,
             enrolled: firm.enrolled_sessions,
@@ -44,16 +48,33 @@ impl From<Firm> for Row {
     }
 }
 
+/// Whether a participant's people may log in, in a word.
+pub(crate) fn state(of: ParticipantState) -> &'static str {
+    match of {
+        ParticipantState::Active => "active",
+        ParticipantState::Suspended => "suspended",
+        ParticipantState::Deleted => "deleted",
+        ParticipantState::Unspecified => "-",
+    }
+}
+
 fn table(rows: &[Row]) -> String {
     let or_none = |texts: &[String]| match texts.join(", ") {
         text if text.is_empty() => "-".to_owned(),
         text => text,
     };
-    let mut table = Table::new(&["PARTICIPANT", "NAME", "ENROLLED FOR", "METHODS SWITCHED"]);
+    let mut table = Table::new(&[
+        "PARTICIPANT",
+        "NAME",
+        "STATE",
+        "ENROLLED FOR",
+        "METHODS SWITCHED",
+    ]);
     for row in rows {
         table.row([
             row.participant.clone(),
             row.title.clone(),
+            row.state.to_owned(),
             or_none(&row.enrolled),
             or_none(&row.methods),
         ]);

@@ -181,6 +181,10 @@ async fn watch(flags: &Watch, output: Output) -> Result<(), Failure> {
                 serde_json::json!({ "position": next.position, "ended": digest }),
                 format!("{} ended", digest),
             ),
+            Some(Event::Participant(name)) => (
+                serde_json::json!({ "position": next.position, "ended_of": name }),
+                format!("all of {name} ended"),
+            ),
             Some(Event::AllEnded(line)) => (
                 serde_json::json!({
                     "position": next.position, "all_ended": true, "epoch": line.epoch,

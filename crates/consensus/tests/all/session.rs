@@ -16,7 +16,7 @@ use crate::harness::drill::{Drill, at, id, who};
 use crate::harness::hindrance::Hindrance;
 use crate::harness::until;
 use domain::account;
-use domain::session::{Act, Command, Phase, Plan, Reply};
+use domain::session::{Act, Command, Phase, Plan, Reply, Whose};
 use domain::{LineId, NodeId};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saturday_and_its_monday_by_the_timetable() {
@@ -233,8 +233,8 @@ async fn a_branch_closes_by_the_timetable_and_a_rollover_nobody_ordered_runs_in_
     drill.set_clocks(at(37));
     drill.phase("S2", Phase::RolledOver).await;
     let state = drill.cluster.main(1).state();
-    let held: Vec<_> = state.holds().map(|hold| hold.account.clone()).collect();
-    assert_eq!(held, [who(2)]);
+    let held: Vec<_> = state.holds().map(|hold| hold.of.clone()).collect();
+    assert_eq!(held, [Whose::Account(who(2))]);
     drill.branch_is_gone().await;
     drill.monday().await;
 }

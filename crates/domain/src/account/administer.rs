@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Account, By, Class, Command, IMPORT_ROWS_MAX, Imported, Participant, Status};
+use super::{Account, By, Class, Command, IMPORT_ROWS_MAX, Imported, Status};
 use crate::apply::{Context, Effect};
 use crate::audit::{Event, Kind, Repeat};
 use crate::cluster;
@@ -14,6 +14,7 @@ use crate::initiation::Activation;
 use crate::line::{Carry, LineId};
 use crate::migration::Switch;
 use crate::outcome::{Answer, Rejection};
+use crate::participant::Participant;
 use crate::state::State;
 use crate::token::{self, TokenId};
 
@@ -134,7 +135,7 @@ fn administer(
         (Actor::Operator(operator), None) => {
             let account = state
                 .account(account)
-                .filter(|account| !account.deleted())
+                .filter(|account| !state.gone(account))
                 .ok_or(Rejection::NoSuchAccount)?;
             Ok((account.clone(), By::Operator(operator.clone())))
         }
@@ -145,7 +146,7 @@ fn administer(
             }
             let account = state
                 .account(account)
-                .filter(|account| account.class == Class::User && !account.deleted())
+                .filter(|account| account.class == Class::User && !state.gone(account))
                 .filter(|account| account.participant == token.participant)
                 .ok_or(Rejection::OtherParticipant)?;
             Ok((account.clone(), By::Account(token.account.clone())))
@@ -299,18 +300,28 @@ fn set_participant(
         return Effect::rejected(rejection, event);
     }
     let rejection = match (state.participants.get(&participant.id), new) {
+        (Some(there), true) if there.deleted() => Some(Rejection::ParticipantIdUsed),
         (Some(_), true) => Some(Rejection::AlreadySo),
         (None, false) => Some(Rejection::OtherParticipant),
+        (Some(there), false) if there.deleted() => Some(Rejection::OtherParticipant),
         (Some(there), false) if seen.is_some_and(|seen| seen != there.etag()) => {
             Some(Rejection::ChangedSince)
         }
-        (Some(there), false) if there == participant => Some(Rejection::AlreadySo),
+        (Some(there), false) if there.title == participant.title => Some(Rejection::AlreadySo),
         (Some(_), false) | (None, true) => None,
     };
     if let Some(rejection) = rejection {
         return Effect::rejected(rejection, event);
     }
-    state.participants.set(participant.clone());
+    let title = participant.title.clone();
+    let firm = match state.participants.get(&participant.id) {
+        Some(there) => Participant {
+            title,
+            ..there.clone()
+        },
+        None => Participant::new(participant.id.clone(), title),
+    };
+    state.put_participant(firm);
     let carry = state.header.line.carry();
     Effect::done(Answer::Changed { carry }, event)
 }
@@ -361,7 +372,8 @@ fn import(
     let mut firms = 0;
     for participant in participants {
         if state.participants.get(&participant.id).is_none() {
-            state.participants.set(participant.clone());
+            let firm = Participant::new(participant.id.clone(), participant.title.clone());
+            state.put_participant(firm);
             firms += 1;
         }
     }
@@ -391,10 +403,18 @@ fn conflicts(state: &State, participants: &[Participant], accounts: &[Imported])
     let mut ids = BTreeSet::new();
     let mut cards = BTreeSet::new();
     let firms: BTreeSet<_> = participants.iter().map(|row| &row.id).collect();
+    for firm in &firms {
+        let there = state.participants.get(*firm);
+        if there.is_some_and(Participant::deleted) {
+            conflicts.push(format!(
+                "{firm}: the participant was deleted, and its id is used up"
+            ));
+        }
+    }
     for account in accounts {
         let id = &account.id;
         let firm = &account.participant;
-        if state.participants.get(firm).is_none() && !firms.contains(firm) {
+        if state.firm(firm).is_none() && !firms.contains(firm) {
             conflicts.push(format!("{id}: there is no participant {firm}"));
         }
         if state.account(id).is_some() || !ids.insert(id) {

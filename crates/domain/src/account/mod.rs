@@ -1,4 +1,4 @@
-//! Accounts and participants: who may log in, and what administrators do to them.
+//! Accounts: who may log in, and what administrators do to them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +17,7 @@ use crate::encoding;
 use crate::factor::{Card, Method, Otp, Password, Reset, Sealed};
 use crate::id::{AccountId, CardNumber, OperatorId, ParticipantId};
 use crate::migration::Methods;
+use crate::participant::Participant;
 use crate::table::Record;
 use crate::time::UnixMs;
 use crate::token::TokenId;
@@ -27,31 +28,6 @@ pub const EMAIL_BYTES_MAX: usize = 254;
 pub const TITLE_BYTES_MAX: usize = 128;
 /// Most rows in one import entry; longer files become several.
 pub const IMPORT_ROWS_MAX: usize = 500;
-
-/// A firm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Participant {
-    /// Its id.
-    pub id: ParticipantId,
-    /// Its name.
-    pub title: String,
-}
-
-impl Participant {
-    /// What a caller shows to say which version it saw.
-    #[must_use]
-    pub fn etag(&self) -> Digest {
-        Digest::of("etag", &[&encoding::encode(self)])
-    }
-}
-
-impl Record for Participant {
-    type Key = ParticipantId;
-    const TABLE: &'static str = "participant";
-    fn key(&self) -> ParticipantId {
-        self.id.clone()
-    }
-}
 
 /// The two classes of accounts, never interchangeable (R50).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,9 +66,10 @@ impl fmt::Display for By {
 }
 
 /// Whether the account may log in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// It may.
+    #[default]
     Active,
     /// It may not, until resumed.
     Suspended {
@@ -376,7 +353,7 @@ impl Imported {
 pub enum Command {
     /// New participants and accounts, all or none.
     Import {
-        /// Firms; one that exists is left as it is.
+        /// Firms, of which id and name count; one that exists is left as it is.
         participants: Vec<Participant>,
         /// People; one that exists refuses the import.
         accounts: Vec<Imported>,
@@ -432,7 +409,7 @@ pub enum Command {
     },
     /// A new firm, or another name of one.
     SetParticipant {
-        /// The firm.
+        /// The firm, of which id and name count.
         participant: Participant,
         /// Whether it is new; else it must be there.
         new: bool,

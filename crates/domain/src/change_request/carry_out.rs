@@ -24,7 +24,7 @@ pub(super) fn judge(
     }
     let account = state
         .account(&request.account)
-        .filter(|account| !account.deleted())
+        .filter(|account| !state.gone(account))
         .ok_or(Rejection::NoSuchAccount)?;
     let unless = |so: bool| match so {
         true => Err(Rejection::AlreadySo),
@@ -72,7 +72,7 @@ fn judge_new(state: &State, account: &crate::account::Imported) -> Result<(), Re
         Some(_) => return Err(Rejection::AccountExists),
         None => {}
     }
-    if state.participant(&account.participant).is_none() {
+    if state.firm(&account.participant).is_none() {
         return Err(Rejection::OtherParticipant);
     }
     match &account.card {

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::envelope::Actor;
 use crate::id::{AccountId, ChangeRequestId, ParticipantId};
 use crate::outcome::{Answer, Rejection};
+use crate::participant;
 use crate::registration::Holder;
 use crate::state::State;
 use crate::time::UnixMs;
@@ -268,6 +269,7 @@ fn maker_stands(state: &State, request: &ChangeRequest) -> bool {
     match &request.maker {
         By::Account(id) => state.account(id).is_some_and(|account| {
             account.active()
+                && participant::lets_in(state, account)
                 && account.class == Class::DelegatedAdmin
                 && account.participant == request.participant
         }),

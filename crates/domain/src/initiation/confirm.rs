@@ -34,7 +34,7 @@ pub(super) fn confirm(
     };
     let account = state
         .account(&procedure.account)
-        .filter(|account| login::may_log_in(state, account) && fits(account, &procedure.kind))
+        .filter(|account| login::may_set_up(state, account) && fits(account, &procedure.kind))
         .filter(|account| account.passwords_set == *passwords_set)
         .cloned();
     let Some(mut account) = account else {

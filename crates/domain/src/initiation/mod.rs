@@ -254,7 +254,7 @@ fn request(
     let account = subject
         .account()
         .and_then(|id| state.account(id))
-        .filter(|account| login::may_log_in(state, account))
+        .filter(|account| login::may_set_up(state, account))
         .filter(|account| account.set_up().is_some())
         .filter(|account| {
             account
@@ -307,7 +307,7 @@ fn begin(
     }
     let account = state
         .account(&procedure.account)
-        .filter(|account| login::may_log_in(state, account))
+        .filter(|account| login::may_set_up(state, account))
         .filter(|account| fits(account, &procedure.kind))
         .filter(|account| login::serves_class(state, &procedure.front_end, account.class))
         .cloned();

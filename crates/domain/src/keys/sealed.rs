@@ -380,6 +380,7 @@ pub(crate) fn carried_by(command: &Command) -> Vec<&Sealed> {
         | Command::Token(_)
         | Command::Notice(_)
         | Command::Registration(_)
+        | Command::Participant(_)
         | Command::Script(_) => Vec::new(),
         Command::Signed(signed) => carried_by(&signed.command),
     }

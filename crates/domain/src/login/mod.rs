@@ -21,8 +21,10 @@ use crate::factor::{CardProof, Channel, CodeProof, Method, Sealed, Verdict};
 use crate::id::{AccountId, FrontEndId, LoginId};
 use crate::migration;
 use crate::outcome::{Answer, Rejection};
+use crate::participant;
 use crate::portal::{LandingOption, Portal};
 use crate::registration::Holder;
+use crate::session::Whose;
 use crate::state::State;
 use crate::table::{Expires, Record};
 use crate::time::UnixMs;
@@ -489,10 +491,17 @@ fn mails_codes(state: &State, subject: &Subject, method: Method, now: UnixMs) ->
     })
 }
 
-/// Whether the account is neither suspended nor held.
+/// Whether the account is neither suspended nor held nor gone. Whether its firm is suspended is told
+/// apart, after a factor was proved.
 #[must_use]
 pub fn may_log_in(state: &State, account: &Account) -> bool {
-    account.active() && state.holds.get(&account.id).is_none()
+    let hold = Whose::Account(account.id.clone());
+    account.active() && !state.gone(account) && state.holds.get(&hold).is_none()
+}
+
+/// Whether the account may be set up: as `may_log_in`, and its firm lets its people in.
+pub(crate) fn may_set_up(state: &State, account: &Account) -> bool {
+    may_log_in(state, account) && participant::lets_in(state, account)
 }
 
 fn resend(state: &mut State, context: &Context<'_>, id: &LoginId, code: Option<&Sealed>) -> Effect {

@@ -9,6 +9,7 @@ use crate::factor::{Channel, CodeProof, Method, Steps};
 use crate::id::LoginId;
 use crate::migration;
 use crate::outcome::{Answer, Functions, Issued, Rejection};
+use crate::participant;
 use crate::portal::Portal;
 use crate::revocation;
 use crate::session::Plan;
@@ -84,7 +85,8 @@ pub(super) fn verify(
     let told = if account.class != portal.class() {
         Some(Rejection::WrongPortal)
     } else {
-        migration::refusal(state, account, method, &plan.session, context.now)
+        participant::refusal(state, account)
+            .or_else(|| migration::refusal(state, account, method, &plan.session, context.now))
     };
     let account = note_success(account.clone(), &login, proof, context.now);
     state.put_account(account.clone());
@@ -208,6 +210,9 @@ fn issue(
         session: session.id.clone(),
         address: login.address,
         procedure: None,
+        endings: state
+            .participant(&account.participant)
+            .map_or(0, |firm| firm.endings),
         issued_at: now,
         ends_at,
         idle_until: now.plus(state.policy.token_idle_ms),

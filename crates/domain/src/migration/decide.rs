@@ -37,7 +37,6 @@ fn said(change: &Change, reason: &str) -> String {
             let whose = match of {
                 Subject::Service => "the service".to_owned(),
                 Subject::Participant(id) => format!("participant {id}"),
-                Subject::Account(id) => format!("account {id}"),
             };
             let how = match switch {
                 Switch::On => "on".to_owned(),
@@ -59,10 +58,6 @@ fn say(state: &mut State, context: &Context<'_>, change: &Change, reason: &str) 
             of: Subject::Participant(id),
             ..
         } => event.participant = Some(id.clone()),
-        Change::Switch {
-            of: Subject::Account(id),
-            ..
-        } => event.account = Some(id.clone()),
         Change::Switch {
             of: Subject::Service,
             ..
@@ -107,7 +102,6 @@ fn say(state: &mut State, context: &Context<'_>, change: &Change, reason: &str) 
     let mut done = Event::new(change.kind()).detail(said(change, reason));
     if let Some(asked) = effect.events.first() {
         done.participant.clone_from(&asked.participant);
-        done.account.clone_from(&asked.account);
     }
     effect.events.push(done);
     effect
@@ -197,15 +191,10 @@ fn kept(state: &State, of: &Subject, method: Method) -> Result<Switch, Rejection
             "the smartcard goes off for everybody by an approved go-live, and by nothing else",
         )),
         (Subject::Participant(id), method) => {
-            state.participant(id).ok_or(Rejection::OtherParticipant)?;
+            state.firm(id).ok_or(Rejection::OtherParticipant)?;
             let terms = state.terms(id);
             Ok(terms.map_or(Switch::On, |terms| terms.methods.get(method)))
         }
-        (Subject::Account(id), method) => state
-            .account(id)
-            .filter(|account| !account.deleted())
-            .map(|account| account.methods.get(method))
-            .ok_or(Rejection::NoSuchAccount),
     }
 }
 
@@ -234,12 +223,6 @@ fn carry_out(state: &mut State, now: UnixMs, change: &Change) {
                     let mut terms = terms(state, id);
                     terms.methods.set(*method, switch);
                     state.terms.set(terms);
-                }
-                Subject::Account(id) => {
-                    if let Some(mut account) = state.account(id).cloned() {
-                        account.methods.set(*method, switch);
-                        state.put_account(account);
-                    }
                 }
             }
         }
@@ -303,9 +286,7 @@ fn may_enrol(
     wanted: Enrolment,
 ) -> Result<(), Rejection> {
     cluster::may_set(state, context)?;
-    state
-        .participant(participant)
-        .ok_or(Rejection::OtherParticipant)?;
+    state.firm(participant).ok_or(Rejection::OtherParticipant)?;
     let enrolled = state
         .terms(participant)
         .is_some_and(|terms| terms.enrolled.contains(session));

@@ -18,7 +18,7 @@ use crate::approval;
 use crate::audit::Kind;
 use crate::calendar::{Day, Session};
 use crate::factor::Method;
-use crate::id::{AccountId, ParticipantId, SessionId};
+use crate::id::{ParticipantId, SessionId};
 use crate::outcome::Rejection;
 use crate::state::State;
 use crate::table::{Expires, Record};
@@ -187,15 +187,14 @@ impl Terms {
     }
 }
 
-/// Whose method is switched.
+/// Whose method two operators switch. One account's goes off by one person at once
+/// (`account::Command::DisableMethod`), and on by a change request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Subject {
     /// Everybody's.
     Service,
     /// A firm's people's.
     Participant(ParticipantId),
-    /// A person's.
-    Account(AccountId),
 }
 
 /// What two operators say alike before it is carried out (S34).

@@ -14,6 +14,7 @@ use crate::calendar::Day;
 use crate::cluster;
 use crate::id::AccountId;
 use crate::outcome::{Answer, Rejection};
+use crate::participant;
 use crate::session::REASON_BYTES_MAX;
 use crate::state::State;
 use crate::time::UnixMs;
@@ -73,7 +74,7 @@ pub(super) fn apply(
     let due: Vec<Account> = named
         .iter()
         .filter_map(|id| state.account(id))
-        .filter(|account| is_to_be_reminded(account))
+        .filter(|account| is_to_be_reminded(account) && participant::lets_in(state, account))
         .filter(|account| !state.outbox().was_reminded(&account.id, context.now))
         .cloned()
         .collect();

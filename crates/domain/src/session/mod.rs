@@ -2,6 +2,7 @@
 //! session"). It stands in the main line's state; nodes' own files only follow it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use crate::calendar;
 use crate::digest::Digest;
 use crate::encoding;
 use crate::factor::Method;
-use crate::id::{AccountId, NodeId, SessionId};
+use crate::id::{AccountId, NodeId, ParticipantId, SessionId};
 use crate::line::LogId;
 use crate::notice;
 use crate::table::Record;
@@ -121,20 +122,39 @@ impl Record for Approvals {
     }
 }
 
-/// An account that waits for an operator: a rollover that ran by itself found no answer.
+/// Whose access a change of the branch took away.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Whose {
+    /// One account's.
+    Account(AccountId),
+    /// All of a firm's people's.
+    Participant(ParticipantId),
+}
+
+impl fmt::Display for Whose {
+    /// An account's user id, or a firm's resource name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(id) => write!(f, "{id}"),
+            Self::Participant(id) => write!(f, "participants/{id}"),
+        }
+    }
+}
+
+/// An account or firm that waits for an operator: a rollover that ran by itself found no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// Whose.
-    pub account: AccountId,
+    pub of: Whose,
     /// The items without an answer, each of its session.
     pub items: BTreeSet<(SessionId, u64)>,
 }
 
 impl Record for Hold {
-    type Key = AccountId;
+    type Key = Whose;
     const TABLE: &'static str = "hold";
-    fn key(&self) -> AccountId {
-        self.account.clone()
+    fn key(&self) -> Whose {
+        self.of.clone()
     }
 }
 
@@ -143,8 +163,8 @@ impl Record for Hold {
 pub struct MustRepeat {
     /// The audit record's sequence number on the branch.
     pub sequence: u64,
-    /// Whose account.
-    pub account: AccountId,
+    /// Whose.
+    pub of: Whose,
     /// What was done.
     pub kind: audit::Repeat,
     /// Of which method, where the change was of one.
@@ -192,7 +212,7 @@ pub struct Evidence {
     pub forgotten: BTreeMap<audit::Kind, u64>,
     /// How many accounts they touched.
     pub accounts: u64,
-    /// What must be repeated: the latest of each kind for each account.
+    /// What must be repeated: the latest of each kind for each account or firm.
     pub must_repeat: Vec<MustRepeat>,
     /// Whose holders are told what was not carried forward, and when it was last changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -216,17 +236,22 @@ impl Evidence {
                     touched += 1;
                 }
             }
-            if let (Some(kind), Some(account)) = (row.repeat, &row.account) {
+            let of = match (&row.account, &row.participant) {
+                (Some(account), _) => Some(Whose::Account(account.clone())),
+                (None, Some(firm)) => Some(Whose::Participant(firm.clone())),
+                (None, None) => None,
+            };
+            if let (Some(kind), Some(of)) = (row.repeat, of) {
                 // Who did it ten thousand times left one thing to repeat.
                 let item = MustRepeat {
                     sequence: row.sequence,
-                    account: account.clone(),
+                    of: of.clone(),
                     kind,
                     method: row.method,
                     at: row.at,
                     by: row.by.clone(),
                 };
-                items.insert((account, kind, row.method), item);
+                items.insert((of, kind, row.method), item);
             }
         }
         self.accounts = accounts.len() as u64;

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::{Moved, approved, is_majority, may, moved, need, operator, plan_of};
-use super::{Act, Evidence, Hold, MustRepeat, Phase, Plan, REASON_BYTES_MAX, Reply, Sealing};
+use super::{
+    Act, Evidence, Hold, MustRepeat, Phase, Plan, REASON_BYTES_MAX, Reply, Sealing, Whose,
+};
 use crate::apply::Context;
 use crate::audit::Repeat;
 use crate::envelope::Actor;
 use crate::factor::{Method, Password};
-use crate::id::{AccountId, NodeId, SessionId};
+use crate::id::{NodeId, SessionId};
 use crate::line;
 use crate::migration::Switch;
 use crate::notice;
@@ -54,7 +56,7 @@ pub(super) fn roll_over(
         .iter()
         .filter(|item| held.contains(&item.sequence))
     {
-        hold(state, id, &item.account, item.sequence);
+        hold(state, id, &item.of, item.sequence);
     }
     tell_holders(state, evidence);
     let sealing = Sealing {
@@ -170,16 +172,20 @@ fn check_replies(
 
 /// Whether what the item took away on the branch is taken away on this line too.
 fn stands(state: &State, since: UnixMs, item: &MustRepeat) -> bool {
-    let Some(account) = state.account(&item.account) else {
+    let account = match &item.of {
+        Whose::Account(id) => state.account(id),
+        Whose::Participant(id) => {
+            return state.firm(id).is_none_or(|firm| !firm.active());
+        }
+    };
+    let Some(account) = account.filter(|account| account.active() && !state.gone(account)) else {
         return true;
     };
-    if !account.active() {
-        return true;
-    }
     let method = item.method.unwrap_or(Method::Otp);
     let set_since = |password: &Password| password.set_at > since;
     match item.kind {
-        Repeat::Suspension => false,
+        // Of a firm, and judged above.
+        Repeat::ParticipantSuspension | Repeat::Suspension => false,
         Repeat::MethodDisabled => account.methods.get(method) != Switch::On,
         Repeat::CardRevocation => account
             .card
@@ -193,9 +199,9 @@ fn stands(state: &State, since: UnixMs, item: &MustRepeat) -> bool {
     }
 }
 
-fn hold(state: &mut State, session: &SessionId, account: &AccountId, item: u64) {
-    let mut hold = state.holds.get(account).cloned().unwrap_or_else(|| Hold {
-        account: account.clone(),
+fn hold(state: &mut State, session: &SessionId, of: &Whose, item: u64) {
+    let mut hold = state.holds.get(of).cloned().unwrap_or_else(|| Hold {
+        of: of.clone(),
         items: BTreeSet::new(),
     });
     hold.items.insert((session.clone(), item));
@@ -305,12 +311,12 @@ pub(super) fn answer_holds(
             sealing.replies.insert(item.sequence, reply.clone());
         }
         let mut left = false;
-        state.holds.change(&item.account, |hold| {
+        state.holds.change(&item.of, |hold| {
             hold.items.remove(&(id.clone(), item.sequence));
             left = !hold.items.is_empty();
         });
         if !left {
-            state.holds.remove(&item.account);
+            state.holds.remove(&item.of);
         }
     }
     let phase = plan.phase;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
+mod firms;
 mod rows;
 
+pub use firms::ERASED_AN_ENTRY;
 pub use rows::{Damaged, Row};
 
-use crate::account::{Account, Participant};
+use crate::account::Account;
 use crate::approval::Pending;
 use crate::audit;
 use crate::calendar::{Calendar, Day};
@@ -28,6 +30,7 @@ use crate::migration::{Migration, Proposal, Terms};
 use crate::notice::Outbox;
 use crate::outcome::Rejection;
 use crate::policy::Policy;
+use crate::participant::Participant;
 use crate::protection::Protection;
 use crate::registration::{Holder, Registration};
 use crate::request::Requests;
@@ -142,6 +145,8 @@ pub struct State {
     pub(crate) participants: Table<Participant>,
     pub(crate) accounts: Table<Account>,
     pub(crate) by_participant: OrdSet<(ParticipantId, AccountId)>,
+    /// The deleted ones of which accounts are left; it follows from the two tables.
+    pub(crate) erasing: OrdSet<ParticipantId>,
     pub(crate) by_card: OrdMap<CardNumber, AccountId>,
     pub(crate) change_requests: ChangeRequests,
     pub(crate) migration: Held<Migration>,
@@ -197,6 +202,7 @@ impl State {
             accounts: Table::default(),
             by_participant: OrdSet::new(),
             by_card: OrdMap::new(),
+            erasing: OrdSet::new(),
             change_requests: ChangeRequests::default(),
             migration: Held::new(Migration::default()),
             terms: Table::default(),
@@ -240,13 +246,13 @@ impl State {
         &self.calendar
     }
 
-    /// The firm.
+    /// The firm; a deleted one too.
     #[must_use]
     pub fn participant(&self, id: &ParticipantId) -> Option<&Participant> {
         self.participants.get(id)
     }
 
-    /// All firms.
+    /// All firms, deleted ones too.
     pub fn participants(&self) -> impl Iterator<Item = &Participant> {
         self.participants.iter()
     }
@@ -268,7 +274,7 @@ impl State {
         self.accounts.len()
     }
 
-    /// The firm's accounts, from the id `from` on.
+    /// The firm's accounts that were not deleted, from the id `from` on.
     pub fn accounts_of<'a>(
         &'a self,
         participant: &'a ParticipantId,
@@ -552,8 +558,11 @@ impl State {
     pub(crate) fn put_account(&mut self, account: Account) {
         let id = account.id.clone();
         let number = account.card.as_ref().map(|card| card.number.clone());
-        self.by_participant
-            .insert((account.participant.clone(), id.clone()));
+        let place = (account.participant.clone(), id.clone());
+        match account.deleted() {
+            true => self.by_participant.remove(&place),
+            false => self.by_participant.insert(place),
+        };
         let former = self.accounts.set(account);
         if let (Some(former), Some(now)) = (&former, self.accounts.get(&id)) {
             self.outbox.note_change(former, now);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Header, Held, RULES_VERSION, State};
-use crate::account::{Account, Participant};
+use crate::account::Account;
 use crate::approval::Pending;
 use crate::calendar::Calendar;
 use crate::change::Procedure;
@@ -15,6 +15,7 @@ use crate::login::{Login, Mailed, Unknown};
 use crate::migration::{Migration, Proposal, Terms};
 use crate::notice::{Counts, Notice, Told};
 use crate::policy::Policy;
+use crate::participant::Participant;
 use crate::registration::Registration;
 use crate::request::Answered;
 use crate::revocation;
@@ -152,7 +153,7 @@ impl State {
                 Row::Founding(founding) => state.founding = Some(Held::new(*founding)),
                 Row::Policy(policy) => state.policy = Held::new(policy),
                 Row::Calendar(calendar) => state.calendar = Held::new(*calendar),
-                Row::Participant(participant) => drop(state.participants.set(participant)),
+                Row::Participant(participant) => state.restore_participant(participant),
                 Row::Account(account) => state.put_account(*account),
                 Row::ChangeRequest(request) => state.change_requests.set(*request),
                 Row::Migration(migration) => state.migration = Held::new(migration),
@@ -191,6 +192,7 @@ impl State {
 }
 
 fn boxed<'a, T: Clone + 'a>(
+        state.find_erasing();
     records: impl Iterator<Item = &'a T> + 'a,
     row: impl Fn(Box<T>) -> Row + 'a,
 ) -> impl Iterator<Item = Row> + 'a {

@@ -18,8 +18,9 @@ use domain::change::Reason;
 use domain::change_request::Act;
 use domain::factor::{Method, NewChannel, Verdict};
 use domain::initiation::{Command as Initiate, SecondProof, Setting};
+use domain::participant::Wanted;
 use domain::portal::LandingOption;
-use domain::{CardNumber, Command, Digest, ProcedureId};
+use domain::{CardNumber, Command, Digest, ParticipantId, ProcedureId};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
@@ -143,8 +144,64 @@ fn carry_out(world: &mut World, known: &mut Known, admins: [Digest; 2], step: St
                 known.passwords.retain(|(account, _), _| account != who);
             }
         }
+        15 => match step.how {
+            0..=2 => drop(world.suspend_firm("ann", "A")),
+            3 => {
+                world.say_of_firm("ann", "A", Wanted::Delete);
+                if done_by_two(&world.say_of_firm("ben", "A", Wanted::Delete)) {
+                    known.passwords.clear();
+                }
+            }
+            _ => {
+                world.say_of_firm("ann", "A", Wanted::Resume);
+                world.say_of_firm("ben", "A", Wanted::Resume);
+            }
+        },
         _ => world.at(world.now.plus(MINUTE)),
     }
+}
+
+/// Whether it was the approval that carried the act out.
+fn done_by_two(outcome: &domain::Outcome) -> bool {
+    matches!(
+        outcome.result,
+        domain::outcome::Result::Done(domain::Answer::Approved { have: 2, need: 2 })
+    )
+}
+
+/// Nobody of a firm that is shut has a token, gets one, or acts: not its administrators either.
+fn a_shut_firm_lets_nobody_in(world: &World, admins: [Digest; 2]) -> TestCaseResult {
+    let firm = world.state.participant(&ParticipantId::parse("A").unwrap());
+    if firm.is_none_or(domain::participant::Participant::active) {
+        return Ok(());
+    }
+    for account in world.state.accounts() {
+        if account.participant.as_str() == "A" {
+            let live = world.state.tokens().of(&account.id, world.now).count();
+            prop_assert_eq!(live, 0, "{} has tokens", account.id);
+        }
+    }
+    let mut tried = world.clone();
+    for who in USERS {
+        for option in [
+            LandingOption::SmartcardOnlineAndReports,
+            LandingOption::OtpOnline,
+        ] {
+            for password in PASSWORDS {
+                prop_assert!(!issued(&tried.login(who, option, password)), "{}", who);
+            }
+        }
+        prop_assert!(!done(&tried.initiate(who, "first", false)), "{}", who);
+        for admin in admins {
+            prop_assert!(!done(&tried.suspend(&front(), Some(admin), who)));
+            let (request, made) = tried.make(&front(), Some(admin), who, Act::Resume);
+            prop_assert!(!done(&made));
+            prop_assert!(!done(&tried.approve_change(&front(), Some(admin), request)));
+        }
+    }
+    let again = tried.login("AD1", LandingOption::SmartcardSecurity, "friday");
+    prop_assert!(!issued(&again));
+    Ok(())
 }
 
 /// Every password that was ever in use, tried by both ways in: only the one that counts may work.
@@ -298,7 +355,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
     fn no_sequence_opens_an_account_to_who_may_not_or_skips_a_stage_r9_r10_s24_s34(
-        steps in prop::collection::vec((0_u8..15, 0_usize..4, 0_usize..12), 1..40)
+        steps in prop::collection::vec((0_u8..17, 0_usize..4, 0_usize..12), 1..40)
     ) {
         let mut world = World::in_session_1();
         let mut known = Known::default();
@@ -318,6 +375,7 @@ proptest! {
             let before = world.state.clone();
             carry_out(&mut world, &mut known, admins, step);
             look_ups_are_true(&world)?;
+            a_shut_firm_lets_nobody_in(&world, admins)?;
             for account in world.state.accounts().filter(|account| !account.deleted()) {
                 let from = before.account(&account.id).unwrap().stage();
                 let to = account.stage();

@@ -20,6 +20,7 @@ use domain::audit::{Kind, Row, Verdict};
 use domain::change_request::Act;
 use domain::factor::Method;
 use domain::outcome::Result as Came;
+use domain::participant::Wanted;
 use domain::portal::LandingOption;
 use domain::session::Evidence;
 use domain::{Digest, LineId, State, UnixMs, apply, change::Reason, planted};
@@ -41,7 +42,7 @@ struct Step {
 }
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..20_u8, 0..12_u8, 0..4_u8, 0..90_u8).prop_map(|(what, who, how, wait_s)| Step {
+    let step = (0..21_u8, 0..12_u8, 0..4_u8, 0..90_u8).prop_map(|(what, who, how, wait_s)| Step {
         what,
         who,
         how,
@@ -106,6 +107,16 @@ fn carry_out(world: &mut World, step: Step) -> Came {
             };
             world.approve_change(&checker, token, request.id)
         }
+        20 => {
+            let firm = if who.starts_with('A') { "A" } else { "B" };
+            let wanted = match (step.how, step.wait_s) {
+                (0, _) => return world.suspend_firm("ann", firm).result,
+                (1, 0..10) => Wanted::Delete,
+                (_, _) => Wanted::Resume,
+            };
+            world.say_of_firm("ann", firm, wanted);
+            world.say_of_firm("ben", firm, wanted)
+        }
         // The wrong portal, and a code that was used already.
         12 => world.login(who, LandingOption::SmartcardSecurity, "friday"),
         _ => {
@@ -119,8 +130,9 @@ fn carry_out(world: &mut World, step: Step) -> Came {
 /// What operators do to the main line while the branch is open.
 fn emergency(world: &mut World, step: Step) -> Came {
     let who = PEOPLE[usize::from(step.who)];
-    match step.what % 2 {
+    match step.what % 3 {
         0 => world.suspend(&operator("ben"), None, who).result,
+        1 => world.suspend_firm("ben", "B").result,
         _ => world.revoke_otp(who).result,
     }
 }

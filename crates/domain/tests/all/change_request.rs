@@ -8,11 +8,12 @@
 )]
 
 use crate::world::*;
-use domain::account::{Account, Class, Imported, Participant};
+use domain::account::{Account, Class, Imported};
 use domain::audit::Kind;
 use domain::change_request::{Act, Command as Change, Decision};
 use domain::factor::Method;
 use domain::outcome::Result as Came;
+use domain::participant::Participant;
 use domain::portal::LandingOption;
 use domain::{
     Actor, Answer, Carry, ChangeRequestId, Command, Digest, Rejection, account, line::LineId,
@@ -401,10 +402,7 @@ fn firms_are_entered_and_renamed_by_operators_alone() {
     let mut world = World::in_session_1();
     let set = |title: &str, new, seen| {
         Command::Account(account::Command::SetParticipant {
-            participant: Participant {
-                id: domain::ParticipantId::parse("C").unwrap(),
-                title: title.into(),
-            },
+            participant: Participant::new(domain::ParticipantId::parse("C").unwrap(), title.into()),
             new,
             seen,
         })

@@ -8,8 +8,9 @@
 )]
 
 use crate::world::*;
-use domain::account::Account;
+use domain::account::{Account, By, Status};
 use domain::change::Reason;
+use domain::participant::Participant;
 use domain::portal::LandingOption;
 use domain::table::Table;
 use domain::{Command, Envelope, Row, State, encoding};
@@ -51,6 +52,9 @@ fn busy() -> World {
         }),
     );
     world.suspend(&operator("ann"), None, "AU2");
+    let card = LandingOption::SmartcardOnlineAndReports;
+    world.login("BU1", card, "friday");
+    world.suspend_firm("ann", "B");
     world
 }
 
@@ -86,6 +90,31 @@ fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
+fn fields_of_a_firm_move_the_digest(firm: &Participant) {
+    let whole = serde_json::to_value(firm).unwrap();
+    let table = |firm: Participant| std::iter::once(firm).collect::<Table<Participant>>();
+    let before = table(firm.clone()).hash().digest();
+    let mut paths = Vec::new();
+    leaves(&whole, "", &mut paths);
+    let suspended = matches!(firm.status, Status::Suspended { .. });
+    assert_eq!(paths.len(), if suspended { 5 } else { 3 }, "{paths:?}");
+    for path in paths {
+        let mut changed = whole.clone();
+        let leaf = changed.pointer_mut(&path).unwrap();
+        *leaf = mutate(leaf).unwrap();
+        let changed: Participant = serde_json::from_value(changed).unwrap();
+        assert_ne!(changed.etag(), firm.etag(), "{path} does not move the etag");
+        let after = table(changed).hash().digest();
+        assert_ne!(after, before, "{path} does not move the digest");
+    }
+    let active = Participant {
+        status: Status::Active,
+        endings: 0,
+        ..firm.clone()
+    };
+    assert_ne!(table(active).hash().digest(), before);
+}
+
 #[test]
 fn every_stored_field_of_an_account_moves_the_digest_i4() {
     let world = busy();
@@ -117,6 +146,19 @@ fn every_stored_field_of_an_account_moves_the_digest_i4() {
         }
     }
     assert!(checked > 200, "{checked} fields");
+    for status in [
+        Status::Active,
+        Status::Suspended {
+            at: world.now,
+            by: By::Operator(domain::OperatorId::parse("ann").unwrap()),
+        },
+    ] {
+        fields_of_a_firm_move_the_digest(&Participant {
+            status,
+            endings: 3,
+            ..Participant::new(domain::ParticipantId::parse("A").unwrap(), "A".into())
+        });
+    }
     let mut other = world.state.account(&id("AU1")).cloned().unwrap();
     let before = encoding::encode(&other);
     other.class = domain::account::Class::DelegatedAdmin;
@@ -140,6 +182,9 @@ fn a_state_survives_its_rows() {
     assert!(kinds.len() >= 8, "{kinds:?}");
     let restored = State::from_rows(rows).unwrap();
     assert_eq!(restored.digests(), world.state.digests());
+    // What only follows from the rows is there too: a token that ended with its firm's has ended.
+    let ended = world.tokens.last().unwrap();
+    assert!(restored.tokens().get(ended, world.now).is_none());
 }
 
 #[test]

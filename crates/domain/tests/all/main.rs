@@ -10,6 +10,8 @@ mod keys;
 mod login;
 mod migration;
 mod notice;
+mod participant;
+mod participant;
 mod plan;
 mod reminder;
 mod request;

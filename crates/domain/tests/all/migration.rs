@@ -63,6 +63,18 @@ fn switch(of: Subject, method: Method, switch: Switch) -> Change {
     Change::Switch { of, method, switch }
 }
 
+/// An operator switches a method of one account off.
+fn disable(world: &mut World, who: &str, method: Method, from: Option<UnixMs>) {
+    let command = domain::account::Command::DisableMethod {
+        account: id(who),
+        token: None,
+        method,
+        from,
+        reason: "test".into(),
+    };
+    world.done(&operator("ann"), Command::Account(command));
+}
+
 fn schedule(date: &str) -> Change {
     Change::Schedule { date: day(date) }
 }
@@ -179,9 +191,7 @@ purpose = "drill"
     world.done(&operator("ann"), Command::SetCalendar(Box::new(calendar)));
     world.start("N1", local("2023-06-11 23:00"));
     let half = local("2023-06-11 23:30");
-    let account = Subject::Account(id("AU1"));
-    let change = switch(account, Method::Smartcard, Switch::OffFrom(half));
-    both(&mut world, change);
+    disable(&mut world, "AU1", Method::Smartcard, Some(half));
     world.at(UnixMs(half.0 - 1));
     assert!(issued(&world.login("AU1", CARD, "friday")));
     world.begin_login("AU1", CARD, "friday");
@@ -309,18 +319,18 @@ fn what_is_off_for_a_firm_or_a_person_is_told_only_after_a_factor_was_proved() {
     both(&mut world, switch(firm_a, Method::Smartcard, Switch::On));
     assert!(issued(&world.login("AU1", CARD, "friday")));
 
-    let person = Subject::Account(id("AU1"));
+    let people = Subject::Participant(firm("A"));
     let from = world.now.plus(HOUR);
     both(
         &mut world,
-        switch(person.clone(), Method::Smartcard, Switch::OnFrom(from)),
+        switch(people.clone(), Method::Smartcard, Switch::OnFrom(from)),
     );
     let until = off(Method::Smartcard, None, Some(from));
     assert_eq!(told(&world.login("AU1", CARD, "friday")), until);
     let again = say(
         &mut world,
         "ann",
-        &switch(person, Method::Smartcard, Switch::OnFrom(from)),
+        &switch(people, Method::Smartcard, Switch::OnFrom(from)),
     );
     assert_eq!(refused(&again), Rejection::AlreadySo);
     world.at(from);
@@ -348,16 +358,23 @@ fn one_time_passwords_can_be_off_for_everybody_and_the_smartcard_only_by_go_live
         }
     ));
     assert!(issued(&world.login("AU1", CARD, "friday")));
-    for of in [
-        Subject::Participant(firm("Z")),
-        Subject::Account(id("NOBODY")),
-    ] {
-        let outcome = say(&mut world, "ann", &switch(of, Method::Otp, Switch::Off));
-        assert!(matches!(
-            refused(&outcome),
-            Rejection::OtherParticipant | Rejection::NoSuchAccount
-        ));
-    }
+    let nobody = Subject::Participant(firm("Z"));
+    let outcome = say(&mut world, "ann", &switch(nobody, Method::Otp, Switch::Off));
+    assert_eq!(refused(&outcome), Rejection::OtherParticipant);
+}
+
+/// One person would say half of what takes two, or a checker would be left out.
+#[test]
+fn no_change_of_the_migration_names_an_account_s34() {
+    let of = |name: &str, whose: &str| {
+        serde_json::from_value::<Subject>(serde_json::json!({ name: whose }))
+    };
+    assert_eq!(
+        of("Participant", "A").unwrap(),
+        Subject::Participant(firm("A"))
+    );
+    let refused = of("Account", "AU1").unwrap_err().to_string();
+    assert!(refused.contains("unknown variant `Account`"), "{refused}");
 }
 
 /// The annex's test for those that wish to join, and nothing else.
@@ -518,9 +535,8 @@ fn a_migration_survives_its_rows_and_a_deleted_account_keeps_no_switch() {
     let next = world.now.plus(HOUR);
     set(&mut world, &operator("ann"), list(7, next));
     both(&mut world, schedule("2023-06-12"));
-    let person = Subject::Account(id("AD2"));
     let before = world.state.digests().account;
-    both(&mut world, switch(person, Method::Otp, Switch::Off));
+    disable(&mut world, "AD2", Method::Otp, None);
     assert_ne!(world.state.digests().account, before);
     let terms = world.state.digests().account;
     world.done(&operator("ann"), enrol("A", Enrolment::Enrolled));

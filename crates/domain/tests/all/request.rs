@@ -269,9 +269,9 @@ fn the_audit_is_one_chain_and_each_entry_is_in_it() {
 fn an_import_of_too_many_rows_is_refused_for_that_alone() {
     let mut world = World::founded();
     let before = world.state.digests();
-    let row = |number: usize| domain::account::Participant {
-        id: domain::ParticipantId::parse(&format!("F{number}")).unwrap(),
-        title: "a firm".into(),
+    let row = |number: usize| {
+        let id = domain::ParticipantId::parse(&format!("F{number}")).unwrap();
+        domain::participant::Participant::new(id, "a firm".into())
     };
     let known = world.state.account(&id("AU1")).unwrap();
     let account = domain::account::Imported {

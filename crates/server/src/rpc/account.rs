@@ -210,7 +210,7 @@ pub(super) fn accounts<'a>(
     after: Option<&'a AccountId>,
 ) -> Box<dyn Iterator<Item = &'a Account> + Send + 'a> {
     let later = move |account: &&Account| {
-        !account.deleted() && after.is_none_or(|after| account.id > *after)
+        !state.gone(account) && after.is_none_or(|after| account.id > *after)
     };
     match (participant, AccountId::parse("0")) {
         (Some(participant), Ok(first)) => {
@@ -253,6 +253,8 @@ async fn get(
     let account = state
         .account(&name.id)
         .filter(|account| name.is_of(account) && scope.holds(account))
+        // Of one that went with its firm nothing is shown, erased or not yet.
+        .filter(|account| account.deleted() || !state.gone(account))
         .ok_or_else(|| scope.absent(now))?;
     let read = Read::of(ask.body.name.clone(), 1).about(Some(name.id));
     edge.note_read(&ask, &state, read)?;

@@ -6,11 +6,10 @@ use credential::associated::Associated;
 use credential::password::Verifier;
 use credential::rules::Person;
 use credential::secret::Password;
-use domain::account::{
-    Class, EMAIL_BYTES_MAX, IMPORT_ROWS_MAX, Imported, Participant, TITLE_BYTES_MAX,
-};
+use domain::account::{Class, EMAIL_BYTES_MAX, IMPORT_ROWS_MAX, Imported, TITLE_BYTES_MAX};
 use domain::factor::Method;
 use domain::id::{AccountId, CardNumber, ParticipantId};
+use domain::participant::Participant;
 use domain::{Answer, State};
 use proto::account::v1::AccountClass;
 use proto::admin::v1 as admin;
@@ -94,7 +93,7 @@ impl Rows {
         match ParticipantId::parse(&row.participant_id) {
             Err(wrong) => self.wrong(row.line, "participant_id", wrong),
             Ok(id) if self.firms.insert(id.clone()) => {
-                self.participants.push(Participant { id, title });
+                self.participants.push(Participant::new(id, title));
             }
             Ok(id) => self.wrong(
                 row.line,

@@ -247,7 +247,6 @@ fn in_words(change: &Change, topic: &Topic) -> String {
             match of {
                 Subject::Service => format!("{method} of the service"),
                 Subject::Participant(id) => format!("{method} of participant {id}"),
-                Subject::Account(id) => format!("{method} of account {id}"),
             }
         }
     };

@@ -1,12 +1,13 @@
 //! `ParticipantService`: firms, for operators.
 
-use domain::account::{Command, Participant};
+use domain::account::{Command, Status};
 use domain::id::{ParticipantId, SessionId};
 use domain::migration::{self, Enrolment, Terms};
+use domain::participant::Participant;
 use domain::{Digest, Rejection};
 use proto::admin::v1 as admin;
 use proto::admin::v1::participant_service_server::ParticipantService;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 use super::account::{PAGE_DEFAULT, PAGE_MAX, read_mask};
 use super::answered;
@@ -17,7 +18,11 @@ use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
 
-type Answered<T> = Result<Response<T>, Status>;
+mod shut;
+
+pub(super) use shut::suspended;
+
+type Answered<T> = Result<Response<T>, tonic::Status>;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -53,6 +58,27 @@ impl ParticipantService for Participants {
         answered!(self.0, request, update)
     }
 
+    async fn suspend_participant(
+        &self,
+        request: Request<admin::SuspendParticipantRequest>,
+    ) -> Answered<admin::SuspendParticipantResponse> {
+        answered!(self.0, request, shut::suspend)
+    }
+
+    async fn resume_participant(
+        &self,
+        request: Request<admin::ResumeParticipantRequest>,
+    ) -> Answered<admin::ResumeParticipantResponse> {
+        answered!(self.0, request, shut::resume)
+    }
+
+    async fn delete_participant(
+        &self,
+        request: Request<admin::DeleteParticipantRequest>,
+    ) -> Answered<admin::DeleteParticipantResponse> {
+        answered!(self.0, request, shut::delete)
+    }
+
     async fn enrol_participant(
         &self,
         request: Request<admin::EnrolParticipantRequest>,
@@ -77,6 +103,16 @@ fn shown(of: &Participant, terms: Option<&Terms>) -> admin::Participant {
         etag: of.etag().to_string(),
         enrolled_sessions: enrolled.unwrap_or_default(),
         method_switches: switches.unwrap_or_default(),
+        state: state(of).into(),
+    }
+}
+
+/// Whether its people may log in.
+pub(super) fn state(of: &Participant) -> admin::ParticipantState {
+    match of.status {
+        Status::Active => admin::ParticipantState::Active,
+        Status::Suspended { .. } => admin::ParticipantState::Suspended,
+        Status::Deleted { .. } => admin::ParticipantState::Deleted,
     }
 }
 
@@ -89,10 +125,7 @@ fn read_name(text: &str) -> Result<ParticipantId, Refusal> {
 fn read(asked: Option<&admin::Participant>) -> Result<(Participant, Option<Digest>), Refusal> {
     let asked = asked.ok_or_else(|| Refusal::malformed(Field::Required("participant"), "said"))?;
     let seen = wire::read_etag(&asked.etag)?;
-    let participant = Participant {
-        id: read_name(&asked.name)?,
-        title: read_title(&asked.title)?,
-    };
+    let participant = Participant::new(read_name(&asked.name)?, read_title(&asked.title)?);
     Ok((participant, seen))
 }
 
@@ -151,7 +184,12 @@ async fn set<B: prost::Message>(
     let key = ask.key(request_id, edge.keyring())?;
     let (participant, new, seen) = command;
     let (line, state) = edge.fresh(ask).await?;
-    let answer = shown(&participant, state.terms(&participant.id));
+    let mut after = participant.clone();
+    if let Some(there) = state.participant(&participant.id) {
+        after.status = there.status.clone();
+        after.endings = there.endings;
+    }
+    let answer = shown(&after, state.terms(&participant.id));
     let command = domain::Command::Account(Command::SetParticipant {
         participant,
         new,

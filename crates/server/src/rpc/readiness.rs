@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use domain::State;
 use domain::account::{Account, Stage};
 use domain::id::ParticipantId;
+use domain::participant::lets_in;
 use proto::admin::v1 as admin;
 use proto::admin::v1::readiness_service_server::ReadinessService;
 use tonic::{Request, Response, Status};
 
 use super::account::{Scope, accounts, read_page_token};
-use super::{answered, migration, remind};
+use super::{answered, migration, participant, remind};
 use crate::edge::Edge;
 use crate::reads::Read;
 use crate::request::Ask;
@@ -91,12 +93,19 @@ impl ReadinessService for Readiness {
 }
 
 /// Why the account cannot be initiated; nothing if it can or was.
-fn unready_reason(account: &Account) -> Option<admin::UnreadyReason> {
+fn unready_reason(state: &State, account: &Account) -> Option<admin::UnreadyReason> {
     match account.stage() {
         Stage::NoEmail => Some(admin::UnreadyReason::NoEmail),
-        Stage::EmailRegistered if !account.active() => Some(admin::UnreadyReason::Shut),
+        Stage::EmailRegistered if !account.active() || !lets_in(state, account) => {
+            Some(admin::UnreadyReason::Shut)
+        }
         Stage::EmailRegistered | Stage::Initiated | Stage::TwoFactorOnly => None,
     }
+}
+
+fn state_of(state: &State, firm: &ParticipantId) -> admin::ParticipantState {
+    let firm = state.participant(firm);
+    firm.map_or(admin::ParticipantState::Unspecified, participant::state)
 }
 
 async fn report(
@@ -112,6 +121,7 @@ async fn report(
         let firm = firms.entry(account.participant.clone()).or_insert_with(|| {
             admin::ParticipantReadiness {
                 participant: wire::participant_name(&account.participant),
+                state: state_of(&state, &account.participant).into(),
                 ..Default::default()
             }
         });
@@ -146,7 +156,7 @@ async fn unready(
     let scope = Scope::of(&ask, &state, now)?;
     let participant = scope.participant(&ask.body.parent, now)?;
     let mut found = accounts(&state, &scope, participant.as_ref(), after.as_ref())
-        .filter_map(|account| Some((account, unready_reason(account)?)));
+        .filter_map(|account| Some((account, unready_reason(&state, account)?)));
     let page: Vec<_> = found.by_ref().take(size).collect();
     let next = page
         .last()

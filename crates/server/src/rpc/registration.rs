@@ -266,6 +266,7 @@ fn waiting(edge: &Edge, state: &State) -> Vec<operator::Registration> {
             Act::Session(..)
             | Act::Migration(_)
             | Act::ChangeRequest(..)
+            | Act::Participant(_)
             | Act::Policy(..)
             | Act::Grant(_) => None,
         })

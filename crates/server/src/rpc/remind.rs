@@ -3,6 +3,7 @@
 
 use domain::id::{AccountId, ParticipantId};
 use domain::notice::{self, Command, REMINDED_MAX};
+use domain::participant::lets_in;
 use domain::{Answer, State, UnixMs};
 use proto::admin::v1 as admin;
 
@@ -29,7 +30,7 @@ fn due(
     most: usize,
 ) -> Vec<Person> {
     accounts(state, &Scope::All, participant, after)
-        .filter(|account| notice::is_to_be_reminded(account))
+        .filter(|account| notice::is_to_be_reminded(account) && lets_in(state, account))
         .filter(|account| !state.outbox().was_reminded(&account.id, now))
         .take(most)
         .map(|account| Person {

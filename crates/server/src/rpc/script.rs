@@ -194,6 +194,7 @@ async fn list(
         Act::Session(..)
         | Act::Migration(_)
         | Act::ChangeRequest(..)
+        | Act::Participant(_)
         | Act::Policy(..)
         | Act::Register(_) => None,
     });

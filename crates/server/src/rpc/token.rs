@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use consensus::Line;
 use credential::secret;
-use domain::id::FrontEndId;
+use domain::id::{FrontEndId, ParticipantId};
 use domain::outcome::Functions;
 use domain::portal::{Portal, Scope};
 use domain::registration::Holder;
-use domain::token::{ACTIVITY_MS_MIN, Command, Token, TokenId};
+use domain::token::{ACTIVITY_MS_MIN, Command, Ending, Token, TokenId};
 use domain::{LineRef, Rejection, State, UnixMs};
 use futures::{Stream, StreamExt, stream};
 use proto::token::v1 as wired;
@@ -237,6 +237,8 @@ type Watched = Pin<Box<dyn Stream<Item = Result<wired::WatchRevocationsResponse,
 pub(super) enum Ended {
     /// One token.
     One(TokenId),
+    /// All of a firm's people's that were issued before.
+    Participant(ParticipantId),
     /// All of them; tokens live on this line from now.
     All(LineRef),
 }
@@ -249,6 +251,9 @@ async fn watch(edge: &Edge, ask: Ask<wired::WatchRevocationsRequest>) -> Result<
             let event = match ended {
                 Ended::One(id) => Event::TokenEnded(wired::TokenEnded {
                     token_digest: id.to_string(),
+                }),
+                Ended::Participant(id) => Event::ParticipantEnded(wired::ParticipantEnded {
+                    participant: wire::participant_name(&id),
                 }),
                 Ended::All(line) => Event::AllEnded(wired::AllEnded {
                     line: Some(wire::line_reference(&line)),
@@ -323,15 +328,19 @@ fn events(line: &Line, state: &State, from: &Position, to: &Position) -> Vec<(St
         return vec![(to.text(), Ended::All(line.reference()))];
     };
     // A token that is named twice is told once.
-    let ended: BTreeMap<u64, TokenId> = (from.ended.saturating_add(1)..).zip(ended).collect();
+    let ended: BTreeMap<u64, Ending> = (from.ended.saturating_add(1)..).zip(ended).collect();
     ended
         .into_iter()
-        .map(|(count, token)| {
+        .map(|(count, ending)| {
+            let ended = match ending {
+                Ending::Token(id) => Ended::One(id),
+                Ending::Participant(id) => Ended::Participant(id),
+            };
             let position = Position {
                 ended: count,
                 ..to.clone()
             };
-            (position.text(), Ended::One(token))
+            (position.text(), ended)
         })
         .collect()
 }

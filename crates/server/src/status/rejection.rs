@@ -157,6 +157,16 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         R::OtherParticipant => Shape::new(
             Code::PermissionDenied,
             "OTHER_PARTICIPANT",
+        R::ParticipantSuspended => Shape::precondition(
+            "PARTICIPANT_SUSPENDED",
+            "your participant is suspended: none of its people can log in until it is resumed",
+        )
+        .about("participant"),
+        R::ParticipantIdUsed => Shape::new(
+            Code::AlreadyExists,
+            "PARTICIPANT_ID_USED",
+            "the participant's id was another firm's, which was deleted: choose another",
+        ),
             "the account is not of your participant, or there is none",
         ),
         R::LookedAfterByAdmins => Shape::new(

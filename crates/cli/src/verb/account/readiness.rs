@@ -11,10 +11,12 @@ use crate::args::account::Readiness;
 use crate::client::{Operator, told};
 use crate::exit::Failure;
 use crate::output::{Output, Table};
+use crate::verb::participant::state;
 
 #[derive(Serialize)]
 struct Row {
     participant: String,
+    state: &'static str,
     accounts: u32,
     without_email: u32,
     not_initiated: u32,
@@ -35,6 +37,7 @@ impl Row {
         ];
         let mut cells = vec![self.participant.clone()];
         cells.extend(counts.iter().map(ToString::to_string));
+        cells.push(self.state.to_owned());
         cells
     }
 }
@@ -111,6 +114,7 @@ pub(super) async fn run(flags: &Readiness, output: Output) -> Result<(), Failure
         .participants
         .into_iter()
         .map(|row| Row {
+            state: state(row.state()),
             participant: row.participant,
             accounts: row.account_count,
             without_email: row.without_email_count,
@@ -128,6 +132,7 @@ pub(super) async fn run(flags: &Readiness, output: Output) -> Result<(), Failure
         "INITIATED",
         "2FA ONLY",
         "SUSPENDED",
+        "STATE",
     ];
     let mut table = Table::new(&headings);
     for row in &rows {

@@ -4,7 +4,7 @@ use proto::admin::v1::{
     CreateParticipantRequest, GetParticipantRequest, Participant, UpdateParticipantRequest,
 };
 
-use super::{Row, table};
+use super::{Row, shut, table};
 use crate::args::firm::{Firm, Named, Show};
 use crate::client::{Operator, told};
 use crate::exit::Failure;
@@ -20,10 +20,19 @@ pub(super) async fn run(flags: &Firm, output: Output) -> Result<(), Failure> {
         Firm::Show(flags) => show(flags, output).await,
         Firm::Create(flags) => already(&flags.change, create(flags, output).await, output),
         Firm::Rename(flags) => already(&flags.change, rename(flags, output).await, output),
+        Firm::Suspend(flags) => {
+            let done = shut::suspend(flags, output).await;
+            already(&flags.of.change, done, output)
+        }
+        Firm::Resume(flags) => already(&flags.change, shut::resume(flags, output).await, output),
+        Firm::Delete(flags) => {
+            let done = shut::delete(flags, output).await;
+            already(&flags.of.change, done, output)
+        }
     }
 }
 
-fn name(id: &str) -> String {
+pub(super) fn name(id: &str) -> String {
     format!("participants/{id}")
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use consensus::Proposal;
-use domain::account::{self, Class, Imported, Participant};
+use domain::account::{self, Class, Imported};
 use domain::calendar::{Calendar, Timetable};
+use domain::participant::Participant;
 use domain::session::{Act, Command, Phase, Plan, Reply};
 use domain::{
     AccountId, Actor, CentreName, Digest, LineId, OperatorId, Outcome, ParticipantId, SessionId,
@@ -89,10 +90,7 @@ impl Drill {
             .operator(
                 "op1",
                 domain::Command::Account(account::Command::Import {
-                    participants: vec![Participant {
-                        id: firm.clone(),
-                        title: "A".into(),
-                    }],
+                    participants: vec![Participant::new(firm.clone(), "A".into())],
                     accounts: accounts.collect(),
                 }),
             )

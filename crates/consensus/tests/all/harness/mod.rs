@@ -23,10 +23,11 @@ use consensus::node::{Config, Error};
 use consensus::peers::Dialer;
 use consensus::service::Service;
 use consensus::{Line, Node, Proposal};
-use domain::account::{self, Participant};
+use domain::account;
 use domain::approval::{Act, Approval, LIFE_MS_MAX, Signed};
 use domain::calendar::Calendar;
 use domain::cluster::{self, Centre, Founding, KeyPin, Operator};
+use domain::participant::Participant;
 use domain::policy::Policy;
 use domain::{Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId, ParticipantId};
 use hindrance::{Hindered, Hindrance, Hindrances};
@@ -391,10 +392,8 @@ fn approval(main: &Line, operator: &OperatorId, act: &Act) -> Approval {
 /// A command that is carried out once on a founded main line, and leaves a trace of `mark`, which
 /// grows from one to the next.
 pub fn marking(mark: u64) -> Proposal {
-    let participant = Participant {
-        id: ParticipantId::parse(&format!("MARK{mark:04}")).unwrap(),
-        title: format!("mark {mark}"),
-    };
+    let id = ParticipantId::parse(&format!("MARK{mark:04}")).unwrap();
+    let participant = Participant::new(id, format!("mark {mark}"));
     Proposal {
         actor: Actor::Operator(OperatorId::parse("op1").unwrap()),
         request: None,

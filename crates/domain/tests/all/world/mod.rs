@@ -17,12 +17,13 @@ pub use drill::{abandon, close_both, drill};
 
 use std::collections::BTreeMap;
 
-use domain::account::{Class, Imported, Participant};
+use domain::account::{Class, Imported};
 use domain::approval::{Act, Approval, Signed};
 use domain::audit::Row;
 use domain::calendar::{Calendar, Timetable};
 use domain::cluster::{self, Centre, FrontEnd, KeyPin, Node, Operator};
 use domain::outcome::Result as Came;
+use domain::participant::Participant;
 use domain::portal::Portal;
 use domain::registration::Holder;
 use domain::session::{self, Evidence, Reply};
@@ -186,10 +187,7 @@ impl World {
         let mut accounts = Vec::new();
         for firm in ["A", "B"] {
             let participant = domain::ParticipantId::parse(firm).unwrap();
-            participants.push(Participant {
-                id: participant.clone(),
-                title: firm.into(),
-            });
+            participants.push(Participant::new(participant.clone(), firm.into()));
             for (name, class, email, card) in [
                 ("U1", Class::User, true, true),
                 ("U2", Class::User, true, true),

@@ -4,11 +4,12 @@ use domain::change::{self, Act, Reason, StepUpProof};
 use domain::factor::{CardProof, Channel, CodeProof, Method, NewChannel, Verdict};
 use domain::login::{self, Proof, Subject};
 use domain::outcome::Result as Came;
+use domain::participant::{self, Wanted};
 use domain::portal::LandingOption;
 use domain::token::{TokenId, Which};
 use domain::{
-    Actor, ChangeRequestId, Command, Digest, Outcome, account, change_request, initiation, request,
-    token, totp,
+    Actor, ChangeRequestId, Command, Digest, Outcome, ParticipantId, account, change_request,
+    initiation, request, token, totp,
 };
 
 use super::{World, front, id, operator, sealed};
@@ -293,6 +294,29 @@ impl World {
                 which: Which::This,
             }),
         )
+    }
+
+    /// An operator shuts a firm's people out.
+    pub fn suspend_firm(&mut self, who: &str, firm: &str) -> Outcome {
+        let command = participant::Command::Suspend {
+            participant: ParticipantId::parse(firm).unwrap(),
+            reason: "it did not pay".into(),
+        };
+        self.ask(&operator(who), Command::Participant(command))
+    }
+
+    /// An operator says that the firm be resumed or deleted.
+    pub fn say_of_firm(&mut self, who: &str, firm: &str, wanted: Wanted) -> Outcome {
+        let act = participant::Act {
+            participant: ParticipantId::parse(firm).unwrap(),
+            wanted,
+            seen: None,
+        };
+        let command = participant::Command::Say {
+            act,
+            reason: "as agreed".into(),
+        };
+        self.ask(&operator(who), Command::Participant(command))
     }
 
     pub fn suspend(&mut self, by: &Actor, token: Option<TokenId>, who: &str) -> Outcome {

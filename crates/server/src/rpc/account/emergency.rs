@@ -9,7 +9,7 @@ use tonic::Request;
 use super::{Answered, named, reason};
 use crate::edge::Edge;
 use crate::request::Ask;
-use crate::rpc::{answered, changed};
+use crate::rpc::{answered, changed, participant};
 use crate::status::Refusal;
 use crate::wire;
 
@@ -24,6 +24,13 @@ impl EmergencyService for Emergencies {
         request: Request<operator::SuspendOnMainLineRequest>,
     ) -> Answered<operator::SuspendOnMainLineResponse> {
         answered!(self.0, request, suspend_on_main)
+    }
+
+    async fn suspend_participant_on_main_line(
+        &self,
+        request: Request<operator::SuspendParticipantOnMainLineRequest>,
+    ) -> Answered<operator::SuspendParticipantOnMainLineResponse> {
+        answered!(self.0, request, suspend_participant_on_main)
     }
 
     async fn revoke_factor_on_main_line(
@@ -62,6 +69,20 @@ async fn suspend_on_main(
     let command = domain::Command::Account(command);
     let carry = changed::propose(edge, &ask, &line, request, command).await?;
     Ok(operator::SuspendOnMainLineResponse {
+        carry_forward: wire::carry(carry).into(),
+        notice: main_line_notice(edge),
+    })
+}
+
+async fn suspend_participant_on_main(
+    edge: &Edge,
+    ask: Ask<operator::SuspendParticipantOnMainLineRequest>,
+) -> Result<operator::SuspendParticipantOnMainLineResponse, Refusal> {
+    let body = &ask.body;
+    let request = (body.request_id.as_str(), body.validate_only);
+    let about = (body.name.as_str(), body.reason.as_str());
+    let (carry, _) = participant::suspended(edge, &ask, request, about).await?;
+    Ok(operator::SuspendParticipantOnMainLineResponse {
         carry_forward: wire::carry(carry).into(),
         notice: main_line_notice(edge),
     })

@@ -107,6 +107,7 @@ pub(super) async fn watch(
         .map(|(position, ended)| {
             let event = match ended {
                 Ended::One(id) => Event::TokenId(id.to_string()),
+                Ended::Participant(id) => Event::Participant(wire::participant_name(&id)),
                 Ended::All(line) => Event::AllEnded(wire::line_reference(&line)),
             };
             Ok(admin::WatchAccountTokensResponse {

@@ -3,7 +3,7 @@
 use domain::cluster::Centre;
 use domain::id::NodeId;
 use domain::protection::Mode;
-use domain::session::{Phase, Plan};
+use domain::session::{Phase, Plan, Whose};
 use domain::{LineId, State, UnixMs};
 use proto::operator::v1 as operator;
 use proto::operator::v1::Verdict;
@@ -15,6 +15,14 @@ use crate::edge::Edge;
 use crate::request::Ask;
 use crate::status::Refusal;
 use crate::wire;
+
+/// Whose access waits for an operator's answer.
+fn held(of: &Whose) -> String {
+    match of {
+        Whose::Account(id) => format!("account {id}"),
+        Whose::Participant(id) => format!("participant {id}"),
+    }
+}
 
 /// Entries that a node may trail without being named.
 const TRAILS_MAX: u64 = 1_000;
@@ -158,9 +166,9 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
             .map(|(session, item)| format!("{session} item {item}"))
             .collect();
         let text = format!(
-            "account {} is held since a rollover that ran by itself: answer {} with tidemark \
+            "{} is held since a rollover that ran by itself: answer {} with tidemark \
              session answer-holds",
-            hold.account,
+            held(&hold.of),
             items.join(", ")
         );
         reasons.push((Verdict::Warning, text));

@@ -113,6 +113,7 @@ fn answered_item(of: &MustRepeat, reply: Option<&Reply>) -> operator::AnsweredIt
 pub(super) fn repeat_reason(kind: Repeat) -> &'static str {
     match kind {
         Repeat::Suspension => "the account was suspended",
+        Repeat::ParticipantSuspension => "the participant was suspended",
         Repeat::OtpRevocation => "password and one-time password were taken away",
         Repeat::MethodDisabled => "a login method was switched off",
         Repeat::CardRevocation => "the card was taken away",
@@ -126,7 +127,7 @@ pub(super) fn item(of: &MustRepeat) -> operator::MustRepeat {
         item: of.sequence.to_string(),
         change: Some(operator::Change {
             kind: format!("{:?}", of.kind),
-            account: of.account.to_string(),
+            account: of.of.to_string(),
             time: Some(wire::time(of.at)),
             actor: of.by.clone(),
         }),
@@ -137,11 +138,11 @@ pub(super) fn item(of: &MustRepeat) -> operator::MustRepeat {
 fn change(row: &Row) -> operator::Change {
     operator::Change {
         kind: format!("{:?}", row.kind),
-        account: row
-            .account
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        account: match (&row.account, &row.participant) {
+            (Some(account), _) => account.to_string(),
+            (None, Some(firm)) => wire::participant_name(firm),
+            (None, None) => String::new(),
+        },
         time: Some(wire::time(row.at)),
         actor: row.by.clone(),
     }

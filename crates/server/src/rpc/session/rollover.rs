@@ -9,8 +9,9 @@ use domain::account;
 use domain::audit::Repeat;
 use domain::factor::Method;
 use domain::id::{NodeId, SessionId};
+use domain::participant;
 use domain::request::Key;
-use domain::session::{Command, MustRepeat, Phase, Plan, Reply, Sealing};
+use domain::session::{Command, MustRepeat, Phase, Plan, Reply, Sealing, Whose};
 use domain::{Rejection, State};
 use proto::operator::v1 as operator;
 use tokio::time::Instant;
@@ -139,6 +140,44 @@ fn may_repeat<B>(
     }
 }
 
+/// What does on the main line what the item did on the branch.
+fn again(item: &MustRepeat, reason: String) -> domain::Command {
+    let account = match &item.of {
+        Whose::Account(account) => account.clone(),
+        Whose::Participant(participant) => {
+            let participant = participant.clone();
+            return domain::Command::Participant(participant::Command::Suspend {
+                participant,
+                reason,
+            });
+        }
+    };
+    domain::Command::Account(match (item.kind, item.method) {
+        // A card's password cannot be taken away alone.
+        (Repeat::Suspension | Repeat::ParticipantSuspension, _)
+        | (Repeat::PasswordCompromised, Some(Method::Smartcard)) => account::Command::Suspend {
+            account,
+            token: None,
+            reason,
+        },
+        (Repeat::MethodDisabled, method) => account::Command::DisableMethod {
+            account,
+            token: None,
+            method: method.unwrap_or(Method::Otp),
+            from: None,
+            reason,
+        },
+        (Repeat::CardRevocation, _) => account::Command::RevokeCard {
+            account,
+            token: None,
+            reason,
+        },
+        (Repeat::OtpRevocation | Repeat::PasswordCompromised | Repeat::ChannelCompromised, _) => {
+            account::Command::RevokeOtp { account, reason }
+        }
+    })
+}
+
 /// Does on the main line what the branch did and the rollover forgets; what is so already stays.
 async fn repeat<B>(
     edge: &Edge,
@@ -153,38 +192,12 @@ async fn repeat<B>(
             Some(Reply::Waived { .. }) | None => continue,
         }
         let reason = format!("repeated after the branch: {}", repeat_reason(item.kind));
-        let account = item.account.clone();
-        let command = match (item.kind, item.method) {
-            // A card's password cannot be taken away alone.
-            (Repeat::Suspension, _) | (Repeat::PasswordCompromised, Some(Method::Smartcard)) => {
-                account::Command::Suspend {
-                    account,
-                    token: None,
-                    reason,
-                }
-            }
-            (Repeat::MethodDisabled, method) => account::Command::DisableMethod {
-                account,
-                token: None,
-                method: method.unwrap_or(Method::Otp),
-                from: None,
-                reason,
-            },
-            (Repeat::CardRevocation, _) => account::Command::RevokeCard {
-                account,
-                token: None,
-                reason,
-            },
-            (
-                Repeat::OtpRevocation | Repeat::PasswordCompromised | Repeat::ChannelCompromised,
-                _,
-            ) => account::Command::RevokeOtp { account, reason },
-        };
-        let command = domain::Command::Account(command);
+        let command = again(item, reason);
         match edge.propose(ask, &main, None, command).await {
             Ok(_)
             | Err(Refusal::Rejected {
-                rejection: Rejection::AlreadySo | Rejection::NoSuchAccount,
+                rejection:
+                    Rejection::AlreadySo | Rejection::NoSuchAccount | Rejection::OtherParticipant,
                 ..
             }) => {}
             Err(refusal) => return Err(refusal),
