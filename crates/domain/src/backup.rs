@@ -130,12 +130,7 @@ pub fn base(backup: &State) -> State {
 }
 
 /// An operator takes a backup: the entry is the record of it, and the file includes it.
-pub(crate) fn note(
-    state: &State,
-    context: &Context<'_>,
-    id: BackupId,
-    reason: &str,
-) -> Effect {
+pub(crate) fn note(state: &State, context: &Context<'_>, id: BackupId, reason: &str) -> Effect {
     let event = Event::new(Kind::BackupTaken).detail(format!("{id}: {reason}"));
     let allowed = session::operator(context).and_then(|_| {
         // A branch is gone tomorrow; what is asked for is the main line's.

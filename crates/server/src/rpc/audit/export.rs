@@ -211,7 +211,7 @@ impl Export {
     fn begin(&mut self, first: &Row) -> Result<(), Refusal> {
         let whole = match &self.source {
             Source::Line(line) => match &line.line {
-                LineId::Main => first.follows(&Head::default()),
+                LineId::Main => first.follows(&self.origin()),
                 LineId::Branch { .. } => true,
             },
             Source::Reads => first.follows(&Head::default()),
@@ -223,6 +223,13 @@ impl Export {
         }
         self.first = Some(first.sequence);
         Ok(())
+    }
+
+    /// Where the main line's trail begins: in a restored cluster the earlier records are in the old
+    /// one's.
+    fn origin(&self) -> Head {
+        let restored = self.edge.node().founding().restored.as_ref();
+        restored.map_or_else(Head::default, |restored| restored.backup.audit)
     }
 
     fn end(&mut self) -> Result<Vec<u8>, Refusal> {
