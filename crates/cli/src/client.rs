@@ -13,6 +13,7 @@ use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
 use proto::operator::v1::backup_service_client::BackupServiceClient;
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
+use proto::operator::v1::centre_service_client::CentreServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
 use proto::operator::v1::key_service_client::KeyServiceClient;
@@ -21,6 +22,7 @@ use proto::operator::v1::registration_service_client::RegistrationServiceClient;
 use proto::operator::v1::revocation_list_service_client::RevocationListServiceClient;
 use proto::operator::v1::script_service_client::ScriptServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
+use proto::operator::v1::{GetStatusRequest, GetStatusResponse};
 use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
@@ -115,8 +117,7 @@ impl Operator {
     /// As `connect`.
     pub async fn serving(flags: &Connection) -> Result<Self, Failure> {
         let first = Self::connect(flags).await?;
-        let request = first.request(proto::operator::v1::GetStatusRequest {}, None);
-        let status = told(first.cluster().get_status(request).await)?;
+        let status = first.status().await?;
         let serving = status.centres.iter().find(|centre| centre.serving);
         let Some(serving) = serving.filter(|centre| centre.centre != status.node_centre) else {
             return Ok(first);
@@ -168,7 +169,7 @@ impl Operator {
     }
 
     async fn answers(&mut self) -> Result<(), Status> {
-        let mut request = Request::new(proto::operator::v1::GetStatusRequest {});
+        let mut request = Request::new(GetStatusRequest {});
         request.set_timeout(CONNECT_TIMEOUT);
         let status = self.cluster().get_status(request).await?.into_inner();
         if status.simulated_clock {
@@ -195,8 +196,16 @@ impl Operator {
     /// # Errors
     /// If the node does not answer, or has no main line yet.
     pub async fn seen(&self) -> Result<Seen, Failure> {
-        let request = self.request(proto::operator::v1::GetStatusRequest {}, None);
-        Seen::of(&told(self.cluster().get_status(request).await)?)
+        Seen::of(&self.status().await?)
+    }
+
+    /// What the node says of itself and the cluster.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn status(&self) -> Result<GetStatusResponse, Failure> {
+        let request = self.request(GetStatusRequest {}, None);
+        told(self.cluster().get_status(request).await)
     }
 
     /// Shows what is signed, and signs it with the operator's key.
@@ -266,7 +275,7 @@ impl Operator {
             match wait.and_then(refusal::retry_after) {
                 Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
                 Some(_) | None => {
-                    if answer.as_ref().is_ok_and(is_degraded) {
+                    if !change.dry_run && answer.as_ref().is_ok_and(is_degraded) {
                         DEGRADED.store(true, Ordering::Relaxed);
                     }
                     return answer
@@ -287,6 +296,12 @@ impl Operator {
     #[must_use]
     pub fn session(&self) -> SessionServiceClient<Channel> {
         SessionServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The centres.
+    #[must_use]
+    pub fn centre(&self) -> CentreServiceClient<Channel> {
+        CentreServiceClient::new(self.channel.clone())
     }
 
     /// The calendar.

@@ -57,6 +57,7 @@ async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
         Verb::Account(flags) => verb::account::run(&flags, output).await,
         Verb::Request(flags) => verb::request::run(&flags, output).await,
         Verb::Policy(flags) => verb::policy::run(&flags, output).await,
+        Verb::Centre(flags) => verb::centre::run(&flags, output).await,
         Verb::Key(flags) => verb::key::run(&flags, output).await,
         Verb::Backup(flags) => verb::backup::run(&flags, output).await,
         Verb::Completions(flags) => {

@@ -212,6 +212,10 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::PreCheck,
             "bring the key file to those nodes: tidemark key list",
         ),
+        "PARTICIPANT_ID_USED" => (
+            Exit::Refused,
+            "a deleted participant's id is never used again: choose another",
+        ),
         "KEY_ID_USED" => (
             Exit::Refused,
             "add a key with an id that was never used: tidemark key add --id ID",
@@ -237,6 +241,11 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::PreCheck,
             "try again shortly; if it stays so: tidemark status",
         ),
+        "CHECK_FAILED" | "SWITCHOVER_GIVEN_UP" | "DEGRADED" => (
+            Exit::PreCheck,
+            "see every check: tidemark centre switchover --dry-run",
+        ),
+        "NO_SUCH_CENTRE" => (Exit::Usage, "see the centres: tidemark status"),
         "OUTCOME_UNKNOWN" => (Exit::Unknown, ""),
         "LINE_CHANGED" => (
             Exit::Refused,

@@ -12,6 +12,7 @@ use crate::clockwatch::ClockVerdict;
 use crate::line::{Error, Line};
 use crate::node::Node;
 use crate::propose::Proposal;
+use crate::switchover;
 
 /// How often a node looks whether something is left to do, when nothing told it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -59,17 +60,17 @@ async fn round(node: &Node, main: &Line) -> Result<(), Error> {
     if !main.is_leader() {
         return Ok(());
     }
+    found(node, main).await?;
     let members = main.membership();
-    if members.joint {
-        return Ok(());
-    }
-    for peer in node.peers().all() {
-        if !members.voters.contains(&peer.node) && !members.learners.contains(&peer.node) {
-            main.add_learner(peer.node).await?;
-            tracing::info!(node = %peer.node, "added a learner");
+    if !members.joint {
+        for peer in node.peers().all() {
+            if !members.voters.contains(&peer.node) && !members.learners.contains(&peer.node) {
+                main.add_learner(peer.node).await?;
+                tracing::info!(node = %peer.node, "added a learner");
+            }
         }
     }
-    found(node, main).await
+    switchover::drive(node, main).await
 }
 
 /// Exactly one node forms the group: the primary centre's first.

@@ -36,6 +36,7 @@ pub mod service;
 pub mod snapshot;
 mod status;
 pub mod store;
+mod switchover;
 mod trails;
 mod transfer;
 pub mod wire;

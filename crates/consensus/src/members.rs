@@ -48,6 +48,15 @@ impl Line {
         }
     }
 
+    /// Whether these and no others vote, with no change under way.
+    #[must_use]
+    pub fn is_led_by(&self, voters: impl Iterator<Item = NodeId>) -> bool {
+        let metrics = self.inner.raft.server_metrics();
+        let stored = Arc::clone(&metrics.borrow_watched().membership_config);
+        let voters: BTreeSet<u64> = voters.map(|node| node.0).collect();
+        matches!(stored.membership().get_joint_config().as_slice(), [uniform] if *uniform == voters)
+    }
+
     /// Forms the group with these voters, unless it was formed before. Several nodes may do so
     /// with the identical set.
     ///
@@ -89,6 +98,26 @@ impl Line {
             .add_learner(node.0, self.member(node), false)
             .await;
         match added {
+            Ok(_) => Ok(()),
+            Err(RaftError::Fatal(fatal)) => Err(fatal.into()),
+            Err(RaftError::APIError(
+                ClientWriteError::ForwardToLeader(_)
+                | ClientWriteError::LogEntryDiscarded(_)
+                | ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_),
+            )) => Err(Error::NoLeader),
+        }
+    }
+
+    /// Makes these the group's voters, by way of a joint majority, and keeps the former ones as
+    /// learners. For the leader alone, which is not one of them: it hands over at the end. May be
+    /// repeated by whoever leads, and goes on where a former leader stopped.
+    ///
+    /// # Errors
+    /// `NoLeader` when this node does not lead or another change is not committed yet.
+    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), Error> {
+        let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
+        match self.inner.raft.change_membership(voters, true).await {
             Ok(_) => Ok(()),
             Err(RaftError::Fatal(fatal)) => Err(fatal.into()),
             Err(RaftError::APIError(

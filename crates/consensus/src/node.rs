@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use domain::centre::Centres;
 use domain::cluster::Founding;
 use domain::state::State;
 use domain::{ClusterId, Digest, LineId, LineRef, LogId, NodeId, SessionId, UnixMs};
@@ -319,6 +320,14 @@ impl Node {
     #[must_use]
     pub fn founding(&self) -> &Founding {
         &self.inner.founding
+    }
+
+    /// The centres as they are now; before the cluster is founded, as it will be.
+    #[must_use]
+    pub fn centres(&self) -> Centres {
+        let state = self.inner.main.state();
+        let centres = state.centres().cloned();
+        centres.unwrap_or_else(|| Centres::founded(&self.inner.founding))
     }
 
     /// The centre that this node belongs to.

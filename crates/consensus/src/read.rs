@@ -56,13 +56,20 @@ impl Line {
     /// is protected.
     pub(crate) async fn confirm_leading(&self, deadline: Instant) -> Result<LogId, Error> {
         let term = self.term();
-        let at = self.leading_at().await?;
         // What is waited for depends on the entries up to there.
-        if !self.wait_applied(at.index, deadline).await {
-            return Err(Error::NoLeader);
-        }
+        let at = self.lead_and_apply(deadline).await?;
         let protected = self.protect(at, term, deadline).await;
         protected.map_err(|_| Error::NoLeader)
+    }
+
+    /// As `confirm_leading`, protected or not: for what the leader itself decides by.
+    pub(crate) async fn lead_and_apply(&self, deadline: Instant) -> Result<LogId, Error> {
+        let at = self.leading_at().await?;
+        if self.wait_applied(at.index, deadline).await {
+            Ok(at)
+        } else {
+            Err(Error::NoLeader)
+        }
     }
 
     async fn leading_at(&self) -> Result<LogId, Error> {

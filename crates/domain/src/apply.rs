@@ -11,8 +11,12 @@ use crate::session;
 use crate::state::State;
 use crate::time::UnixMs;
 use crate::token::TokenId;
-use crate::{account, change, change_request, cluster, initiation, login, notice, planted, token};
-use crate::{keys, migration, participant, protection, registration, revocation, script};
+use crate::{
+    account, centre, change, change_request, cluster, initiation, login, notice, planted, token,
+};
+use crate::{
+    keys, migration, participant, promotion, protection, registration, revocation, script,
+};
 
 /// Most ended records of a kind that one entry removes.
 const REMOVALS_AN_ENTRY: usize = 64;
@@ -109,7 +113,7 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
     }
     let clock = state.header.clock;
     // What a branch starts from, before this entry moves its clock (I1).
-    let begins = starts_branch(envelope) || restores(envelope);
+    let begins = starts_branch(envelope) || restores(envelope) || promotes(envelope);
     let genesis = begins.then(|| state.digests().full);
     // Proposers' clocks differ; the line's clock never runs backwards.
     let now = clock.max(envelope.at);
@@ -159,6 +163,10 @@ pub fn apply(state: &mut State, line: &LineId, at: LogId, envelope: &Envelope) -
     Applied { outcome, audit }
 }
 
+fn promotes(envelope: &Envelope) -> bool {
+    matches!(envelope.command, Command::Promote(_))
+}
+
 fn starts_branch(envelope: &Envelope) -> bool {
     matches!(
         envelope.command,
@@ -186,6 +194,7 @@ fn meant_for(state: &State, line: &LineId, envelope: &Envelope) -> bool {
 fn may_jump(state: &State, envelope: &Envelope) -> bool {
     state.founding.is_none()
         || starts_branch(envelope)
+        || promotes(envelope)
         || match &envelope.command {
             Command::Cluster(cluster::Command::AdvanceClock { offset_ms, .. }) => {
                 cluster::may_advance(state, &envelope.actor, *offset_ms).is_ok()
@@ -195,9 +204,9 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             | Command::SetCalendar(_)
             | Command::SetPolicy { .. }
             | Command::Account(_)
+            | Command::Participant(_)
             | Command::ChangeRequest(_)
             | Command::Migration(_)
-            | Command::Participant(_)
             | Command::SetRevocationList(_)
             | Command::Login(_)
             | Command::Token(_)
@@ -206,6 +215,8 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             | Command::Notice(_)
             | Command::Keys(_)
             | Command::Protection(_)
+            | Command::Centre(_)
+            | Command::Promote(_)
             | Command::Registration(_)
             | Command::Script(_)
             | Command::Signed(_) => false,
@@ -270,10 +281,10 @@ fn answer(
             cluster::set_policy(state, context, policy, seen.as_ref())
         }
         Command::Account(command) => account::apply(state, context, command),
+        Command::Participant(command) => participant::apply(state, context, command),
         Command::ChangeRequest(command) => change_request::apply(state, context, command),
         Command::Migration(command) => migration::apply(state, context, command),
         Command::SetRevocationList(list) => revocation::set(state, context, list),
-        Command::Participant(command) => participant::apply(state, context, command),
         Command::Login(command) => login::apply(state, context, command),
         Command::Token(command) => token::apply(state, context, command),
         Command::Initiation(command) => initiation::apply(state, context, command),
@@ -285,6 +296,8 @@ fn answer(
         Command::Signed(_) => Effect::rejected(Rejection::NotAllowed, Event::new(kind_of(command))),
         Command::Keys(command) => keys::apply(state, context, command),
         Command::Protection(command) => protection::apply(state, context, *command),
+        Command::Centre(command) => centre::apply(state, context, command),
+        Command::Promote(begin) => promotion::begin(state, context, begin),
     }
 }
 
@@ -403,11 +416,11 @@ fn kind_of(command: &Command) -> Kind {
         Command::SetCalendar(_) => Kind::CalendarSet,
         Command::SetPolicy { .. } => Kind::PolicySet,
         Command::Account(command) => command.kind(),
+        Command::Participant(command) => command.kind(),
         Command::ChangeRequest(command) => command.kind(),
         Command::Migration(command) => command.kind(),
         Command::SetRevocationList(_) => Kind::RevocationListSet,
         Command::Login(command) => command.kind(),
-        Command::Participant(command) => command.kind(),
         Command::Token(command) => command.kind(),
         Command::Initiation(command) => command.kind(),
         Command::Change(command) => command.kind(),
@@ -417,6 +430,8 @@ fn kind_of(command: &Command) -> Kind {
         Command::Signed(signed) => kind_of(&signed.command),
         Command::Keys(command) => command.kind(),
         Command::Protection(command) => command.kind(),
+        Command::Centre(command) => command.kind(),
+        Command::Promote(_) => Kind::Promoted,
     }
 }
 

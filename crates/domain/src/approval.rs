@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::Context;
+use crate::audit::Kind;
 use crate::change_request;
 use crate::cluster::KeyPin;
 use crate::digest::Digest;
@@ -21,6 +22,7 @@ use crate::migration;
 use crate::outcome::Rejection;
 use crate::participant;
 use crate::policy::Policy;
+use crate::promotion;
 use crate::registration::{self, Holder, Registering};
 use crate::script;
 use crate::session;
@@ -95,6 +97,8 @@ pub enum Act {
     Register(Registering),
     /// What a script may do.
     Grant(Box<script::Terms>),
+    /// That a centre goes on with a new main line.
+    Promotion(Box<promotion::Terms>),
 }
 
 impl Act {
@@ -116,6 +120,7 @@ impl Act {
             Self::Policy(..) => "policy.set",
             Self::Register(_) => "registration.register",
             Self::Grant(_) => "script.grant",
+            Self::Promotion(_) => "centre.promote",
         }
     }
 
@@ -143,6 +148,7 @@ impl Act {
             ],
             Self::Register(registering) => registering.arguments(),
             Self::Grant(terms) => terms.arguments(),
+            Self::Promotion(terms) => terms.arguments(),
         }
     }
 
@@ -221,10 +227,41 @@ impl Act {
             | Command::Notice(_)
             | Command::Keys(_)
             | Command::Protection(_)
+            | Command::Centre(_)
+            | Command::Promote(_)
             | Command::Registration(_)
             | Command::Script(_) => None,
         }
     }
+}
+
+/// The acts whose approvals have records of a kind of their own.
+const RECORDED_AS: [(Kind, &[&str]); 4] = [
+    (
+        Kind::MigrationProposed,
+        &[
+            "go-live.schedule",
+            "go-live.approve",
+            "go-live.postpone",
+            "go-live.withdraw",
+            "method.set",
+        ],
+    ),
+    (Kind::ChangeApproved, &["change-request.approve"]),
+    (Kind::RegistrationApproved, &["registration.register"]),
+    (Kind::ScriptGrantApproved, &["script.grant"]),
+];
+
+/// Whether a record of this kind can be of an operator's approval of the act of this name; none
+/// where a record of this kind is of no operator's approval.
+#[must_use]
+pub fn is_recorded_as(kind: Kind, act: &str) -> Option<bool> {
+    let mut own = RECORDED_AS.iter();
+    if kind == Kind::ActApproved {
+        return Some(own.all(|(_, acts)| !acts.contains(&act)));
+    }
+    own.find(|(of, _)| *of == kind)
+        .map(|(_, acts)| acts.contains(&act))
 }
 
 fn migration_arguments(change: &migration::Change) -> Vec<(&'static str, String)> {
@@ -309,6 +346,21 @@ pub(crate) fn given(
     if statement.expires_at.since(context.now) > LIFE_MS_MAX {
         return Err(Rejection::ApprovalTooLong);
     }
+    fits(state, operator, approval, act)?;
+    if !was_seen(state, context, statement.index) {
+        return Err(Rejection::ApprovalDiffers);
+    }
+    Ok((operator.clone(), approval.clone()))
+}
+
+/// Whether it is this operator's approval of this act, on this line; whenever it was given.
+pub(crate) fn fits(
+    state: &State,
+    operator: &OperatorId,
+    approval: &Approval,
+    act: &Act,
+) -> Result<(), Rejection> {
+    let statement = &approval.statement;
     if !is_key_of(state, operator, approval) {
         return Err(Rejection::ApprovalOtherKey);
     }
@@ -317,13 +369,9 @@ pub(crate) fn given(
     let fits = bounded
         && Some(statement.cluster) == state.cluster()
         && statement.epoch == state.header.epoch
-        && was_seen(state, context, statement.index)
         && statement.act == act.name()
         && statement.arguments == act.digest();
-    if !fits {
-        return Err(Rejection::ApprovalDiffers);
-    }
-    Ok((operator.clone(), approval.clone()))
+    fits.then_some(()).ok_or(Rejection::ApprovalDiffers)
 }
 
 /// Whether the index can have been shown before this entry. Entries without a command have one too.

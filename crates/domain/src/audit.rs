@@ -48,6 +48,14 @@ pub enum Kind {
     ProtectionDegraded,
     /// Answers wait for the secondary again.
     ProtectionRecovered,
+    /// A switchover began: nobody serves.
+    SwitchStarted,
+    /// The other centre is the primary.
+    SwitchDone,
+    /// A switchover ended as it had begun.
+    SwitchGivenUp,
+    /// A new main line began.
+    Promoted,
     /// An operator approved an act.
     ActApproved,
     /// A secondary session was opened: the boundary.
@@ -94,18 +102,18 @@ pub enum Kind {
     ChannelReset,
     /// A firm was entered or renamed.
     ParticipantSet,
-    /// A change was asked for.
-    ChangeRequested,
-    /// A change request was approved, and carried out.
-    ChangeApproved,
-    /// A change request was refused.
-    ChangeRejected,
     /// A firm's people were shut out, all at once.
     ParticipantSuspended,
     /// A suspended firm's people may log in again.
     ParticipantResumed,
     /// A firm was deleted, with all its accounts.
     ParticipantDeleted,
+    /// A change was asked for.
+    ChangeRequested,
+    /// A change request was approved, and carried out.
+    ChangeApproved,
+    /// A change request was refused.
+    ChangeRejected,
     /// A change request was taken back.
     ChangeWithdrawn,
     /// An operator said a change of go-live or methods.
@@ -223,15 +231,15 @@ impl Kind {
             | Self::PasswordReset
             | Self::ChannelReset
             | Self::ParticipantSet
+            | Self::ParticipantSuspended
+            | Self::ParticipantResumed
+            | Self::ParticipantDeleted
             | Self::ChangeRequested
             | Self::ChangeRejected
             | Self::ChangeWithdrawn
             | Self::MethodsSet
             | Self::EnrolmentSet
             | Self::Initiated
-            | Self::ParticipantSuspended
-            | Self::ParticipantResumed
-            | Self::ParticipantDeleted
             | Self::PasswordChanged
             | Self::ChannelReplaced => true,
             Self::Founded
@@ -240,6 +248,10 @@ impl Kind {
             | Self::PolicySet
             | Self::ProtectionDegraded
             | Self::ProtectionRecovered
+            | Self::Promoted
+            | Self::SwitchStarted
+            | Self::SwitchDone
+            | Self::SwitchGivenUp
             | Self::ActApproved
             | Self::SessionOpened
             | Self::SessionConfirmed
@@ -309,6 +321,8 @@ pub enum Verdict {
 pub enum Repeat {
     /// Access was taken away: by suspension.
     Suspension,
+    /// Access was taken away from all of a firm's people.
+    ParticipantSuspension,
     /// Access was taken away: password and channel were revoked.
     OtpRevocation,
     /// Access was taken away: the card was revoked.
@@ -318,8 +332,6 @@ pub enum Repeat {
     /// A password was changed as lost or compromised.
     PasswordCompromised,
     /// A channel was replaced as lost or compromised.
-    /// Access was taken away from all of a firm's people.
-    ParticipantSuspension,
     ChannelCompromised,
 }
 

@@ -9,6 +9,7 @@ use crate::approval;
 use crate::audit::{Event, Kind};
 use crate::backup::{self, BackupId, Restored};
 use crate::calendar::Calendar;
+use crate::centre::Centres;
 use crate::digest::Digest;
 use crate::envelope::Actor;
 use crate::id::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId};
@@ -252,6 +253,7 @@ fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effec
         return Effect::rejected(rejection, event);
     }
     state.header.clock_offset_ms = founding.clock_offset_ms;
+    state.centres = Some(Held::new(Centres::founded(founding)));
     state.founding = Some(Held::new(founding.clone()));
     // What else there is came with the backup.
     if let Some(restored) = &founding.restored {
@@ -260,7 +262,6 @@ fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effec
     state.policy = Held::new(founding.policy.clone());
     state.calendar = Held::new(founding.calendar.clone());
     state.keys = keys::founded(&founding.keys, context.now);
-    state.founding = Some(Held::new(founding.clone()));
     registration::found(state, founding, context.now);
     Effect::done(Answer::Nothing, event.detail(founding.title.clone()))
 }

@@ -9,10 +9,12 @@ use crate::id::{BackEndId, FrontEndId, NodeId, OperatorId, ScriptId};
 use crate::line::LineId;
 use crate::time::UnixMs;
 use crate::{
-    account, approval, calendar, change, change_request, cluster, initiation, login, notice,
-    policy, request, session, token,
+    account, approval, calendar, centre, change, change_request, cluster, initiation, login,
+    notice, policy, request, session, token,
 };
-use crate::{keys, migration, participant, protection, registration, revocation, script};
+use crate::{
+    keys, migration, participant, promotion, protection, registration, revocation, script,
+};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,6 +89,10 @@ pub enum Command {
     Keys(keys::Command),
     /// What answers wait for, by the node that leads.
     Protection(protection::Command),
+    /// The roles of the centres.
+    Centre(centre::Command),
+    /// A new main line begins with a certificate.
+    Promote(Box<promotion::Begin>),
 }
 
 impl Command {
@@ -111,9 +117,9 @@ impl Command {
                 account::Command::IssueActivationCode { .. } => "IssueActivationCode",
                 account::Command::EndTokens { .. } => "EndTokens",
             },
+            Self::Participant(command) => command.method(),
             Self::ChangeRequest(command) => command.method(),
             Self::Migration(command) => command.method(),
-            Self::Participant(command) => command.method(),
             Self::SetRevocationList(_) => "SetRevocationList",
             Self::Login(command) => match command {
                 login::Command::Begin { .. } => "BeginLogin",
@@ -128,6 +134,8 @@ impl Command {
             Self::Signed(signed) => signed.command.method(),
             Self::Keys(command) => command.method(),
             Self::Protection(command) => command.method(),
+            Self::Centre(command) => command.method(),
+            Self::Promote(_) => "Promote",
             Self::Token(command) => match command {
                 token::Command::End { .. } => "EndToken",
                 token::Command::Touch { .. } => "TouchToken",

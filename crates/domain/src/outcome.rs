@@ -188,6 +188,18 @@ pub enum Rejection {
         /// Which.
         serving: CentreName,
     },
+    /// The primary's role is moving to another centre: nobody serves.
+    CentreSwitching {
+        /// Which.
+        to: CentreName,
+    },
+    /// There is no such centre, or it has no nodes.
+    NoSuchCentre,
+    /// The secondary is given up: it lacks what was answered since.
+    Degraded {
+        /// Since when.
+        since: UnixMs,
+    },
     /// A branch is open: operators' changes wait for its rollover.
     BranchOpen {
         /// The session.
@@ -262,6 +274,10 @@ pub enum Rejection {
     AlreadyInitiated,
     /// The account has no registered e-mail; told to administrators alone.
     NoEmail,
+    /// The login was good, and the account's participant is suspended.
+    ParticipantSuspended,
+    /// The participant's id was another firm's, which is gone.
+    ParticipantIdUsed,
     /// The account is of another participant, or there is none.
     OtherParticipant,
     /// The accounts are another one's to look after: users their own firm's delegated
@@ -274,10 +290,6 @@ pub enum Rejection {
     /// The change request can no longer be approved.
     ChangeRequestExpired,
     /// Who made a change request cannot check it (S34).
-    /// The login was good, and the account's participant is suspended.
-    ParticipantSuspended,
-    /// The participant's id was another firm's, which is gone.
-    ParticipantIdUsed,
     MakerIsChecker,
     /// Who made the change request has lost the right to.
     MakerNotActive,

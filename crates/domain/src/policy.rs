@@ -17,6 +17,9 @@ pub const TOKEN_IDLE_MS_MAX: u64 = HOUR_MS;
 /// Longest life of an e-mailed code that policy may set (S10).
 pub const CODE_LIFE_MS_MAX: u64 = 10 * MINUTE_MS;
 
+/// Longest text that says whom to ask.
+const SUPPORT_BYTES_MAX: usize = 256;
+
 /// What operators set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +67,29 @@ pub struct Policy {
     pub degrade_after_ms: u64,
     /// Whom a person asks (R11).
     pub support_contact: String,
+    /// The same in Traditional Chinese (R12). Empty, it is `support_contact` that is told.
+    #[serde(default)]
+    pub support_contact_zh_hant: String,
+}
+
+/// Whom a person asks, in both languages (R11, R12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Support {
+    /// In English.
+    pub english: String,
+    /// In Traditional Chinese.
+    pub chinese: String,
+}
+
+impl Support {
+    /// What is told as long as no operator said more.
+    #[must_use]
+    pub fn unsaid() -> Self {
+        Self {
+            english: "your administrator, or the hotline of the clearing house".into(),
+            chinese: "你的管理員，或結算所熱線".into(),
+        }
+    }
 }
 
 fn revocation_grace_ms() -> u64 {
@@ -95,7 +121,8 @@ impl Default for Policy {
             revocation_list_required: false,
             protection: Mode::default(),
             degrade_after_ms: degrade_after_ms(),
-            support_contact: "your administrator, or the hotline of the clearing house".into(),
+            support_contact: Support::unsaid().english,
+            support_contact_zh_hant: String::new(),
         }
     }
 }
@@ -105,6 +132,22 @@ impl Policy {
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of("policy", &[&encoding::encode(self)])
+    }
+
+    /// Whom a person asks. Without words in Chinese the English ones stand: a hotline's number is
+    /// the same in both.
+    #[must_use]
+    pub fn support(&self) -> Support {
+        let unsaid = Support::unsaid();
+        let chinese = match self.support_contact_zh_hant.as_str() {
+            "" if self.support_contact == unsaid.english => unsaid.chinese,
+            "" => self.support_contact.clone(),
+            said => said.to_owned(),
+        };
+        Support {
+            english: self.support_contact.clone(),
+            chinese,
+        }
     }
 
     /// What is wrong with these values; nothing when they may be set.
@@ -174,8 +217,17 @@ impl Policy {
             "revocation_grace_ms must be at most 30 days' worth",
         );
         check(
-            !self.support_contact.is_empty() && self.support_contact.len() <= 256,
+            (1..=SUPPORT_BYTES_MAX).contains(&self.support_contact.len()),
             "support_contact must have 1 to 256 bytes",
+        );
+        check(
+            self.support_contact_zh_hant.len() <= SUPPORT_BYTES_MAX,
+            "support_contact_zh_hant must have at most 256 bytes",
+        );
+        let said = [&self.support_contact, &self.support_contact_zh_hant];
+        check(
+            said.iter().all(|text| !text.contains(char::is_control)),
+            "support_contact and support_contact_zh_hant must be one line each",
         );
         problems
     }

@@ -264,6 +264,8 @@ fn scripted(command: &Asked) -> bool {
         | Asked::Notice(_)
         | Asked::Keys(_)
         | Asked::Protection(_)
+        | Asked::Centre(_)
+        | Asked::Promote(_)
         | Asked::Registration(_)
         | Asked::Signed(_) => false,
     }

@@ -13,6 +13,7 @@ use credential::card::{Anchors, Revocations, Serial};
 use credential::keyring::Keyring;
 use credential::phc::Params;
 use domain::cluster::Founding;
+use domain::policy::Support;
 use domain::request::Key;
 use domain::{
     Answer, Carry, Command, Digest, Envelope, LineId, LogId, Outcome, SessionId, State, UnixMs,
@@ -207,16 +208,16 @@ impl Edge {
 
     /// Whom people ask (R11).
     #[must_use]
-    pub fn support(&self) -> String {
-        self.node().main().state().policy().support_contact.clone()
+    pub fn support(&self) -> Support {
+        self.node().main().state().policy().support()
     }
 
     /// Who is registered, and whom people ask: for the gate.
     #[must_use]
-    pub fn register(&self) -> (Option<Arc<Founding>>, State, String) {
+    pub fn register(&self) -> (Option<Arc<Founding>>, State, Support) {
         let state = self.node().main().state();
         let founding = state.founding().cloned().map(Arc::new);
-        let support = state.policy().support_contact.clone();
+        let support = state.policy().support();
         (founding, state, support)
     }
 
@@ -358,7 +359,7 @@ fn settled(outcome: Outcome) -> Result<Settled, Refusal> {
 /// The next session's opening.
 #[must_use]
 pub fn next_opening(state: &State, now: UnixMs) -> Option<(SessionId, UnixMs)> {
-    let primary = &state.founding()?.primary.name;
+    let primary = &state.primary()?.name;
     let next = state.calendar().next_session(now, primary)?;
     Some((next.id, next.opens))
 }

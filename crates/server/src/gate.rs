@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use domain::cluster::Founding;
+use domain::policy::Support;
 use domain::protection::Mode;
 use domain::{Rejection, State};
 use futures::future::{self, Either, Ready};
@@ -36,7 +37,7 @@ pub struct Call {
 }
 
 /// Who is registered, and whom people ask, as of now.
-pub type Register = Arc<dyn Fn() -> (Option<Arc<Founding>>, State, String) + Send + Sync>;
+pub type Register = Arc<dyn Fn() -> (Option<Arc<Founding>>, State, Support) + Send + Sync>;
 
 /// The gate of one listener.
 #[derive(Clone)]

@@ -14,6 +14,7 @@ use credential::keyring::Keyring;
 use credential::phc::Params;
 use credential::{Entropy, SystemEntropy};
 use domain::cluster::Founding;
+use domain::policy::Support;
 use domain::{LineId, NodeId};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -307,7 +308,13 @@ impl Node {
                 Listener::Peer => {
                     let founding = Arc::clone(&founding);
                     let nobody = domain::State::unfounded();
-                    Arc::new(move || (Some(Arc::clone(&founding)), nobody.clone(), String::new()))
+                    Arc::new(move || {
+                        (
+                            Some(Arc::clone(&founding)),
+                            nobody.clone(),
+                            Support::unsaid(),
+                        )
+                    })
                 }
                 Listener::Front | Listener::Back | Listener::Operator => {
                     Arc::new(move || edge.register())

@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use consensus::line;
-use domain::id::{NodeId, SessionId};
+use domain::id::{CentreName, NodeId, SessionId};
+use domain::policy::Support;
 use domain::{Outcome, Rejection, UnixMs, outcome};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
@@ -19,6 +20,7 @@ use shape::Extra;
 use crate::{hashing, identity};
 
 mod caller;
+mod centre;
 mod keys;
 mod migration;
 mod rejection;
@@ -138,6 +140,18 @@ pub enum Refusal {
         /// What is missing.
         why: String,
     },
+    /// What is looked at before an act is not as it must be.
+    CheckFailed {
+        /// What was looked at.
+        check: String,
+        /// What was found.
+        text: String,
+    },
+    /// The other centre did not keep pace, and the switchover was given up.
+    SwitchoverGivenUp {
+        /// The centre that did not become the primary.
+        to: CentreName,
+    },
     /// A session cannot be given up before its end: its branch runs.
     BranchRuns {
         /// Which.
@@ -234,7 +248,7 @@ pub fn answer(outcome: Outcome) -> Result<outcome::Answer, Refusal> {
 
 /// The status of a refusal. `support` is whom people ask.
 #[must_use]
-pub fn of(refusal: Refusal, support: &str) -> Status {
+pub fn of(refusal: Refusal, support: &Support) -> Status {
     let reference = Uuid::new_v4();
     if let Refusal::Internal(fault) = &refusal {
         tracing::error!(%reference, fault, "a call failed");
@@ -243,7 +257,8 @@ pub fn of(refusal: Refusal, support: &str) -> Status {
     let mut details = ErrorDetails::new();
     let mut metadata = vec![
         ("reference".to_owned(), reference.to_string()),
-        ("support".to_owned(), support.to_owned()),
+        ("support".to_owned(), support.english.clone()),
+        ("support_zh_hant".to_owned(), support.chinese.clone()),
     ];
     metadata.extend(
         shape

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod backup;
 pub mod calendar;
 pub mod caller;
+pub mod centre;
 pub mod certificate;
 pub mod cluster;
 pub mod drill;
@@ -59,6 +60,9 @@ pub enum Verb {
     /// Open, close, roll over or give up an online session.
     #[command(subcommand)]
     Session(session::Session),
+    /// Make the other centre the primary.
+    #[command(subcommand)]
+    Centre(centre::Centre),
     /// Check, show or set the calendar.
     #[command(subcommand)]
     Calendar(calendar::Calendar),

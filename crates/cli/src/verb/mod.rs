@@ -5,6 +5,7 @@ pub mod audit;
 pub mod backup;
 pub mod calendar;
 pub mod caller;
+pub mod centre;
 pub mod certificate;
 pub mod demo;
 pub mod drill;

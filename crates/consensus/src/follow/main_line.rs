@@ -18,6 +18,12 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
     if !main.is_leader() || !main.clock_is_ok() || state.founding().is_none() {
         return Ok(());
     }
+    if state
+        .centres()
+        .is_some_and(|centres| centres.switch.is_some())
+    {
+        return Ok(());
+    }
     if let Some(fence) = &state.header().fence {
         return match state.plan(fence) {
             Some(plan) => secondary(node, &main, plan, &state, now).await,
@@ -31,11 +37,11 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
 }
 
 async fn begin(node: &Node, main: &Line, state: &State, now: UnixMs) -> Result<(), Error> {
-    let primary = &node.founding().primary.name;
-    let due = state
-        .calendar()
-        .session_at(now, primary)
-        .filter(|session| session.centre == *primary && state.plan(&session.id).is_none());
+    let due = state.primary().and_then(|primary| {
+        let session = state.calendar().session_at(now, &primary.name)?;
+        let is_new = session.centre == primary.name && state.plan(&session.id).is_none();
+        is_new.then_some(session)
+    });
     match due {
         Some(session) => {
             let session = session.id;
@@ -93,7 +99,7 @@ async fn secondary(
 /// When a rollover runs by itself: some time before the next business day opens.
 #[must_use]
 pub fn rollover_due(plan: &Plan, state: &State) -> Option<UnixMs> {
-    let primary = &state.founding()?.primary.name;
+    let primary = &state.primary()?.name;
     let calendar = state.calendar();
     let day = calendar.next_business_day(plan.session.day)?;
     let opens = calendar.opening_of(day, primary)?;
@@ -124,10 +130,8 @@ async fn confirm(node: &Node, main: &Line, plan: &Plan) -> Result<bool, Error> {
 
 /// The nodes that vote on the plan's branch.
 pub(super) fn voters(node: &Node, plan: &Plan) -> BTreeSet<NodeId> {
-    node.founding()
-        .centre(&plan.session.centre)
-        .map(|centre| centre.nodes.iter().map(|node| node.id).collect())
-        .unwrap_or_default()
+    let state = node.main().state();
+    state.nodes_of(&plan.session.centre).collect()
 }
 
 /// Who says to have verified a genesis of the session, by its digest.

@@ -131,10 +131,15 @@ impl Node {
 }
 
 fn gathered(node: &Node, evidence: Evidence) -> Gathered {
-    let primary = &node.founding().primary.nodes;
+    let state = node.main().state();
+    let primary: Vec<NodeId> = state
+        .primary()
+        .into_iter()
+        .flat_map(|primary| primary.nodes.iter().map(|node| node.id))
+        .collect();
     let durable_at: Vec<NodeId> = primary
         .iter()
-        .map(|primary| primary.id)
+        .copied()
         .filter(|primary| has_copied(node, *primary, &evidence))
         .collect();
     Gathered {

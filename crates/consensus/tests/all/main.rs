@@ -6,4 +6,5 @@ mod cluster;
 mod harness;
 mod protection;
 mod session;
+mod switchover;
 mod tls;

@@ -256,11 +256,9 @@ impl State {
     /// Every node that must prove an announced key: all of both centres.
     #[must_use]
     pub fn key_holders(&self) -> Vec<NodeId> {
-        let Some(founding) = self.founding() else {
-            return Vec::new();
-        };
-        let centres = std::iter::once(&founding.primary).chain(&founding.secondary);
+        let centres = self.centres().into_iter();
         centres
+            .flat_map(|centres| centres.all())
             .flat_map(|centre| centre.nodes.iter().map(|node| node.id))
             .collect()
     }

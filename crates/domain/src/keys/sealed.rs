@@ -365,6 +365,8 @@ pub(crate) fn carried_by(command: &Command) -> Vec<&Sealed> {
             | change_request::Command::Withdraw { .. },
         )
         | Command::Protection(_)
+        | Command::Centre(_)
+        | Command::Promote(_)
         | Command::Keys(
             super::Command::Announce { .. }
             | super::Command::Prove { .. }
@@ -379,8 +381,8 @@ pub(crate) fn carried_by(command: &Command) -> Vec<&Sealed> {
         | Command::SetRevocationList(_)
         | Command::Token(_)
         | Command::Notice(_)
-        | Command::Registration(_)
         | Command::Participant(_)
+        | Command::Registration(_)
         | Command::Script(_) => Vec::new(),
         Command::Signed(signed) => carried_by(&signed.command),
     }

@@ -274,7 +274,7 @@ fn enrol(
 }
 
 fn planned(state: &State, session: &SessionId) -> Option<Session> {
-    let primary = &state.founding()?.primary.name;
+    let primary = &state.primary()?.name;
     state.calendar.session(session, primary)
 }
 

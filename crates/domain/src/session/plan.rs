@@ -143,8 +143,8 @@ fn on_its_line(line: &LineId, command: &Command) -> Result<(), Rejection> {
 
 fn primary(state: &State) -> Result<&CentreName, Rejection> {
     state
-        .founding()
-        .map(|founding| &founding.primary.name)
+        .primary()
+        .map(|primary| &primary.name)
         .ok_or(Rejection::NotFounded)
 }
 
@@ -300,6 +300,11 @@ fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
             session: pending.clone(),
         });
     }
+    if let Some(switch) = state.centres().and_then(|centres| centres.switch.as_ref()) {
+        return Err(Rejection::CentreSwitching {
+            to: switch.to.clone(),
+        });
+    }
     if let Some(open) = &state.header.current {
         return Err(Rejection::EarlierSessionOpen {
             session: open.clone(),
@@ -402,15 +407,10 @@ fn confirm_open(
 
 /// Whether these are at least a majority of the centre's nodes.
 pub(super) fn is_majority(state: &State, centre: &CentreName, nodes: &[NodeId]) -> bool {
-    let Some(centre) = state
-        .founding()
-        .and_then(|founding| founding.centre(centre))
-    else {
-        return false;
-    };
     let named: BTreeSet<NodeId> = nodes.iter().copied().collect();
-    let known = centre.nodes.iter().filter(|node| named.contains(&node.id));
-    known.count() > centre.nodes.len() / 2
+    let registered: Vec<NodeId> = state.nodes_of(centre).collect();
+    let known = registered.iter().filter(|node| named.contains(node));
+    known.count() > registered.len() / 2
 }
 
 fn branch_start(

@@ -15,13 +15,14 @@ use crate::account::Account;
 use crate::approval::Pending;
 use crate::audit;
 use crate::calendar::{Calendar, Day};
+use crate::centre::Centres;
 use crate::change::Procedure;
 use crate::change_request::ChangeRequests;
 use crate::cluster::Founding;
 use crate::digest::{Digest, SetHash};
 use crate::encoding;
 use crate::factor::Steps;
-use crate::id::{AccountId, CardNumber, CentreName, ClusterId, NodeId, ParticipantId, SessionId};
+use crate::id::{AccountId, CardNumber, ClusterId, ParticipantId, SessionId};
 use crate::initiation::Activation;
 use crate::keys::Key;
 use crate::line::{LineId, LineRef, LogId};
@@ -29,8 +30,9 @@ use crate::login::{Login, Mailed, Unknown, UnknownId};
 use crate::migration::{Migration, Proposal, Terms};
 use crate::notice::Outbox;
 use crate::outcome::Rejection;
-use crate::policy::Policy;
 use crate::participant::Participant;
+use crate::policy::Policy;
+use crate::promotion::Certificate;
 use crate::protection::Protection;
 use crate::registration::{Holder, Registration};
 use crate::request::Requests;
@@ -140,13 +142,15 @@ pub struct Digests {
 pub struct State {
     pub(crate) header: Header,
     pub(crate) founding: Option<Held<Founding>>,
+    pub(crate) centres: Option<Held<Centres>>,
+    pub(crate) certificate: Option<Held<Certificate>>,
     pub(crate) policy: Held<Policy>,
     pub(crate) calendar: Held<Calendar>,
     pub(crate) participants: Table<Participant>,
-    pub(crate) accounts: Table<Account>,
-    pub(crate) by_participant: OrdSet<(ParticipantId, AccountId)>,
     /// The deleted ones of which accounts are left; it follows from the two tables.
     pub(crate) erasing: OrdSet<ParticipantId>,
+    pub(crate) accounts: Table<Account>,
+    pub(crate) by_participant: OrdSet<(ParticipantId, AccountId)>,
     pub(crate) by_card: OrdMap<CardNumber, AccountId>,
     pub(crate) change_requests: ChangeRequests,
     pub(crate) migration: Held<Migration>,
@@ -196,13 +200,15 @@ impl State {
                 protection: Protection::default(),
             },
             founding: None,
+            centres: None,
+            certificate: None,
             policy: Held::new(Policy::default()),
             calendar: Held::new(Calendar::default()),
             participants: Table::default(),
+            erasing: OrdSet::new(),
             accounts: Table::default(),
             by_participant: OrdSet::new(),
             by_card: OrdMap::new(),
-            erasing: OrdSet::new(),
             change_requests: ChangeRequests::default(),
             migration: Held::new(Migration::default()),
             terms: Table::default(),
@@ -431,39 +437,22 @@ impl State {
         self.founding().map(|founding| founding.cluster)
     }
 
-    /// The registered nodes of the secondary centre, which protect what the primary answers; none
-    /// in a cluster of one centre.
-    pub fn secondary_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let founding = self.founding.as_deref();
-        let secondary = founding.and_then(|founding| founding.secondary.as_ref());
-        secondary
-            .into_iter()
-            .flat_map(|centre| centre.nodes.iter().map(|node| node.id))
-    }
-
-    /// The centre that serves by this line's state: the primary, or the one whose session fences
-    /// it, or on a branch the one that holds it (R18).
-    #[must_use]
-    pub fn serving_centre(&self) -> Option<&CentreName> {
-        let session = match &self.header.line {
-            LineId::Main => self.header.fence.as_ref(),
-            LineId::Branch { session, .. } => Some(session),
-        };
-        match session {
-            Some(session) => self.plan(session).map(|plan| &plan.session.centre),
-            None => self.founding().map(|founding| &founding.primary.name),
-        }
-    }
-
     /// The session that serves people on this line at `now`.
     ///
     /// # Errors
-    /// `CentreNotServing` on a fenced line; `SessionClosed` when no session is open, or when its
-    /// closing time has passed, whatever the log says.
+    /// `CentreNotServing` on a fenced line; `CentreSwitching` while the primary's role moves;
+    /// `SessionClosed` when no session is open, or when its closing time has passed, whatever the
+    /// log says.
     pub fn open_session(&self, now: UnixMs) -> Result<&Plan, Rejection> {
         if let (Some(_), Some(serving)) = (&self.header.fence, self.serving_centre()) {
             return Err(Rejection::CentreNotServing {
                 serving: serving.clone(),
+            });
+        }
+        let switch = self.centres().and_then(|centres| centres.switch.as_ref());
+        if let (LineId::Main, Some(switch)) = (&self.header.line, switch) {
+            return Err(Rejection::CentreSwitching {
+                to: switch.to.clone(),
             });
         }
         let now = now.max(self.header.clock);
@@ -488,7 +477,7 @@ impl State {
     }
 
     fn next_opening(&self, now: UnixMs) -> Option<(SessionId, UnixMs)> {
-        let primary = &self.founding()?.primary.name;
+        let primary = &self.primary()?.name;
         let next = self.calendar.next_session(now, primary)?;
         Some((next.id, next.opens))
     }
@@ -533,6 +522,14 @@ impl State {
             .founding
             .as_ref()
             .map_or(Digest::ZERO, |held| held.digest);
+        let centres = self
+            .centres
+            .as_ref()
+            .map_or(Digest::ZERO, |held| held.digest);
+        let certificate = self
+            .certificate
+            .as_ref()
+            .map_or(Digest::ZERO, |held| held.digest);
         let revocations = self.revocations_digest().unwrap_or(Digest::ZERO);
         let full = Digest::of(
             "tidemark full",
@@ -541,6 +538,8 @@ impl State {
                 &rest.0,
                 &encoding::encode(&self.header),
                 &founding.0,
+                &centres.0,
+                &certificate.0,
                 &self.policy.digest.0,
                 &self.calendar.digest.0,
                 &self.migration.digest.0,

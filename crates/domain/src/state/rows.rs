@@ -6,6 +6,7 @@ use super::{Header, Held, RULES_VERSION, State};
 use crate::account::Account;
 use crate::approval::Pending;
 use crate::calendar::Calendar;
+use crate::centre::Centres;
 use crate::change::Procedure;
 use crate::change_request::ChangeRequest;
 use crate::cluster::Founding;
@@ -14,8 +15,9 @@ use crate::keys::Key;
 use crate::login::{Login, Mailed, Unknown};
 use crate::migration::{Migration, Proposal, Terms};
 use crate::notice::{Counts, Notice, Told};
-use crate::policy::Policy;
 use crate::participant::Participant;
+use crate::policy::Policy;
+use crate::promotion::Certificate;
 use crate::registration::Registration;
 use crate::request::Answered;
 use crate::revocation;
@@ -30,6 +32,10 @@ pub enum Row {
     Header(Header),
     /// How the cluster was founded.
     Founding(Box<Founding>),
+    /// The centres as they are now.
+    Centres(Box<Centres>),
+    /// The certificate that the main line began with.
+    Certificate(Box<Certificate>),
     /// The policy.
     Policy(Policy),
     /// The calendar.
@@ -108,6 +114,8 @@ impl State {
                 self.founding()
                     .map(|founding| Row::Founding(Box::new(founding.clone()))),
             )
+            .chain(boxed(self.centres().into_iter(), Row::Centres))
+            .chain(boxed(self.certificate().into_iter(), Row::Certificate))
             .chain([
                 Row::Policy(Policy::clone(&self.policy)),
                 Row::Calendar(Box::new(Calendar::clone(&self.calendar))),
@@ -151,6 +159,10 @@ impl State {
             match row {
                 Row::Header(found) => header = Some(found),
                 Row::Founding(founding) => state.founding = Some(Held::new(*founding)),
+                Row::Centres(centres) => state.centres = Some(Held::new(*centres)),
+                Row::Certificate(certificate) => {
+                    state.certificate = Some(Held::new(*certificate));
+                }
                 Row::Policy(policy) => state.policy = Held::new(policy),
                 Row::Calendar(calendar) => state.calendar = Held::new(*calendar),
                 Row::Participant(participant) => state.restore_participant(participant),
@@ -187,12 +199,12 @@ impl State {
             });
         }
         state.header = header;
+        state.find_erasing();
         Ok(state)
     }
 }
 
 fn boxed<'a, T: Clone + 'a>(
-        state.find_erasing();
     records: impl Iterator<Item = &'a T> + 'a,
     row: impl Fn(Box<T>) -> Row + 'a,
 ) -> impl Iterator<Item = Row> + 'a {

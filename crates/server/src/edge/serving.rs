@@ -135,8 +135,12 @@ impl Edge {
         }
         let state = line.state();
         match state.open_session(self.now(&state)) {
-            Ok(plan) if self.is_here(&plan.session.centre) => Ok(plan.session.id.clone()),
-            Ok(plan) => Err(Unserved::Elsewhere(plan.session.centre.clone())),
+            Ok(plan) => match self.has_the_role(&state) {
+                Ok(()) => Ok(plan.session.id.clone()),
+                Err(Rejection::CentreNotServing { serving }) => Err(Unserved::Elsewhere(serving)),
+                Err(_) => Err(Unserved::Changing),
+            },
+            Err(Rejection::CentreSwitching { .. }) => Err(Unserved::Changing),
             Err(Rejection::CentreNotServing { serving }) if !self.is_here(&serving) => {
                 Err(Unserved::Elsewhere(serving))
             }
@@ -149,6 +153,23 @@ impl Edge {
         self.node()
             .centre()
             .is_some_and(|here| here.name == *centre)
+    }
+
+    /// Whether this line is served at this centre: the state gives it the role, and of the main
+    /// line no others vote (LINES.md, "Switchover").
+    fn has_the_role(&self, state: &State) -> Result<(), Rejection> {
+        let serving = state.serving_centre().ok_or(Rejection::NotFounded)?;
+        if !self.is_here(serving) {
+            let serving = serving.clone();
+            return Err(Rejection::CentreNotServing { serving });
+        }
+        let to = serving.clone();
+        match &state.header().line {
+            LineId::Main if !self.node().main().is_led_by(state.nodes_of(serving)) => {
+                Err(Rejection::CentreSwitching { to })
+            }
+            LineId::Main | LineId::Branch { .. } => Ok(()),
+        }
     }
 
     fn rejected(&self, rejection: Rejection, state: &State) -> Refusal {
@@ -169,11 +190,9 @@ impl Edge {
             return Err(self.fenced(state, session, caller));
         }
         match (state.open_session(self.now(state)), caller) {
-            (Ok(plan), _) if self.is_here(&plan.session.centre) => Ok(()),
-            (Ok(plan), _) => {
-                let serving = plan.session.centre.clone();
-                Err(self.rejected(Rejection::CentreNotServing { serving }, state))
-            }
+            (Ok(_), _) => self
+                .has_the_role(state)
+                .map_err(|rejection| self.rejected(rejection, state)),
             (
                 Err(Rejection::SessionClosed { .. }),
                 Caller::Operator(_) | Caller::BackEnd(_) | Caller::Script(_),

@@ -7,16 +7,14 @@ use domain::audit;
 use domain::factor::Method;
 use domain::id::SessionId;
 use domain::notice::{self, Kind};
+use domain::policy::Support;
 use domain::{Digest, LineRef, State, UnixMs, encoding};
-
-/// Whom people are told to ask where the policy's words hold a link.
-const SUPPORT: &str = "your administrator or the hotline";
 
 /// A notice as it is mailed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     notice: notice::Notice,
-    support: String,
+    support: Support,
     message_id: String,
 }
 
@@ -31,11 +29,8 @@ impl Notice {
     /// The notice of this line, in whose state it stands.
     #[must_use]
     pub fn of(notice: &notice::Notice, line: &LineRef, state: &State) -> Self {
-        let support = &state.policy().support_contact;
-        let links = ["://", "www."].iter().any(|part| support.contains(part));
-        let support = if links { SUPPORT } else { support };
         Self {
-            support: support.to_owned(),
+            support: without_links(state.policy().support()),
             message_id: message_id(notice, line),
             notice: notice.clone(),
         }
@@ -69,8 +64,8 @@ impl Notice {
         let (english, chinese) = said(&self.notice.kind);
         let (warning, warned) = match &self.notice.kind {
             Kind::NotCarriedForward { .. } | Kind::Reminder => both(
-                &format!("If you have a question, ask {}.", self.support),
-                &format!("如有查詢，請聯絡：{}。", self.support),
+                &format!("If you have a question, ask {}.", self.support.english),
+                &format!("如有查詢，請聯絡：{}。", self.support.chinese),
             ),
             Kind::Initiated
             | Kind::PasswordChanged(_)
@@ -86,8 +81,11 @@ impl Notice {
             | Kind::CardRevoked
             | Kind::SuspiciousAttempts
             | Kind::Locked => both(
-                &format!("If you do not know of this, tell {} at once.", self.support),
-                &format!("如你不知悉此事，請立即聯絡：{}。", self.support),
+                &format!(
+                    "If you do not know of this, tell {} at once.",
+                    self.support.english
+                ),
+                &format!("如你不知悉此事，請立即聯絡：{}。", self.support.chinese),
             ),
         };
         let notice::Notice {
@@ -97,6 +95,20 @@ impl Notice {
             "Account {account}, {at}\n{english}\n{warning}\nReference: {id}\n\n\
              帳戶 {account}，{at}\n{chinese}\n{warned}\n參考編號：{id}\n",
         )
+    }
+}
+
+/// Whom to ask; what everybody knows where the policy's words hold a link.
+fn without_links(support: Support) -> Support {
+    let linked = |text: &str| ["://", "www."].iter().any(|part| text.contains(part));
+    let unsaid = Support::unsaid();
+    Support {
+        english: Some(support.english)
+            .filter(|text| !linked(text))
+            .unwrap_or(unsaid.english),
+        chinese: Some(support.chinese)
+            .filter(|text| !linked(text))
+            .unwrap_or(unsaid.chinese),
     }
 }
 

@@ -19,12 +19,26 @@ fn outbox(folder: &Path) -> Outbox {
     .unwrap()
 }
 
-/// A notice of the main line, of what happened at 22:14 in Hong Kong.
-fn told(kind: Kind) -> Notice {
-    told_on(domain::LineId::Main, kind)
+/// A state in which operators have said whom to ask.
+fn asked_of(english: &str, chinese: &str) -> domain::State {
+    let policy = domain::policy::Policy {
+        support_contact: english.to_owned(),
+        support_contact_zh_hant: chinese.to_owned(),
+        ..domain::policy::Policy::default()
+    };
+    let before = domain::State::unfounded();
+    let rows = before
+        .rows()
+        .filter(|row| !matches!(row, domain::Row::Policy(_)));
+    domain::State::from_rows(rows.chain([domain::Row::Policy(policy)])).unwrap()
 }
 
-fn told_on(line: domain::LineId, kind: Kind) -> Notice {
+/// A notice of the main line, of what happened at 22:14 in Hong Kong.
+fn told(kind: Kind) -> Notice {
+    told_on(domain::LineId::Main, kind, &domain::State::unfounded())
+}
+
+fn told_on(line: domain::LineId, kind: Kind, state: &domain::State) -> Notice {
     let line = domain::LineRef {
         cluster: domain::ClusterId([7; 16]),
         line,
@@ -42,7 +56,7 @@ fn told_on(line: domain::LineId, kind: Kind) -> Notice {
         kind,
         at: AT_2214,
     };
-    Notice::of(&notice, &line, &domain::State::unfounded())
+    Notice::of(&notice, &line, state)
 }
 
 async fn sent(letter: &Letter, mark: Mark) -> String {
@@ -122,14 +136,42 @@ async fn each_notice_is_bilingual_says_whom_to_ask_and_has_a_reference_r11_r12_s
             english.contains("Account C00001U1, 2023-06-10 22:14:00+08:00"),
             "{mail}"
         );
-        assert!(english.contains("the hotline"), "{mail}");
+        assert!(
+            english.contains("the hotline of the clearing house"),
+            "{mail}"
+        );
         assert!(english.contains("Reference: 3-1-128731-0"), "{mail}");
         assert!(chinese.contains("參考編號：3-1-128731-0"), "{mail}");
-        assert!(chinese.contains("the hotline"), "{mail}");
+        assert!(chinese.contains("結算所熱線"), "{mail}");
+        assert!(!chinese.contains("hotline"), "{mail}");
         for link in ["://", "www.", "<a"] {
             assert!(!mail.contains(link), "{mail}");
         }
         assert!(!mail.contains("DRILL"), "{mail}");
+    }
+}
+
+#[tokio::test]
+async fn whom_to_ask_is_told_in_the_language_of_each_half_and_never_as_a_link_r11_r12_s29() {
+    let english = "the hotline, 2211 6688";
+    let unsaid = "你的管理員，或結算所熱線";
+    let cases = [
+        ((english, "熱線 2211 6688"), (english, "熱線 2211 6688")),
+        // Its number is the same in both.
+        ((english, ""), (english, english)),
+        (("www.clearing.example", ""), ("the clearing house", unsaid)),
+        ((english, "https://clearing.example"), (english, unsaid)),
+    ];
+    for kind in [Kind::Reminder, Kind::Suspended] {
+        for ((said, in_chinese), (expected, expected_in_chinese)) in cases {
+            let state = asked_of(said, in_chinese);
+            let notice = told_on(domain::LineId::Main, kind.clone(), &state);
+            let mail = sent(&Letter::Notice(notice), Mark::Real).await;
+            let (first, second) = mail.split_once("\r\n帳戶 C00001U1").unwrap();
+            assert!(first.contains(expected), "{mail}");
+            assert!(second.contains(expected_in_chinese), "{mail}");
+            assert!(!mail.contains("://") && !mail.contains("www."), "{mail}");
+        }
     }
 }
 
@@ -159,7 +201,7 @@ async fn a_notice_that_is_sent_again_has_the_same_message_id() {
         session: "S2-2023-06-10".parse().unwrap(),
         genesis: domain::Digest::ZERO,
     };
-    let branch = told_on(branch, Kind::Suspended);
+    let branch = told_on(branch, Kind::Suspended, &domain::State::unfounded());
     assert_ne!(id(sent(&Letter::Notice(branch), Mark::Drill).await), once);
 }
 

@@ -192,6 +192,7 @@ async fn landing_options(
     });
     let min = credential::rules::LENGTH_MIN;
     let max = PASSWORD_LENGTH_MAX;
+    let support = edge.support();
     Ok(auth::ListLandingOptionsResponse {
         options,
         session: session_window(edge),
@@ -208,8 +209,7 @@ async fn landing_options(
             )),
         }),
         support: Some(auth::SupportContact {
-            telephone: edge.support(),
-            email: String::new(),
+            text: Some(text(&support.english, &support.chinese)),
         }),
         links: links.collect(),
     })
@@ -220,7 +220,7 @@ fn session_window(edge: &Edge) -> Option<auth::SessionWindow> {
     let line = edge.serving_line();
     let state = line.state();
     let now = edge.now(&state);
-    let primary = &state.founding()?.primary.name;
+    let primary = &state.primary()?.name;
     let fenced = state.header().fence.as_ref().and_then(|id| state.plan(id));
     let open = state
         .open_session(now)

@@ -50,7 +50,7 @@ fn sessions(
     state: &State,
     now: UnixMs,
 ) -> Vec<operator::Session> {
-    let Some(founding) = state.founding() else {
+    let Some(primary) = state.primary() else {
         return Vec::new();
     };
     let main = edge.node().main();
@@ -58,7 +58,7 @@ fn sessions(
         .sessions_between(
             now.minus(SHOWN_BEFORE_MS),
             now.plus(SHOWN_MS),
-            &founding.primary.name,
+            &primary.name,
         )
         .iter()
         .map(|found| {
@@ -163,10 +163,10 @@ async fn lint(
         "" => Ok(state.calendar().clone()),
         text => read(&state, text),
     };
-    let mut findings = match (calendar, state.founding()) {
+    let mut findings = match (calendar, state.primary()) {
         (Err(problems), _) => problems.iter().map(wrong).collect(),
-        (Ok(calendar), Some(founding)) => calendar
-            .lint(now, &founding.primary.name)
+        (Ok(calendar), Some(primary)) => calendar
+            .lint(now, &primary.name)
             .into_iter()
             .map(|finding| operator::Finding {
                 verdict: match finding.severity {

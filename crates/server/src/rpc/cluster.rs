@@ -18,6 +18,7 @@ use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
 
+pub(in crate::rpc) mod checks;
 mod heard;
 mod status;
 pub(crate) mod tally;

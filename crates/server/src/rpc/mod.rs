@@ -13,6 +13,7 @@ use proto::audit::v1::audit_service_server::AuditServiceServer;
 use proto::auth::v1::auth_service_server::AuthServiceServer;
 use proto::operator::v1::backup_service_server::BackupServiceServer;
 use proto::operator::v1::calendar_service_server::CalendarServiceServer;
+use proto::operator::v1::centre_service_server::CentreServiceServer;
 use proto::operator::v1::clock_service_server::ClockServiceServer;
 use proto::operator::v1::cluster_service_server::ClusterServiceServer;
 use proto::operator::v1::emergency_service_server::EmergencyServiceServer;
@@ -36,6 +37,7 @@ mod audit;
 mod auth;
 mod backup;
 mod calendar;
+mod centre;
 mod change;
 mod change_request;
 mod changed;
@@ -128,6 +130,7 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
             served.add(limited!(ImportServiceServer, import::Imports(edge.clone())));
             served.add(limited!(ClusterServiceServer, Cluster(edge.clone())));
             served.add(limited!(ClockServiceServer, Clock(edge.clone())));
+            served.add(limited!(CentreServiceServer, centre::Centres(edge.clone())));
             served.add(limited!(
                 SessionServiceServer,
                 session::Sessions(edge.clone())

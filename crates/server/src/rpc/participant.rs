@@ -252,8 +252,8 @@ async fn set_enrolment<B: prost::Message>(
     let participant = state.participant(&id);
     let participant = participant.map(|firm| shown(firm, state.terms(&id)));
     let planned = state
-        .founding()
-        .and_then(|founding| state.calendar().session(&session, &founding.primary.name));
+        .primary()
+        .and_then(|primary| state.calendar().session(&session, &primary.name));
     let last_day = planned.map(|planned| planned.last_day_to_enrol().to_string());
     Ok((participant, last_day.unwrap_or_default()))
 }

@@ -30,8 +30,8 @@ pub(super) fn session(
 ) -> operator::Session {
     let plan = state.plan(&of.id);
     let is_primary = state
-        .founding()
-        .is_some_and(|founding| founding.primary.name == of.centre);
+        .primary()
+        .is_some_and(|primary| primary.name == of.centre);
     let on_branch = branch.and_then(|branch| branch.plan(&of.id));
     // The branch knows first that it has closed.
     let phase = match (

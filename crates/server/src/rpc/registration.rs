@@ -268,7 +268,8 @@ fn waiting(edge: &Edge, state: &State) -> Vec<operator::Registration> {
             | Act::ChangeRequest(..)
             | Act::Participant(_)
             | Act::Policy(..)
-            | Act::Grant(_) => None,
+            | Act::Grant(_)
+            | Act::Promotion(_) => None,
         })
         .take(PAGE_MAX)
         .collect()

@@ -196,7 +196,8 @@ async fn list(
         | Act::ChangeRequest(..)
         | Act::Participant(_)
         | Act::Policy(..)
-        | Act::Register(_) => None,
+        | Act::Register(_)
+        | Act::Promotion(_) => None,
     });
     let wanted = |grant: &operator::Grant| {
         let of = grant.terms.as_ref().map(|terms| terms.script.as_str());

@@ -110,7 +110,7 @@ fn read_session(text: &str) -> Result<SessionId, Refusal> {
 pub(super) fn shown(edge: &Edge, id: &SessionId) -> Option<operator::Session> {
     let main = edge.node().main();
     let state = main.state();
-    let primary = &state.founding()?.primary.name;
+    let primary = &state.primary()?.name;
     let session = match state.plan(id) {
         Some(plan) => plan.session.clone(),
         None => state.calendar().session(id, primary)?,
@@ -288,15 +288,14 @@ async fn list(
     };
     let main = edge.node().main();
     let state = main.state();
-    let Some(founding) = state.founding() else {
+    let Some(primary) = state.primary() else {
         return Ok(operator::ListSessionsResponse::default());
     };
     let now = edge.now(&state);
-    let mut sessions = state.calendar().sessions_between(
-        now.minus(LISTED_MS),
-        now.plus(LISTED_MS),
-        &founding.primary.name,
-    );
+    let mut sessions =
+        state
+            .calendar()
+            .sessions_between(now.minus(LISTED_MS), now.plus(LISTED_MS), &primary.name);
     let known: BTreeSet<SessionId> = sessions.iter().map(|session| session.id.clone()).collect();
     let opened = state.plans().map(|plan| plan.session.clone());
     sessions.extend(opened.filter(|session| !known.contains(&session.id)));

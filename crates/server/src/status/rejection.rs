@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::shape::{self, NAMED_MAX, Shape};
 use super::{RETRY_LATER, RETRY_SOON, Refusal};
-use super::{caller, keys, migration};
+use super::{caller, centre, keys, migration};
 
 pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
     use Rejection as R;
@@ -71,6 +71,9 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         .about("centre")
         .with("centre", serving)
         .with("next", "call a node of that centre"),
+        R::CentreSwitching { to } => centre::switching(&to),
+        R::NoSuchCentre => centre::absent(),
+        R::Degraded { since } => centre::degraded(since),
         R::BranchOpen { session } => Shape::precondition(
             "BRANCH_OPEN",
             format!("session {session} is on a branch: this waits for its rollover"),
@@ -154,9 +157,6 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
             Shape::precondition("NO_EMAIL", "the account has no registered e-mail address")
                 .about("account")
         }
-        R::OtherParticipant => Shape::new(
-            Code::PermissionDenied,
-            "OTHER_PARTICIPANT",
         R::ParticipantSuspended => Shape::precondition(
             "PARTICIPANT_SUSPENDED",
             "your participant is suspended: none of its people can log in until it is resumed",
@@ -167,6 +167,9 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
             "PARTICIPANT_ID_USED",
             "the participant's id was another firm's, which was deleted: choose another",
         ),
+        R::OtherParticipant => Shape::new(
+            Code::PermissionDenied,
+            "OTHER_PARTICIPANT",
             "the account is not of your participant, or there is none",
         ),
         R::LookedAfterByAdmins => Shape::new(

@@ -195,6 +195,15 @@ pub(super) fn of(refusal: Refusal) -> Shape {
         )
         .with("session", session),
         Refusal::NoEvidence { why } => Shape::precondition("NO_EVIDENCE", why).about("session"),
+        Refusal::CheckFailed { check, text } => {
+            Shape::precondition("CHECK_FAILED", format!("{text}; nothing was changed"))
+                .with("check", check)
+        }
+        Refusal::SwitchoverGivenUp { to } => Shape::precondition(
+            "SWITCHOVER_GIVEN_UP",
+            format!("{to} did not keep pace: the switchover was given up, and all is as before"),
+        )
+        .with("to", to),
         Refusal::BranchRuns { session, nodes } => Shape::precondition(
             "BRANCH_RUNS",
             format!(

@@ -5,7 +5,11 @@ use tonic::Code;
 use super::*;
 
 fn status(refusal: Refusal) -> Status {
-    of(refusal, "hotline 2211 6688")
+    let support = Support {
+        english: "hotline 2211 6688".to_owned(),
+        chinese: "熱線 2211 6688".to_owned(),
+    };
+    of(refusal, &support)
 }
 
 fn rejected(rejection: Rejection) -> Status {
@@ -31,6 +35,7 @@ fn every_status_has_reason_support_and_reference_r11() {
         assert_eq!(info.domain, DOMAIN);
         assert!(!info.reason.is_empty());
         assert_eq!(info.metadata["support"], "hotline 2211 6688");
+        assert_eq!(info.metadata["support_zh_hant"], "熱線 2211 6688");
         assert!(Uuid::parse_str(&info.metadata["reference"]).is_ok());
     }
 }

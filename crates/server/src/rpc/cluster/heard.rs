@@ -84,9 +84,9 @@ fn certificate(one: &facts::Certificate) -> operator::NodeCertificate {
 
 /// All registered nodes, the primary's first.
 pub(super) fn nodes(edge: &Edge) -> Vec<Known> {
-    let founding = edge.node().founding();
-    std::iter::once(&founding.primary)
-        .chain(&founding.secondary)
+    let centres = edge.node().centres();
+    centres
+        .all()
         .flat_map(|centre| centre.nodes.iter().map(move |node| (centre, node)))
         .map(|(centre, node)| known(edge, centre, node))
         .collect()

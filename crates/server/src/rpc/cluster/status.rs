@@ -49,7 +49,7 @@ pub(super) async fn status(
         .as_ref()
         .filter(|session| session.open)
         .map(|session| session.centre.as_str());
-    let centres = || std::iter::once(&founding.primary).chain(&founding.secondary);
+    let centres = node.centres();
     Ok(operator::GetStatusResponse {
         verdict: verdict.into(),
         summary: summary(&state, current.as_ref(), verdict),
@@ -67,8 +67,9 @@ pub(super) async fn status(
             .business_day
             .map(|day| day.to_string())
             .unwrap_or_default(),
-        centres: centres()
-            .map(|of| centre(of, &founding.primary, serving))
+        centres: centres
+            .all()
+            .map(|of| centre(of, &centres.primary, serving))
             .collect(),
         nodes: known.iter().map(Known::message).collect(),
         lines: known
@@ -130,11 +131,8 @@ async fn rollover(edge: &Edge, state: &State) -> Option<operator::RolloverStatus
 }
 
 fn voters(edge: &Edge, plan: &Plan) -> Vec<NodeId> {
-    edge.node()
-        .founding()
-        .centre(&plan.session.centre)
-        .map(|centre| centre.nodes.iter().map(|node| node.id).collect())
-        .unwrap_or_default()
+    let state = edge.node().main().state();
+    state.nodes_of(&plan.session.centre).collect()
 }
 
 /// What is not as it should be: the worst first.
@@ -149,7 +147,7 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
     of_this_node(edge, &mut reasons);
     of_centres(edge, state, known, &mut reasons);
     of_lines(known, &mut reasons);
-    let Some(founding) = state.founding() else {
+    let Some(primary) = state.primary() else {
         let text = "the cluster is not founded yet".to_owned();
         reasons.insert(0, (Verdict::Error, text));
         return reasons;
@@ -173,7 +171,7 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
         );
         reasons.push((Verdict::Warning, text));
     }
-    for finding in state.calendar().lint(now, &founding.primary.name) {
+    for finding in state.calendar().lint(now, &primary.name) {
         let verdict = match finding.severity {
             domain::calendar::Severity::Warning => Verdict::Warning,
             domain::calendar::Severity::Error => Verdict::Error,
@@ -202,9 +200,9 @@ fn of_this_node(edge: &Edge, reasons: &mut Vec<Reason>) {
 
 /// Who cannot be reached. It is an error where it leaves a line without a majority.
 fn of_centres(edge: &Edge, state: &State, known: &[Known], reasons: &mut Vec<Reason>) {
-    let founding = edge.node().founding();
+    let centres = edge.node().centres();
     let branch_at = waiting(state).map(|plan| &plan.session.centre);
-    for centre in std::iter::once(&founding.primary).chain(&founding.secondary) {
+    for centre in centres.all() {
         let away: Vec<NodeId> = known
             .iter()
             .filter(|node| node.centre == centre.name && !node.is_reachable())
@@ -213,7 +211,7 @@ fn of_centres(edge: &Edge, state: &State, known: &[Known], reasons: &mut Vec<Rea
         if away.is_empty() {
             continue;
         }
-        let votes = centre.name == founding.primary.name || branch_at == Some(&centre.name);
+        let votes = centre.name == centres.primary.name || branch_at == Some(&centre.name);
         let lost = away.len() > centre.nodes.len().saturating_sub(1) / 2;
         let verdict = if votes && lost {
             Verdict::Error
@@ -439,7 +437,7 @@ fn current_session(edge: &Edge, state: &State) -> Option<Current> {
     let current = |session: &domain::calendar::Session, open| Current {
         id: session.id.clone(),
         centre: session.centre.to_string(),
-        role: if session.centre == edge.node().founding().primary.name {
+        role: if Some(&session.centre) == state.primary().map(|primary| &primary.name) {
             "primary"
         } else {
             "secondary"
@@ -454,7 +452,7 @@ fn current_session(edge: &Edge, state: &State) -> Option<Current> {
             Some(current(session, open.is_some() || fenced_and_on))
         }
         None => {
-            let primary = &state.founding()?.primary.name;
+            let primary = &state.primary()?.name;
             let next = state.calendar().next_session(now, primary)?;
             Some(current(&next, false))
         }

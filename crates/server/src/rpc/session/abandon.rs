@@ -54,11 +54,8 @@ fn is_over(edge: &Edge, state: &State, plan: &Plan) -> bool {
 }
 
 fn voters(edge: &Edge, plan: &Plan) -> Vec<NodeId> {
-    edge.node()
-        .founding()
-        .centre(&plan.session.centre)
-        .map(|centre| centre.nodes.iter().map(|node| node.id).collect())
-        .unwrap_or_default()
+    let state = edge.node().main().state();
+    state.nodes_of(&plan.session.centre).collect()
 }
 
 /// What the line would say to the command now; nothing is proposed.

@@ -218,7 +218,10 @@ fn patience<B>(ask: &Ask<B>) -> Instant {
 
 /// What is missing of the branch's audit records, and what to do.
 fn missing_at(edge: &Edge, durable_at: &[NodeId]) -> String {
-    let primary = &edge.node().founding().primary;
+    let state = edge.node().main().state();
+    let Some(primary) = state.primary() else {
+        return "the cluster is not founded".to_owned();
+    };
     let missing: Vec<String> = primary
         .nodes
         .iter()
