@@ -49,6 +49,15 @@ impl Trail {
         }
     }
 
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        match self {
+            Self::Line(line) => line.cluster,
+            Self::Reads { cluster, .. } => *cluster,
+        }
+    }
+
     fn state(&self, statement: Statement) -> Statement {
         match self {
             Self::Reads { cluster, node } => {

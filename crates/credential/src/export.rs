@@ -8,6 +8,10 @@
 use domain::audit::{Head, Row};
 use domain::{LogId, UnixMs, encoding};
 
+mod approvals;
+
+use approvals::Approvals;
+
 use crate::checkpoint::{Checkpoint, Claim, PublicKey, Trail};
 
 /// What every file begins with; its last number is the version of the form.
@@ -180,8 +184,8 @@ impl Reader {
     }
 }
 
-/// A trail as its file is read: each row follows on the one before, and each checkpoint is of the
-/// rows before it.
+/// A trail as its file is read: each row follows on the one before, each operator's approval is
+/// the operator's, and each checkpoint is of the rows before it.
 #[derive(Debug, Default)]
 pub struct Chain {
     reader: Reader,
@@ -192,6 +196,7 @@ pub struct Chain {
     rows: u64,
     checkpoints: u64,
     ended_at: Option<UnixMs>,
+    approvals: Approvals,
 }
 
 #[derive(Debug)]
@@ -214,6 +219,8 @@ pub struct Whole {
     pub head: Option<Head>,
     /// Checkpoints whose signatures were checked; none if no key was given.
     pub checkpoints: Option<u64>,
+    /// Operators' signed approvals among its rows, each of which holds.
+    pub approvals: u64,
     /// When it was signed that the export ends there.
     pub ended_at: Option<UnixMs>,
 }
@@ -271,6 +278,9 @@ impl Chain {
             // A branch's own trail begins where it left the main line's.
             None => self.first = Some(row.sequence),
         }
+        if let Err(why) = self.approvals.follow(row) {
+            return wrong(why);
+        }
         self.last = Some(Last {
             head: row.head(),
             log: row.log,
@@ -297,6 +307,9 @@ impl Chain {
         }
         if seen.head != head {
             return wrong("other rows were signed than those that are here");
+        }
+        if !self.approvals.are_of(seen.trail.cluster()) {
+            return wrong("approvals before it are of another cluster");
         }
         if self
             .trail
@@ -339,6 +352,7 @@ impl Chain {
             rows: self.rows,
             first: self.first.unwrap_or_default(),
             head: self.last.map(|last| last.head),
+            approvals: self.approvals.count(),
             checkpoints: (!self.keys.is_empty()).then_some(self.checkpoints),
             ended_at: self.ended_at,
         })
@@ -351,177 +365,4 @@ impl Chain {
     clippy::indexing_slicing,
     reason = "a test may fail loudly"
 )]
-mod tests {
-    use domain::audit::{Kind, Verdict};
-    use domain::id::ClusterId;
-    use domain::{LineId, LineRef};
-
-    use super::*;
-    use crate::checkpoint::Seen;
-    use crate::keyring::Keyring;
-    use crate::{SeededEntropy, key_file};
-
-    const AT: UnixMs = UnixMs(1_686_391_200_000);
-
-    fn keyring(seed: u64) -> Keyring {
-        Keyring::parse(&key_file::found(AT, &SeededEntropy::new(seed)))
-            .ok()
-            .unwrap()
-    }
-
-    fn key(of: &Keyring) -> PublicKey {
-        of.checkpoint_keys().next().unwrap().1
-    }
-
-    fn rows(from: Head, count: u64) -> Vec<Row> {
-        let mut head = from;
-        (0..count)
-            .map(|_| {
-                let row = Row {
-                    sequence: head.sequence,
-                    previous: head.hash,
-                    log: LogId::default(),
-                    at: UnixMs(head.sequence),
-                    session: None,
-                    kind: Kind::LoggedOut,
-                    verdict: Verdict::Done,
-                    actor: "front-end/web-1".to_owned(),
-                    by: "C1".to_owned(),
-                    account: None,
-                    participant: None,
-                    class: None,
-                    portal: None,
-                    method: None,
-                    repeat: None,
-                    detail: None,
-                    approval: None,
-                };
-                head = row.head();
-                row
-            })
-            .collect()
-    }
-
-    fn signed(by: &Keyring, trail: &LineId, rows: &[Row], claim: Claim) -> Vec<u8> {
-        let seen = Seen {
-            trail: Trail::Line(LineRef {
-                cluster: ClusterId([7; 16]),
-                line: trail.clone(),
-                epoch: 1,
-            }),
-            head: rows.last().map(Row::head).unwrap_or_default(),
-            at: AT,
-            claim,
-        };
-        checkpoint(&by.sign_checkpoint(seen).unwrap())
-    }
-
-    const ALL: Claim = Claim::Export { first: 0 };
-
-    /// The records of an export of six rows, with a checkpoint after the third.
-    fn exported(by: &Keyring, rows: &[Row]) -> Vec<Vec<u8>> {
-        let mut records: Vec<_> = rows.iter().map(row).collect();
-        records.insert(3, signed(by, &LineId::Main, &rows[..3], Claim::End));
-        records.push(signed(by, &LineId::Main, rows, ALL));
-        records
-    }
-
-    fn read(records: &[Vec<u8>], key: PublicKey) -> Result<Whole, Fault> {
-        let mut chain = Chain::believing(&[key]);
-        chain.take(BEGINNING)?;
-        // In small parts, as a stream may come.
-        for part in records.concat().chunks(7) {
-            chain.take(part)?;
-        }
-        chain.end()
-    }
-
-    #[test]
-    fn a_whole_trail_is_found_whole() {
-        let ours = keyring(1);
-        let rows = rows(Head::default(), 6);
-        let whole = read(&exported(&ours, &rows), key(&ours)).unwrap();
-        assert_eq!((whole.rows, whole.first), (6, 0));
-        assert_eq!(whole.head, Some(rows[5].head()));
-        assert_eq!(whole.checkpoints, Some(2));
-        assert_eq!(whole.ended_at, Some(AT));
-        assert_eq!(whole.trail.unwrap().name(), "main");
-    }
-
-    #[test]
-    fn an_altered_removed_reordered_or_added_record_is_found() {
-        let ours = keyring(1);
-        let rows = rows(Head::default(), 6);
-        let whole = exported(&ours, &rows);
-        for at in 0..whole.len() {
-            let mut removed = whole.clone();
-            removed.remove(at);
-            // Without one checkpoint among them, the rows are still all there.
-            assert_eq!(read(&removed, key(&ours)).is_ok(), at == 3, "{at} removed");
-            let mut doubled = whole.clone();
-            doubled.insert(at, whole[at].clone());
-            assert_eq!(read(&doubled, key(&ours)).is_ok(), at == 3, "{at} added");
-            if at > 0 {
-                let mut swapped = whole.clone();
-                swapped.swap(at - 1, at);
-                assert!(read(&swapped, key(&ours)).is_err(), "{at} in another place");
-            }
-        }
-        let all = whole.concat();
-        for at in 0..all.len() {
-            let mut altered = all.clone();
-            altered[at] ^= 1;
-            assert!(read(&[altered], key(&ours)).is_err(), "byte {at} altered");
-        }
-    }
-
-    #[test]
-    fn a_trail_that_was_cut_off_anywhere_is_found() {
-        let ours = keyring(1);
-        let rows = rows(Head::default(), 6);
-        let all = exported(&ours, &rows).concat();
-        for length in 0..all.len() {
-            // The end of the third row's checkpoint is among these.
-            assert!(read(&[all[..length].to_vec()], key(&ours)).is_err());
-        }
-        assert!(read(&exported(&ours, &rows)[1..], key(&ours)).is_err());
-    }
-
-    #[test]
-    fn a_chain_that_was_made_anew_fits_no_signature() {
-        let (ours, theirs) = (keyring(1), keyring(2));
-        let mut forged = rows(Head::default(), 3);
-        forged[1].by = "C2".to_owned();
-        let mut head = Head::default();
-        for row in &mut forged {
-            row.previous = head.hash;
-            head = row.head();
-        }
-        let rows = rows(Head::default(), 3);
-        let mut records: Vec<_> = forged.iter().map(row).collect();
-        records.push(signed(&ours, &LineId::Main, &rows, ALL));
-        let found = read(&records, key(&ours)).unwrap_err();
-        assert!(matches!(found, Fault::Checkpoint { .. }), "{found}");
-        records.pop();
-        records.push(signed(&theirs, &LineId::Main, &forged, ALL));
-        let found = read(&records, key(&ours)).unwrap_err();
-        assert!(found.to_string().contains("no key"), "{found}");
-    }
-
-    #[test]
-    fn a_branchs_trail_begins_where_its_signature_says() {
-        let ours = keyring(1);
-        let all = rows(Head::default(), 6);
-        let line = LineId::Branch {
-            session: "S2-2023-06-10".parse().unwrap(),
-            genesis: domain::Digest([1; 32]),
-        };
-        let own = &all[2..];
-        let mut records: Vec<_> = own.iter().map(row).collect();
-        records.push(signed(&ours, &line, own, Claim::Export { first: 2 }));
-        let whole = read(&records, key(&ours)).unwrap();
-        assert_eq!((whole.rows, whole.first), (4, 2));
-        assert_eq!(whole.trail.unwrap().name(), "S2-2023-06-10");
-        assert!(read(&records[1..], key(&ours)).is_err());
-    }
-}
+mod tests;

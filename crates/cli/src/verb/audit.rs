@@ -93,7 +93,7 @@ fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failur
     let trail = whole.trail.as_ref().map_or("-", |trail| trail.name());
     let document = serde_json::json!({
         "file": path, "line": trail, "rows": whole.rows, "first": whole.first,
-        "head": head(&whole), "checkpoints": whole.checkpoints,
+        "head": head(&whole), "checkpoints": whole.checkpoints, "approvals": whole.approvals,
         "ended_at": whole.ended_at.map(|at| at.to_string()),
     });
     output.data(&document, || {
@@ -101,9 +101,10 @@ fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failur
             Some(count) => format!("{count} signatures good"),
             None => "signatures not checked".to_owned(),
         };
+        let approved = format!("{} operators' approvals good", whole.approvals);
         let ended = whole.ended_at.map(|at| at.to_string()).unwrap_or_default();
         format!(
-            "{trail}: {} rows from {}, whole and in order, head {}\n{signed}; exported {ended}",
+            "{trail}: {} rows from {}, whole and in order, head {}\n{signed}; {approved}; exported {ended}",
             whole.rows,
             whole.first,
             head(&whole)
