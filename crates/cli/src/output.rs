@@ -105,6 +105,18 @@ impl Output {
         Ok(())
     }
 
+    /// Shows a text in place of the one before it; without a terminal below it.
+    pub fn redraw(self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        if stdout.is_terminal() {
+            line(&mut stdout, &over(text));
+        } else {
+            line(&mut stdout, text);
+            line(&mut stdout, "");
+        }
+        let _closed = stdout.flush();
+    }
+
     /// Prints the completions of a shell.
     pub fn completions(self, shell: clap_complete::Shell) {
         let mut command = <crate::args::Tidemark as clap::CommandFactory>::command();
@@ -168,6 +180,16 @@ impl Output {
         io::stdin().read_line(&mut typed).ok()?;
         Some(typed.trim().to_owned())
     }
+}
+
+/// A text that is written over what a terminal shows, from its first line on: each line clears
+/// what was there, and the last one all that is below. Nothing flickers.
+fn over(text: &str) -> String {
+    const HOME: &str = "\u{1b}[H";
+    const CLEAR_LINE: &str = "\u{1b}[K\n";
+    const CLEAR_BELOW: &str = "\u{1b}[J";
+    let lines: Vec<&str> = text.trim_end_matches('\n').lines().collect();
+    format!("{HOME}{}{CLEAR_LINE}{CLEAR_BELOW}", lines.join(CLEAR_LINE))
 }
 
 /// A spreadsheet carries out a cell that begins like a formula, and people's names are theirs.
@@ -264,6 +286,14 @@ mod tests {
         table.row(["east", "primary"]);
         table.row(["港", ""]);
         assert_eq!(table.text(), "CENTRE  ROLE\neast    primary\n港");
+    }
+
+    #[test]
+    fn a_screen_is_written_over_line_by_line() {
+        assert_eq!(
+            over("OK\nall is well\n"),
+            "\u{1b}[HOK\u{1b}[K\nall is well\u{1b}[K\n\u{1b}[J"
+        );
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::Connection;
+use super::{Connection, duration};
 
 /// Flags of `init`.
 #[derive(Debug, Clone, Args)]
@@ -95,6 +96,16 @@ pub struct Status {
     /// Also show each node's lines; JSON always has them.
     #[arg(long)]
     pub nodes: bool,
+    /// Look again and again, until ctrl-c: in place at a terminal, else one block below the other,
+    /// or one JSON document a line. Ends with the exit code of the last look.
+    #[arg(long)]
+    pub watch: bool,
+    /// Pause between two looks.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration, requires = "watch")]
+    pub interval: Duration,
+    /// End after so many looks.
+    #[arg(long, value_name = "NUMBER", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

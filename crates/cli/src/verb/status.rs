@@ -9,6 +9,7 @@ use proto::operator::v1::{
 
 use self::lines::{Row, grouped, short};
 use super::calendar::verdict;
+use crate::args::Connection;
 use crate::args::cluster::Status;
 use crate::client::{Operator, told};
 use crate::drill::words;
@@ -16,6 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
 mod lines;
+mod watch;
 
 /// Shows the status. An error verdict is an exit code too, so that a monitor can use it.
 ///
@@ -23,14 +25,47 @@ mod lines;
 /// What went wrong, with its exit code: 6 if the cluster needs attention now, 7 if nodes have
 /// different digests at one entry.
 pub async fn run(flags: &Status, output: Output) -> Result<(), Failure> {
-    let node = Operator::connect(&flags.connection).await?;
-    let request = node.request(GetStatusRequest {}, None);
-    let began = Instant::now();
-    let status = told(node.cluster().get_status(request).await)?;
-    let age = began.elapsed();
-    let rows = lines::rows(&status);
-    let document = document(&status, &rows, age);
-    output.data(&document, || text(&status, &rows, age, flags.nodes))?;
+    if flags.watch {
+        return watch::run(flags, output).await;
+    }
+    let look = Look::at(&flags.connection).await?;
+    output.data(&look.document(), || look.text(flags.nodes))?;
+    ended(&look.status)
+}
+
+/// What one look at the cluster found.
+struct Look {
+    status: GetStatusResponse,
+    rows: Vec<Row>,
+    /// When it was asked for: what is told can be no older than that.
+    asked: Instant,
+}
+
+impl Look {
+    async fn at(connection: &Connection) -> Result<Self, Failure> {
+        let node = Operator::connect(connection).await?;
+        let request = node.request(GetStatusRequest {}, None);
+        let asked = Instant::now();
+        let status = told(node.cluster().get_status(request).await)?;
+        let rows = lines::rows(&status);
+        Ok(Self {
+            status,
+            rows,
+            asked,
+        })
+    }
+
+    fn document(&self) -> serde_json::Value {
+        document(&self.status, &self.rows, self.asked.elapsed())
+    }
+
+    fn text(&self, each_node: bool) -> String {
+        text(&self.status, &self.rows, self.asked.elapsed(), each_node)
+    }
+}
+
+/// How a command ends that showed this status.
+fn ended(status: &GetStatusResponse) -> Result<(), Failure> {
     if status.digests_differ {
         return Err(
             Failure::mismatch("nodes have different digests at one entry")

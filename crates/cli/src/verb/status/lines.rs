@@ -1,6 +1,8 @@
 //! The lines of all nodes: a row a centre and line, and a row a node.
 
-use proto::operator::v1::{CentreStatus, GetStatusResponse, LineRole, LineStatus, NodeStatus};
+use proto::operator::v1::{
+    CentreRole, CentreStatus, GetStatusResponse, LineRole, LineStatus, NodeStatus, ProtectionMode,
+};
 use serde::Serialize;
 
 use crate::drill::words;
@@ -96,7 +98,7 @@ fn line_role(role: LineRole) -> &'static str {
 /// The table of UX: a row for each line of each centre, with how many of its nodes have it.
 pub(super) fn grouped(status: &GetStatusResponse, rows: &[Row]) -> String {
     let mut table = Table::new(&[
-        "CENTRE", "ROLE", "SERVES", "NODES", "LINE", "APPLIED", "OFFSET", "DIGEST",
+        "CENTRE", "ROLE", "SERVES", "NODES", "LINE", "APPLIED", "TRAILS", "ACK", "OFFSET", "DIGEST",
     ]);
     for centre in &status.centres {
         let of_centre = || rows.iter().filter(|row| row.centre == centre.centre);
@@ -128,6 +130,8 @@ pub(super) fn grouped(status: &GetStatusResponse, rows: &[Row]) -> String {
                 count(&here),
                 line.to_owned(),
                 applied(&here),
+                trails(&here),
+                acknowledges(status, centre, line).to_owned(),
                 offset(&here),
                 digest(&here),
             ]);
@@ -144,6 +148,29 @@ fn applied(rows: &[&Row]) -> String {
         (Some(least), Some(most)) if least == most => thousands(most),
         (Some(least), Some(most)) => format!("{} to {}", thousands(least), thousands(most)),
         (_, _) => "-".to_owned(),
+    }
+}
+
+/// By how much the node that trails most does.
+fn trails(rows: &[&Row]) -> String {
+    let most = rows.iter().filter_map(|row| row.trails).max();
+    most.map_or_else(|| "-".to_owned(), thousands)
+}
+
+/// What answers of the main line wait for from this centre.
+fn acknowledges(status: &GetStatusResponse, centre: &CentreStatus, line: &str) -> &'static str {
+    let of_main = !line.starts_with("branch ");
+    match (&status.protection, centre.role()) {
+        (Some(protection), CentreRole::Secondary) if of_main => {
+            match (protection.mode(), &protection.degraded_time) {
+                (ProtectionMode::Async, _) => "async",
+                (ProtectionMode::Sync | ProtectionMode::Strict, Some(_)) => "DEGRADED",
+                (ProtectionMode::Sync, None) => "sync",
+                (ProtectionMode::Strict, None) => "strict",
+                (ProtectionMode::Unspecified, None | Some(_)) => "-",
+            }
+        }
+        (_, _) => "-",
     }
 }
 
@@ -296,6 +323,43 @@ mod tests {
         assert!(shown(&status).contains("7 to 9"));
         assert!(shown(&status).contains("aaaa…a1"));
         assert_eq!(rows(&status)[1].trails, Some(2));
+    }
+
+    #[test]
+    fn the_secondary_says_how_far_it_trails_and_whether_it_is_waited_for() {
+        let mut behind = node(4, Some(line(1_200, "bbbb0000000000b1")));
+        behind.centre = "west".to_owned();
+        let mut status = status(vec![node(1, Some(line(1_234, "aaaa0000000000a1"))), behind]);
+        status.centres.push(CentreStatus {
+            centre: "west".to_owned(),
+            role: CentreRole::Secondary.into(),
+            ..CentreStatus::default()
+        });
+        let mut protection = proto::operator::v1::ProtectionStatus {
+            mode: ProtectionMode::Sync.into(),
+            ..Default::default()
+        };
+        let row = |status: &GetStatusResponse, protection: &_| {
+            let told = GetStatusResponse {
+                protection: Some(Clone::clone(protection)),
+                ..status.clone()
+            };
+            let text = shown(&told);
+            let words = |line: &str| {
+                line.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            };
+            let lines: Vec<Vec<String>> = text.lines().map(words).collect();
+            [lines[1].join(" "), lines[2].join(" ")]
+        };
+        let [east, west] = row(&status, &protection);
+        assert!(east.contains("1,234 0 - -"), "{east}");
+        assert!(west.contains("1,200 34 sync -"), "{west}");
+        protection.degraded_time = Some(prost_types::Timestamp::default());
+        assert!(row(&status, &protection)[1].contains("34 DEGRADED"));
+        protection.mode = ProtectionMode::Async.into();
+        assert!(row(&status, &protection)[1].contains("34 async"));
     }
 
     #[test]
