@@ -206,6 +206,31 @@ impl Cluster {
         cluster
     }
 
+    /// The cluster that was restored into a folder, with cheap guesses and what people carry.
+    pub(crate) async fn in_folder(folder: tempfile::TempDir, pockets: Pockets) -> Self {
+        let profile = Profile::read(&folder.path().join("profile.toml")).unwrap();
+        let nodes = start_all(folder.path(), cheap()).await;
+        let stage = Stage::dial(&profile).unwrap();
+        let cluster = Self {
+            nodes: nodes.into_iter().map(Some).collect(),
+            clock: Clock::new(stage.operator(None).unwrap().to_vec()),
+            centre: Mutex::new(CentreName::parse(EAST).unwrap()),
+            mailbox: tokio::sync::Mutex::new(Mailbox::open(&profile)),
+            pockets: Mutex::new(pockets),
+            stage,
+            params: cheap(),
+            folder,
+            profile,
+        };
+        until("the restored cluster is founded", async || {
+            let states = cluster.nodes.iter().flatten();
+            let mut states = states.map(|node| node.lines().main().state());
+            states.all(|state| state.founding().is_some()).then_some(())
+        })
+        .await;
+        cluster
+    }
+
     async fn import(&self) {
         let (participants, accounts) = cast::rows();
         let message = ImportAccountsRequest {

@@ -10,6 +10,7 @@
 )]
 
 pub mod administration;
+pub mod backup;
 pub mod cast;
 pub mod client;
 pub mod cluster;

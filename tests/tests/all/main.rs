@@ -5,6 +5,7 @@ mod annex;
 mod api;
 mod approvals;
 mod audit;
+mod backup;
 mod concurrency;
 mod flood;
 mod keys;
