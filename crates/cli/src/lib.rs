@@ -51,6 +51,7 @@ async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
         Verb::Serve(flags) => Box::pin(verb::serve::run(&flags, output)).await,
         Verb::Demo(flags) => Box::pin(verb::demo::run(&flags, output)).await,
         Verb::Status(flags) => verb::status::run(&flags, output).await,
+        Verb::Doctor(flags) => Box::pin(verb::doctor::run(&flags, output)).await,
         Verb::Drill(flags) => Box::pin(verb::drill::run(&flags, output)).await,
         Verb::Session(flags) => Box::pin(verb::session::run(&flags, output)).await,
         Verb::Calendar(flags) => verb::calendar::run(&flags, output).await,

@@ -1,4 +1,4 @@
-//! Flags of `init`, `serve`, `demo` and `status`.
+//! Flags of `init`, `serve`, `demo`, `status` and `doctor`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -88,6 +88,14 @@ pub struct Demo {
     /// Leave the cluster up afterwards, and print how to go on with it.
     #[arg(long)]
     pub keep: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
 }
 
 /// Flags of `status`.

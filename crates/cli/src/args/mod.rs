@@ -54,6 +54,8 @@ pub enum Verb {
     Demo(cluster::Demo),
     /// Show the cluster: one verdict first.
     Status(cluster::Status),
+    /// Check everything that could go wrong tonight, and say what to do about it.
+    Doctor(cluster::Doctor),
     /// Play a drill from a file, or check its report.
     #[command(subcommand)]
     Drill(drill::Drill),

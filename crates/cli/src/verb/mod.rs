@@ -8,6 +8,7 @@ pub mod caller;
 pub mod centre;
 pub mod certificate;
 pub mod demo;
+pub mod doctor;
 pub mod drill;
 pub mod init;
 pub mod key;

@@ -3,6 +3,7 @@
 mod cluster;
 mod import;
 mod keys;
+mod looking;
 mod migration;
 mod people;
 mod processes;

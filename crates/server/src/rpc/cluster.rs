@@ -22,6 +22,7 @@ pub(in crate::rpc) mod checks;
 mod heard;
 mod status;
 pub(crate) mod tally;
+mod waiting;
 
 /// The service for nodes and lines.
 #[derive(Debug, Clone)]

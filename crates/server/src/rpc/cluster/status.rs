@@ -10,7 +10,7 @@ use proto::operator::v1::Verdict;
 
 use super::super::{audit, session};
 use super::heard::{self, Known, differing, listed};
-use super::tally;
+use super::{tally, waiting};
 use crate::edge::Edge;
 use crate::request::Ask;
 use crate::status::Refusal;
@@ -85,7 +85,9 @@ pub(super) async fn status(
         rollover,
         digests_differ: !differing.is_empty(),
         protection: protection(edge, &state, now),
-        mail: Some(mail(edge)),
+        mail: Some(waiting::mail(edge)),
+        pending_acts: waiting::pending_acts(&state, now),
+        held_count: waiting::held_count(&state),
     })
 }
 
@@ -330,27 +332,6 @@ fn of_protection(state: &State, reasons: &mut Vec<Reason>) {
         Mode::Async => format!("the secondary has confirmed nothing since {since}"),
     };
     reasons.push((Verdict::Warning, text));
-}
-
-/// What waits to be mailed on the lines here.
-fn mail(edge: &Edge) -> operator::MailStatus {
-    let node = edge.node();
-    let mut told = operator::MailStatus::default();
-    let mut oldest: Option<UnixMs> = None;
-    for line in std::iter::once(node.main()).chain(node.branch()) {
-        let (state, name) = (line.state(), line.reference().line);
-        // A branch before its first entry still shows the main line's.
-        if state.header().line != name {
-            continue;
-        }
-        let outbox = state.outbox();
-        told.waiting_count = told.waiting_count.saturating_add(outbox.len() as u64);
-        told.dropped_count = told.dropped_count.saturating_add(outbox.counts().dropped);
-        let first = outbox.iter().next().map(|notice| notice.at);
-        oldest = oldest.into_iter().chain(first).min();
-    }
-    told.oldest_time = oldest.map(wire::time);
-    told
 }
 
 fn of_mail(edge: &Edge, now: UnixMs, reasons: &mut Vec<Reason>) {
