@@ -305,7 +305,7 @@ fn a_deleted_firm_takes_its_accounts_with_it_and_its_id_is_never_used_again() {
 #[test]
 fn a_large_firm_is_gone_at_once_and_erased_a_bounded_number_an_entry() {
     let mut world = World::in_session_1();
-    let people = ERASED_AN_ENTRY * 2 + 5;
+    let people = ERASED_AN_ENTRY * 3 + 5;
     let accounts = (0..people).map(|number| Imported {
         id: id(&format!("LU{number:04}")),
         participant: firm("L"),
@@ -326,26 +326,27 @@ fn a_large_firm_is_gone_at_once_and_erased_a_bounded_number_an_entry() {
     };
     let mut expected = people - ERASED_AN_ENTRY;
     assert_eq!(left(&world.state), expected);
-    let last = world.state.account(&id("LU0130")).unwrap();
+    let last = world.state.account(&id("LU0196")).unwrap();
     assert!(
         !last.deleted() && world.state.gone(last),
         "not erased yet, and gone"
     );
-    let (_, made) = world.make(&operator("ann"), None, "LU0130", Act::Resume);
+    let (_, made) = world.make(&operator("ann"), None, "LU0196", Act::Resume);
     assert!(matches!(made.result, Came::Rejected(_)));
+    expected -= ERASED_AN_ENTRY;
+    assert_eq!(left(&world.state), expected, "any entry erases some");
     // A node that starts from a snapshot in the middle goes on as the others do.
     let mut restored = world.clone();
     restored.state = State::from_rows(world.state.rows().collect::<Vec<_>>()).unwrap();
     while expected > 0 {
         expected = expected.saturating_sub(ERASED_AN_ENTRY);
         for world in [&mut world, &mut restored] {
-            // Any entry.
             world.begin_login("BU1", CARD, "guess");
             assert_eq!(left(&world.state), expected);
         }
         assert_eq!(restored.state.digests(), world.state.digests());
     }
-    let status = &world.state.account(&id("LU0130")).unwrap().status;
+    let status = &world.state.account(&id("LU0196")).unwrap().status;
     assert!(matches!(status, Status::Deleted { .. }));
 }
 
