@@ -120,12 +120,14 @@ pub struct Restored {
     pub reason: String,
 }
 
-/// The state that a restored main line begins with: the backup's without its founding, so that
-/// nothing can be asked of it before the new one.
+/// The state that a restored main line begins with: the backup's without its founding, its centres
+/// and the certificate of its epoch, so that nothing can be asked of it before the new founding.
 #[must_use]
 pub fn base(backup: &State) -> State {
     let mut base = backup.clone();
     base.founding = None;
+    base.centres = None;
+    base.certificate = None;
     base
 }
 

@@ -217,10 +217,16 @@ async fn a_node_starts_on_what_its_cluster_was_restored_from_and_on_nothing_else
     fs::rename(&data, node.join("mine")).unwrap();
     fs::rename(old.folder().join("nodes/6/data"), &data).unwrap();
     let refusal = starts(&node).await;
-    assert!(refusal.contains("is it the file of another cluster?"), "{refusal}");
+    assert!(
+        refusal.contains("is it the file of another cluster?"),
+        "{refusal}"
+    );
     fs::remove_file(data.join("keys.json")).unwrap();
     let refusal = starts(&node).await;
-    assert!(refusal.contains("belongs to node 6 of cluster"), "{refusal}");
+    assert!(
+        refusal.contains("belongs to node 6 of cluster"),
+        "{refusal}"
+    );
     fs::remove_dir_all(&data).unwrap();
 
     // It comes back from nothing, too: the others have the rest.

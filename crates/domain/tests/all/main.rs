@@ -2,6 +2,7 @@
 
 mod account_life;
 mod approval;
+mod backup;
 mod carry;
 mod change_request;
 mod encoding;

@@ -127,10 +127,9 @@ fn plan(flags: &Restore, opened: &Opened) -> Result<Plan, Failure> {
     let state = &opened.state;
     let broken = || Failure::mismatch("the backup holds no founding");
     let founding = state.founding().ok_or_else(broken)?;
-    let centres: Vec<&str> = std::iter::once(&founding.primary)
-        .chain(&founding.secondary)
-        .map(|centre| centre.name.as_str())
-        .collect();
+    // As they are now: the primary's role may have moved since the founding.
+    let centres = state.centres().ok_or_else(broken)?;
+    let centres: Vec<&str> = centres.all().map(|centre| centre.name.as_str()).collect();
     let primary = flags.primary.as_deref().or(centres.first().copied());
     let primary = primary.ok_or_else(broken)?;
     let secondary = centres.iter().find(|name| **name != primary);
