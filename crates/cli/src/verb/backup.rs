@@ -123,7 +123,10 @@ impl Part {
             Err(TryLockError::Error(error)) => return Err(failed(&error)),
         }
         // What an earlier one left that was killed.
-        file.set_len(0).map_err(|error| failed(&error))?;
+        let left = file.metadata().map_err(|error| failed(&error))?.len();
+        if left > 0 {
+            file.set_len(0).map_err(|error| failed(&error))?;
+        }
         Ok(Self {
             file,
             path,
@@ -166,7 +169,10 @@ async fn take(flags: &Take, output: Output) -> Result<(), Failure> {
         let what = "a backup is noted in the audit, with a reason";
         return Err(Failure::usage(what).next("add --reason"));
     }
-    let part = Part::begin(&flags.out)?;
+    // Its folder has a name then, and is made durable with it.
+    let out = std::path::absolute(&flags.out);
+    let out = &out.map_err(|error| file_failure("write", &flags.out, &error))?;
+    let part = Part::begin(out)?;
     let node = Operator::connect(&flags.connection).await?;
     let id = node.request_id(&flags.change);
     let message = TakeBackupRequest {
@@ -189,16 +195,16 @@ async fn take(flags: &Take, output: Output) -> Result<(), Failure> {
         });
     }
     let (part, bytes) = receive(&node, parts, part, output).await?;
-    part.end(&flags.out)?;
-    let read = File::open(&flags.out).map_err(|error| file_failure("read", &flags.out, &error))?;
-    let backup = file::checked(&flags.out, credential::backup::show(BufReader::new(read)))?;
+    part.end(out)?;
+    let read = File::open(out).map_err(|error| file_failure("read", out, &error))?;
+    let backup = file::checked(out, credential::backup::show(BufReader::new(read)))?;
     let mut document = document(&backup);
     if let Some(fields) = document.as_object_mut() {
-        fields.insert("file".to_owned(), serde_json::json!(flags.out));
+        fields.insert("file".to_owned(), serde_json::json!(out));
         fields.insert("bytes".to_owned(), serde_json::json!(bytes));
     }
     output.data(&document, || {
-        let file = flags.out.display();
+        let file = out.display();
         format!(
             "{}\nfile      {file}, {bytes} bytes\n\
              check it, where the key file is:  tidemark backup verify {file} --keys FILE",

@@ -1,5 +1,6 @@
 //! The built program: one binary, a module a topic.
 
+mod backup;
 mod cluster;
 mod import;
 mod keys;

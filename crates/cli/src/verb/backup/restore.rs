@@ -211,6 +211,11 @@ fn registered(state: &State, name: fn(&Registration) -> Option<String>) -> Vec<S
 
 /// Writes the cluster beside its place, and puts it there once all of it is on the disk.
 fn write(plan: &Plan, base: &Base<'_>, folder: &Path) -> Result<ClusterId, Failure> {
+    // Without a slash at its end, behind which the other name would be inside.
+    let folder = std::path::absolute(folder)
+        .map_err(|error| file_failure("make", folder, &error))?
+        .components()
+        .collect::<PathBuf>();
     let mut name = folder.as_os_str().to_owned();
     name.push(".");
     name.push(UNFINISHED);
@@ -220,8 +225,8 @@ fn write(plan: &Plan, base: &Base<'_>, folder: &Path) -> Result<ClusterId, Failu
     consensus::place::remove_folder(&unfinished).map_err(|error| failed(&error))?;
     let written = founding::found_on(plan, Some(base), &unfinished).and_then(|cluster| {
         sync(&unfinished).map_err(|error| failed(&error))?;
-        consensus::place::rename(&unfinished, folder)
-            .map_err(|error| file_failure("make", folder, &error))?;
+        consensus::place::rename(&unfinished, &folder)
+            .map_err(|error| file_failure("make", &folder, &error))?;
         Ok(cluster)
     });
     if written.is_err() {
