@@ -37,6 +37,12 @@ fn expect(act: &[&str], code: i32, words: &[&str]) -> String {
     told
 }
 
+/// Runs an operator's command that must end with this code and say each word.
+fn told(cluster: &Cluster, act: &[&str], code: i32, words: &[&str]) -> String {
+    let profile = cluster.profile();
+    expect(&[act, &["--profile", &profile]].concat(), code, words)
+}
+
 /// Runs an act that is done; on a busy machine the secondary may be late to confirm it.
 fn done(cluster: &Cluster, act: &[&str], words: &[&str]) {
     let (ended, told) = cluster.operator(act);
@@ -48,16 +54,33 @@ fn done(cluster: &Cluster, act: &[&str], words: &[&str]) {
 
 /// Imports the demonstration's accounts.
 fn import(cluster: &Cluster) {
-    let [accounts, firms] = ["accounts.csv", "participants.csv"]
-        .map(|name| repository(&format!("deploy/demo/{name}")));
-    let act = ["account", "import", text(&accounts), "--participants", text(&firms)];
+    let [accounts, firms] =
+        ["accounts.csv", "participants.csv"].map(|name| repository(&format!("deploy/demo/{name}")));
+    let act = [
+        "account",
+        "import",
+        text(&accounts),
+        "--participants",
+        text(&firms),
+    ];
     done(cluster, &act, &["accounts imported"]);
 }
 
 fn taken(cluster: &Cluster, name: &str) -> PathBuf {
     let file = cluster.path(name);
-    let take = ["backup", "take", "--out", text(&file), "--reason", "nightly"];
-    done(cluster, &take, &["main line, epoch 1", "accounts", "backup verify"]);
+    let take = [
+        "backup",
+        "take",
+        "--out",
+        text(&file),
+        "--reason",
+        "nightly",
+    ];
+    done(
+        cluster,
+        &take,
+        &["main line, epoch 1", "accounts", "backup verify"],
+    );
     file
 }
 
@@ -106,28 +129,41 @@ fn a_backup_is_taken_checked_and_restored_by_its_verbs() {
     let file = cluster.path("nightly.backup");
     let out = ["backup", "take", "--out", text(&file)];
     let with = |more: &[&'static str]| [&out[..], more].concat();
-    cluster.expect(&out, USAGE, &["--reason"]);
-    cluster.expect(&with(&["--reason", "why", "--dry-run"]), 0, &["could be taken"]);
+    told(&cluster, &out, USAGE, &["--reason"]);
+    told(
+        &cluster,
+        &with(&["--reason", "why", "--dry-run"]),
+        0,
+        &["could be taken"],
+    );
     assert!(!file.exists());
     taken(&cluster, "nightly.backup");
     assert!(!cluster.path("nightly.backup.part").exists());
     let again = with(&["--reason", "again"]);
-    cluster.expect(&again, PRE_CHECK, &["no backup is written over"]);
-    cluster.expect(&["audit", "list"], 0, &["nightly"]);
+    told(&cluster, &again, PRE_CHECK, &["no backup is written over"]);
+    told(&cluster, &["audit", "list"], 0, &["nightly"]);
 
     // A full disk leaves nothing, and says so.
     let full = cluster.path("full.backup");
     let part = cluster.path("full.backup.part");
     symlink("/dev/full", &part).unwrap();
     let take = ["backup", "take", "--out", text(&full), "--reason", "why"];
-    cluster.expect(&take, PRE_CHECK, &["No space left", "make room"]);
+    told(&cluster, &take, PRE_CHECK, &["No space left", "make room"]);
     assert!(!full.exists() && !part.is_symlink());
 
     let verify = ["backup", "verify", text(&file)];
     expect(&verify, 0, &["its checksum is right", "takes --keys"]);
     let content = [&verify[..], &["--keys", text(&keys)]].concat();
-    expect(&content, 0, &["verified: sealed by key 1", "sealed values in it open"]);
-    expect(&["backup", "show", text(&file)], 0, &["nothing of it was checked"]);
+    expect(
+        &content,
+        0,
+        &["verified: sealed by key 1", "sealed values in it open"],
+    );
+    expect(
+        &["backup", "show", text(&file)],
+        0,
+        &["nothing of it was checked"],
+    );
     let json = expect(&["--output", "json", "backup", "show", text(&file)], 0, &[]);
     assert!(json.contains("\"account_digest\""), "{json}");
 
@@ -141,7 +177,11 @@ fn a_backup_is_taken_checked_and_restored_by_its_verbs() {
     bytes[middle] ^= 1;
     let altered = cluster.path("altered.backup");
     fs::write(&altered, &bytes).unwrap();
-    expect(&["backup", "verify", text(&altered)], MISMATCH, &["damaged"]);
+    expect(
+        &["backup", "verify", text(&altered)],
+        MISMATCH,
+        &["damaged"],
+    );
     fs::write(&altered, &bytes[..middle]).unwrap();
     let (mut new, dir, port) = room();
     let cut = restore(&altered, &keys, &dir, &port);
@@ -161,8 +201,13 @@ fn a_backup_is_taken_checked_and_restored_by_its_verbs() {
     expect(&flags, PRE_CHECK, &["a restore founds a new cluster"]);
     new.spawn(&ALL);
     assert!(new.ready());
-    new.expect(&["audit", "list"], 0, &["Restored", "the old one burnt"]);
-    let accounts = |of: &Cluster| of.expect(&["account", "list"], 0, &[]);
+    told(
+        &new,
+        &["audit", "list"],
+        0,
+        &["Restored", "the old one burnt"],
+    );
+    let accounts = |of: &Cluster| told(of, &["account", "list"], 0, &[]);
     assert_eq!(accounts(&new), accounts(&cluster));
 
     // Neither is asked in the other's name.
