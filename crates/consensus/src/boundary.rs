@@ -27,20 +27,17 @@ pub(crate) struct Passed {
     state: State,
 }
 
+/// Where the state machine of a main line says which boundaries it passed.
+pub(crate) type Sender = mpsc::UnboundedSender<Passed>;
+
 /// The way from the state machine, which must not wait, to the task that writes. Its length is
 /// bounded by the sessions that are opened.
-pub(crate) fn channel() -> (
-    mpsc::UnboundedSender<Passed>,
-    mpsc::UnboundedReceiver<Passed>,
-) {
+pub(crate) fn channel() -> (Sender, mpsc::UnboundedReceiver<Passed>) {
     mpsc::unbounded_channel()
 }
 
 /// Sees each entry of the main line right after it was applied.
-pub(crate) fn hook(
-    boundaries: mpsc::UnboundedSender<Passed>,
-    line: Arc<OnceLock<Arc<Shared>>>,
-) -> Hook {
+pub(crate) fn hook(boundaries: Sender, line: Arc<OnceLock<Arc<Shared>>>) -> Hook {
     Arc::new(move |at, envelope, outcome, state| {
         let (Command::Session(command), Some(line)) = (&envelope.command, line.get()) else {
             return;

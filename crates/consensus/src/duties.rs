@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use crate::clockwatch::ClockVerdict;
 use crate::line::{Error, Line};
-use crate::node::Node;
+use crate::node::{FIRST_EPOCH, Node};
+use crate::promotion;
 use crate::propose::Proposal;
 use crate::switchover;
 
@@ -35,8 +36,9 @@ pub(crate) async fn see_to_main(node: Node) {
     loop {
         let main = node.main();
         if let Err(error) = main.running() {
-            tracing::error!(%error, "the main line has stopped here; restart the node");
-            return;
+            tracing::warn!(%error, "the main line has stopped here");
+            node.another_main(&main).await;
+            continue;
         }
         if let Err(error) = round(&node, &main).await {
             tracing::debug!(%error, "will try again");
@@ -51,32 +53,39 @@ async fn round(node: &Node, main: &Line) -> Result<(), Error> {
             tracing::debug!(line = %line.reference().line, %error, "audit rows are missing here");
         }
     }
-    if forms_the_group(node) && main.clock_is_ok() && !main.is_initialized().await? {
-        let voters: BTreeSet<NodeId> = node.founding().primary.nodes.iter().map(|n| n.id).collect();
-        if !heard_of_a_group(node, &voters) {
-            main.initialize(&voters).await?;
-        }
+    if main.clock_is_ok()
+        && !main.is_initialized().await?
+        && let Some(voters) = founders(node, main)
+    {
+        main.initialize(&voters).await?;
     }
     if !main.is_leader() {
         return Ok(());
     }
     found(node, main).await?;
+    promotion::begin(node, main).await?;
+    promotion::inform(node, main).await;
     let members = main.membership();
     if !members.joint {
-        for peer in node.peers().all() {
-            if !members.voters.contains(&peer.node) && !members.learners.contains(&peer.node) {
-                main.add_learner(peer.node).await?;
-                tracing::info!(node = %peer.node, "added a learner");
+        for id in node.centres().all().flat_map(|centre| &centre.nodes) {
+            if !members.voters.contains(&id.id) && !members.learners.contains(&id.id) {
+                main.add_learner(id.id).await?;
+                tracing::info!(node = %id.id, "added a learner");
             }
         }
     }
     switchover::drive(node, main).await
 }
 
-/// Exactly one node forms the group: the primary centre's first.
-fn forms_the_group(node: &Node) -> bool {
-    let first = node.founding().primary.nodes.iter().map(|n| n.id).min();
-    first == Some(node.id())
+/// The nodes that form the line's group, if this node may form it. In the first epoch exactly one
+/// does, the primary centre's first; later any that the certificate names, all with the same set.
+fn founders(node: &Node, main: &Line) -> Option<BTreeSet<NodeId>> {
+    if main.reference().epoch > FIRST_EPOCH {
+        return promotion::founders(node, main);
+    }
+    let voters: BTreeSet<NodeId> = node.founding().primary.nodes.iter().map(|n| n.id).collect();
+    let forms = voters.first() == Some(&node.id()) && !heard_of_a_group(node, &voters);
+    forms.then_some(voters)
 }
 
 /// Whether another voter already has a log: then this node lost its folder, and must not form a

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::promotion::Terms;
 use domain::state::State;
 use domain::{Digest, LineId, LineRef, LogId, NodeId, SessionId};
 use proto::peer::v1 as peer;
@@ -16,10 +17,10 @@ use tonic::Status;
 
 use crate::branch::make_folder;
 use crate::line::PATIENCE;
-use crate::node::{Error, Node, blocking};
+use crate::node::{Error, FIRST_EPOCH, Node, blocking};
 use crate::peers::CHUNK_BYTES;
 use crate::transfer::Count;
-use crate::{genesis, network, place, wire};
+use crate::{genesis, image, network, place, wire};
 
 /// Longest genesis that is fetched: what a node can hold in memory is far below.
 const GENESIS_BYTES_MAX: u64 = 4 << 30;
@@ -74,13 +75,51 @@ impl Node {
         into: &Path,
     ) -> Result<(), Error> {
         let reference = self.branch_reference(session, full);
+        self.receive_file(&reference, from, into).await
+    }
+
+    /// Fetches what the main line of a later epoch begins with, and keeps it only if it is what
+    /// the terms of its promotion name.
+    pub(crate) async fn receive_beginning(
+        &self,
+        reference: &LineRef,
+        terms: &Terms,
+        from: NodeId,
+    ) -> Result<State, Error> {
+        let path = place::beginning(self.data(), reference);
+        make_folder(&path)?;
+        let fetched = path.with_extension(format!("fetched-{from}"));
+        self.receive_file(reference, from, &fetched).await?;
+        let (boundary, genesis) = (terms.boundary, terms.genesis);
+        blocking(move || {
+            let image = image::read(&fetched)?;
+            if image.digests.full != genesis || image.header.last != Some(boundary) {
+                place::remove_file(&fetched)?;
+                return Err(Error::Promotion(
+                    "what came is not what the certificate names".to_owned(),
+                ));
+            }
+            fs::File::open(&fetched)?.sync_all()?;
+            place::rename(&fetched, &path)?;
+            Ok(image.state)
+        })
+        .await
+    }
+
+    /// Receives what a line begins with into a file.
+    async fn receive_file(
+        &self,
+        reference: &LineRef,
+        from: NodeId,
+        into: &Path,
+    ) -> Result<(), Error> {
         let unreachable = |why: String| Error::Branch(format!("genesis from node {from}: {why}"));
         let mut client = self
             .peers()
             .file_client(from)
             .ok_or_else(|| unreachable("it is not in the directory".to_owned()))?;
         let request = peer::FetchGenesisRequest {
-            line: Some(wire::line_ref(&reference)),
+            line: Some(wire::line_ref(reference)),
         };
         let mut file = Some(fs::File::create(into)?);
         let begin = async {
@@ -115,7 +154,7 @@ impl Node {
         branch: &LineRef,
     ) -> Result<(Arc<fs::File>, u64), Status> {
         let LineId::Branch { session, genesis } = &branch.line else {
-            return Err(Status::invalid_argument("the main line has no genesis"));
+            return self.open_beginning(branch);
         };
         let here = self.geneses().into_iter().any(|(known, digest)| {
             known == *session && digest == *genesis && branch.cluster == self.cluster()
@@ -126,10 +165,21 @@ impl Node {
                 branch.line
             )));
         }
-        let file = fs::File::open(genesis::path(self.data(), session))?;
-        let length = file.metadata()?.len();
-        Ok((Arc::new(file), length))
+        opened(&genesis::path(self.data(), session))
     }
+
+    fn open_beginning(&self, main: &LineRef) -> Result<(Arc<fs::File>, u64), Status> {
+        if main.cluster != self.cluster() || main.epoch <= FIRST_EPOCH {
+            return Err(Status::invalid_argument("the main line has no genesis"));
+        }
+        opened(&place::beginning(self.data(), main))
+    }
+}
+
+fn opened(path: &Path) -> Result<(Arc<fs::File>, u64), Status> {
+    let file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok((Arc::new(file), length))
 }
 
 /// What a peer's answer comes to, or why it does not.

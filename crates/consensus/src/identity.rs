@@ -6,6 +6,7 @@ use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use domain::{ClusterId, NodeId, encoding};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Next};
@@ -62,59 +63,67 @@ struct Identity {
 /// `Another` when it was taken for another one; else the disk's.
 pub fn claim(data: &Path, cluster: ClusterId, node: NodeId) -> Result<(), Error> {
     let file = data.join("identity");
-    let at = |source| Error::File {
-        file: file.clone(),
-        source,
-    };
     let mine = Identity { cluster, node };
-    match File::open(&file) {
-        Ok(open) => {
-            let found = read(&file, open)?;
-            if found == mine {
-                return Ok(());
-            }
-            Err(Error::Another {
-                folder: data.to_owned(),
-                found_cluster: found.cluster,
-                found_node: found.node,
-                cluster,
-                node,
-            })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write(data, &file, &mine).map_err(at)
-        }
-        Err(error) => Err(at(error)),
+    match read_record::<Identity>(&file, CONTEXT)? {
+        Some(found) if found == mine => Ok(()),
+        Some(found) => Err(Error::Another {
+            folder: data.to_owned(),
+            found_cluster: found.cluster,
+            found_node: found.node,
+            cluster,
+            node,
+        }),
+        None => write_record(&file, CONTEXT, &mine),
     }
 }
 
-fn read(file: &Path, open: File) -> Result<Identity, Error> {
+/// The one record that a small file holds; none if there is no file. Blocks.
+pub(crate) fn read_record<T: DeserializeOwned>(
+    file: &Path,
+    context: &[u8],
+) -> Result<Option<T>, Error> {
+    let at = |source| Error::File {
+        file: file.to_owned(),
+        source,
+    };
     let damaged = |why: String| Error::Damaged {
         file: file.to_owned(),
         why,
     };
-    let next = frame::read(&mut BufReader::new(open), CONTEXT).map_err(|source| Error::File {
-        file: file.to_owned(),
-        source,
-    })?;
-    match next {
-        Next::Payload(payload) => {
-            encoding::decode(&payload).map_err(|error| damaged(error.to_string()))
-        }
+    let open = match File::open(file) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(error)),
+    };
+    match frame::read(&mut BufReader::new(open), context).map_err(at)? {
+        Next::Payload(payload) => encoding::decode(&payload)
+            .map(Some)
+            .map_err(|error| damaged(error.to_string())),
         Next::End | Next::Torn => Err(damaged("it is cut short".to_owned())),
         Next::Damaged(error) => Err(damaged(error.to_string())),
     }
 }
 
-fn write(data: &Path, file: &Path, identity: &Identity) -> io::Result<()> {
-    place::create_folder(data)?;
-    let new = file.with_extension("new");
-    let mut out = BufWriter::new(File::create(&new)?);
-    frame::write(&mut out, CONTEXT, &encoding::encode(identity))?;
-    out.into_inner()
-        .map_err(io::IntoInnerError::into_error)?
-        .sync_all()?;
-    place::rename(&new, file)
+/// Puts a small file with one record in the place of a former one, durably. Blocks.
+pub(crate) fn write_record<T: Serialize>(
+    file: &Path,
+    context: &[u8],
+    record: &T,
+) -> Result<(), Error> {
+    let write = || {
+        file.parent().map_or(Ok(()), place::create_folder)?;
+        let new = file.with_extension("new");
+        let mut out = BufWriter::new(File::create(&new)?);
+        frame::write(&mut out, context, &encoding::encode(record))?;
+        out.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
+        place::rename(&new, file)
+    };
+    write().map_err(|source| Error::File {
+        file: file.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

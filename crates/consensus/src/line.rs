@@ -228,6 +228,11 @@ impl Line {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether both are handles of one line that was started once.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Which line this is.
     #[must_use]
     pub fn reference(&self) -> LineRef {

@@ -25,8 +25,10 @@ use crate::line::{self, Line};
 use crate::machine::{self, Machine, Shared};
 use crate::mailed::Mailed;
 use crate::peers::{BadAddress, Dialer, Peer, Peers};
+use crate::promotion::{self, Judge, Promotion};
+use crate::store::Log;
 use crate::store::{self, Disk};
-use crate::{base, duties, identity, image, place};
+use crate::{base, duties, identity, image, place, standing};
 
 /// The epoch that a cluster is founded with.
 pub const FIRST_EPOCH: u64 = 1;
@@ -47,6 +49,8 @@ pub struct Config {
     pub dialer: Dialer,
     /// The machine's clock, without a simulated offset.
     pub base_clock: Arc<dyn Clock>,
+    /// Who checks the signatures of certificates.
+    pub judge: Judge,
     /// Whether somebody mails notices here, and says when a branch's have left (`note_mailed`).
     /// Where nobody does, no branch is kept for them.
     pub mails_notices: bool,
@@ -89,6 +93,9 @@ pub enum Error {
     /// A line.
     #[error(transparent)]
     Line(#[from] line::Error),
+    /// A promise or a certificate cannot be taken.
+    #[error("{0}")]
+    Promotion(String),
     /// A branch cannot be started, fetched or summed up.
     #[error("{0}")]
     Branch(String),
@@ -152,7 +159,9 @@ pub(crate) struct Inner {
     last_good: LastGood,
     heard: Heard,
     verdict: watch::Receiver<ClockVerdict>,
-    main: Line,
+    main: watch::Sender<Line>,
+    boundaries: boundary::Sender,
+    pub(crate) promotion: Promotion,
     pub(crate) disk: Disk,
     pub(crate) trails: Trails,
     pub(crate) branch: RwLock<Option<Line>>,
@@ -206,6 +215,8 @@ impl Node {
         )?;
         let (disk, reference) =
             open_disk(config.data.clone(), founding.cluster, config.node).await?;
+        let standing = standing::read(&config.data)?;
+        let stands_still = standing.stops(reference.epoch);
         let trails = Trails::new(&config.data);
         let clock = NodeClock {
             base: Arc::new(Base(config.base_clock)),
@@ -214,24 +225,10 @@ impl Node {
         };
         let last_good = LastGood::none_yet(Arc::clone(&clock.base.0));
         let (sender, verdict) = watch::channel(ClockVerdict::Unknown);
-        let base = config.base;
+        let base = promotion::base(&config.data, &reference, config.base).await?;
         let builders = Arc::new(Semaphore::new(1));
         let (boundaries, passed) = boundary::channel();
-        let (log, machine) = {
-            let disk = disk.clone();
-            let trails = trails.clone();
-            let reference = reference.clone();
-            let line = Arc::new(OnceLock::new());
-            let hook = boundary::hook(boundaries, Arc::clone(&line));
-            blocking(move || {
-                let log = disk.log(&reference)?;
-                let trail = trails.of(&reference).map_err(machine::Error::from)?;
-                let machine = Machine::open(log.clone(), trail, base, hook)?;
-                line.get_or_init(|| machine.shared());
-                Ok((log, machine))
-            })
-            .await?
-        };
+        let (log, machine) = open_main(&disk, &trails, &boundaries, &reference, base).await?;
         *clock.main.write().unwrap_or_else(PoisonError::into_inner) = Some(machine.shared());
         let main = Line::start(line::Start {
             reference,
@@ -244,6 +241,10 @@ impl Node {
             builders: Arc::clone(&builders),
         })
         .await?;
+        if stands_still {
+            // Nobody was heard yet: what was promised is kept from the first moment.
+            main.stop().await;
+        }
         let heard = Heard::default();
         let node = Self {
             inner: Arc::new(Inner {
@@ -254,7 +255,9 @@ impl Node {
                 last_good: last_good.clone(),
                 heard: heard.clone(),
                 verdict: verdict.clone(),
-                main,
+                main: watch::Sender::new(main),
+                boundaries,
+                promotion: Promotion::new(standing, config.judge),
                 disk,
                 trails,
                 branch: RwLock::new(None),
@@ -274,6 +277,7 @@ impl Node {
         node.keep(tokio::spawn(duties::see_to_main(node.clone())).abort_handle());
         node.keep(tokio::spawn(boundary::keep(node.clone(), passed)).abort_handle());
         node.keep(tokio::spawn(follow::follow(node.clone())).abort_handle());
+        node.keep(tokio::spawn(promotion::follow(node.clone())).abort_handle());
         Ok(node)
     }
 
@@ -297,7 +301,8 @@ impl Node {
         for task in tasks {
             task.abort();
         }
-        self.inner.main.stop().await;
+        let _none_begins = self.inner.promotion.change().await;
+        self.main().stop().await;
         let _none_starts = self.inner.branch_change.lock().await;
         if let Some(branch) = self.branch() {
             branch.stop().await;
@@ -325,7 +330,7 @@ impl Node {
     /// The centres as they are now; before the cluster is founded, as it will be.
     #[must_use]
     pub fn centres(&self) -> Centres {
-        let state = self.inner.main.state();
+        let state = self.main().state();
         let centres = state.centres().cloned();
         centres.unwrap_or_else(|| Centres::founded(&self.inner.founding))
     }
@@ -398,7 +403,44 @@ impl Node {
     /// The main line.
     #[must_use]
     pub fn main(&self) -> Line {
-        self.inner.main.clone()
+        self.inner.main.borrow().clone()
+    }
+
+    /// Resolves once another main line runs here than this one.
+    pub async fn another_main(&self, than: &Line) {
+        let mut main = self.inner.main.subscribe();
+        // The sender lives as long as this handle does.
+        let _closed = main.wait_for(|main| !main.is(than)).await;
+    }
+
+    /// Opens the main line of this reference on the state that it begins with, and puts it in the
+    /// place of the former one, which must have stopped.
+    pub(crate) async fn replace_main(&self, reference: LineRef, base: State) -> Result<(), Error> {
+        let inner = &self.inner;
+        let opened = open_main(
+            &inner.disk,
+            &inner.trails,
+            &inner.boundaries,
+            &reference,
+            base,
+        );
+        let (log, machine) = opened.await?;
+        let shared = machine.shared();
+        let line = Line::start(line::Start {
+            reference,
+            peers: inner.peers.clone(),
+            clock: self.clock(),
+            clock_is_ok: self.clock_verdict().is_good(),
+            last_good: self.last_good(),
+            log,
+            machine,
+            builders: Arc::clone(&inner.builders),
+        })
+        .await?;
+        let clock = &inner.clock.main;
+        *clock.write().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+        inner.main.send_replace(line);
+        Ok(())
     }
 
     /// The branch, if one runs here.
@@ -422,7 +464,7 @@ impl Node {
     /// `WrongLine`, saying which was meant and which is here.
     pub fn line(&self, named: &LineRef) -> Result<Line, line::Error> {
         let wrong = |detail: String| line::Error::WrongLine { detail };
-        let mine = self.inner.main.reference();
+        let mine = self.main().reference();
         if named.cluster != mine.cluster {
             return Err(wrong(format!(
                 "the message is of cluster {}, this node belongs to {}",
@@ -448,6 +490,27 @@ impl Node {
             },
         }
     }
+}
+
+/// Opens the log, the audit trail and the state machine of a main line.
+async fn open_main(
+    disk: &Disk,
+    trails: &Trails,
+    boundaries: &boundary::Sender,
+    reference: &LineRef,
+    base: State,
+) -> Result<(Log, Machine), Error> {
+    let (disk, trails, reference) = (disk.clone(), trails.clone(), reference.clone());
+    let line = Arc::new(OnceLock::new());
+    let hook = boundary::hook(boundaries.clone(), Arc::clone(&line));
+    blocking(move || {
+        let log = disk.log(&reference)?;
+        let trail = trails.of(&reference).map_err(machine::Error::from)?;
+        let machine = Machine::open(log.clone(), trail, base, hook)?;
+        line.get_or_init(|| machine.shared());
+        Ok((log, machine))
+    })
+    .await
 }
 
 /// Runs something that blocks, off the threads that must not.

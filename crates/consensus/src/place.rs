@@ -6,6 +6,8 @@
 //! acknowledged             how many batches the store has acknowledged
 //! snapshots/<line>/        the snapshots of a line
 //! genesis/<session>.genesis
+//! genesis/main.e<epoch>    what the main line of a later epoch begins with
+//! standing                 what was promised about epochs
 //! audit/<line>/            the audit trail of a line, with its signed checkpoints; never removed
 //! audit/reads/             what was read at this node, by whom; never removed
 //! ```
@@ -57,6 +59,12 @@ pub fn snapshots(data: &Path, line: &LineRef) -> PathBuf {
 #[must_use]
 pub fn genesis(data: &Path, session: &SessionId) -> PathBuf {
     data.join("genesis").join(format!("{session}.genesis"))
+}
+
+/// What the main line of an epoch after the first begins with.
+#[must_use]
+pub fn beginning(data: &Path, line: &LineRef) -> PathBuf {
+    data.join("genesis").join(line_name(line))
 }
 
 /// The folder of a line's audit trail.

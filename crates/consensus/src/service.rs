@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use domain::promotion::SealId;
 use domain::{Actor, NodeId, SessionId, encoding};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use openraft::errors::Fatal;
@@ -18,7 +19,7 @@ use tokio::time::{Duration, Instant};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::line::{Error, Line, PATIENCE};
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::peers::MESSAGE_BYTES_MAX;
 use crate::propose::{self, Proposal};
 use crate::raft::TypeConfig;
@@ -322,6 +323,55 @@ impl PeerService for Service {
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
         Ok(Response::new(peer::RefuseBranchResponse {}))
     }
+
+    async fn seal(
+        &self,
+        request: Request<peer::SealRequest>,
+    ) -> Result<Response<peer::SealResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let sealed = self.node.seal(request.epoch, seal_id(&request.seal)?);
+        let report = sealed.await.map_err(|error| not_taken(&error))?;
+        Ok(Response::new(peer::SealResponse {
+            report: encoding::encode(&report).into(),
+        }))
+    }
+
+    async fn release_seal(
+        &self,
+        request: Request<peer::ReleaseSealRequest>,
+    ) -> Result<Response<peer::ReleaseSealResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let released = self.node.release(seal_id(&request.seal)?);
+        released.await.map_err(|error| not_taken(&error))?;
+        Ok(Response::new(peer::ReleaseSealResponse {}))
+    }
+
+    async fn show_certificate(
+        &self,
+        request: Request<peer::ShowCertificateRequest>,
+    ) -> Result<Response<peer::ShowCertificateResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let accepted = self.node.accept(decoded(&request.certificate)?);
+        let accepted = accepted.await.map_err(|error| not_taken(&error))?;
+        Ok(Response::new(peer::ShowCertificateResponse {
+            fenced: accepted.fenced,
+            degraded: accepted.degraded,
+        }))
+    }
+}
+
+fn seal_id(bytes: &[u8]) -> Result<SealId, Status> {
+    let bytes = <[u8; 16]>::try_from(bytes);
+    bytes
+        .map(SealId)
+        .map_err(|_| Status::invalid_argument("a seal's name has 16 bytes"))
+}
+
+fn not_taken(error: &node::Error) -> Status {
+    Status::failed_precondition(error.to_string())
 }
 
 /// Feeds a stream of appends to the engine, and gives its answers in their order.

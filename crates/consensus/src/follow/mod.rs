@@ -64,10 +64,15 @@ enum Lane {
 }
 
 impl Lane {
-    /// Does what there is to do, for as long as the main line runs here. A branch that has failed
-    /// does not end this: it is left to its other nodes, and dropped in its time.
+    /// Does what there is to do, while a main line runs here. A branch that has failed does not end
+    /// this: it is left to its other nodes, and dropped in its time.
     async fn follow(self, node: &Node) {
-        while node.main().running().is_ok() {
+        loop {
+            let main = node.main();
+            if main.running().is_err() {
+                tracing::warn!(lane = ?self, "the main line has stopped: plans are not followed here");
+                node.another_main(&main).await;
+            }
             if let Err(error) = self.round(node).await {
                 tracing::debug!(lane = ?self, %error, "will try again");
                 tokio::time::sleep(PAUSE).await;
@@ -85,11 +90,10 @@ impl Lane {
     }
 }
 
-/// Follows the plans, for as long as the main line runs here. No lane waits for another.
+/// Follows the plans, for as long as the node runs. No lane waits for another.
 pub(crate) async fn follow(node: Node) {
     let lanes = [Lane::MainLine, Lane::Branch, Lane::Evidence];
     join_all(lanes.map(|lane| lane.follow(&node))).await;
-    tracing::warn!("the main line has stopped: plans are not followed here");
 }
 
 /// Resolves when there may be something to do.

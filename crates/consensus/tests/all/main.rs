@@ -4,6 +4,7 @@ mod boundary;
 mod branch;
 mod cluster;
 mod harness;
+mod promotion;
 mod protection;
 mod session;
 mod switchover;

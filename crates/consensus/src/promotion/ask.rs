@@ -1,0 +1,131 @@
+//! Asking other nodes for their promises, and showing them a certificate.
+
+use std::time::Duration;
+
+use domain::LineId;
+use domain::promotion::{Certificate, SealId};
+use domain::{NodeId, encoding};
+use futures::future::join_all;
+use proto::peer::v1 as peer;
+use tonic::Status;
+
+use super::{Accepted, Report, refused};
+use crate::line::Line;
+use crate::node::{Error, Node};
+use crate::peers::Client;
+use crate::wire;
+
+/// How long a node may take to promise, or to accept. One with a long tail replays it first.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+impl Node {
+    /// Seals these nodes for the epoch, each under this name or the one that its promise has, and
+    /// gives what each of them said.
+    pub async fn collect_seals(
+        &self,
+        nodes: Vec<NodeId>,
+        epoch: u64,
+        id: SealId,
+    ) -> Vec<(NodeId, Result<Report, Error>)> {
+        let asked = nodes
+            .into_iter()
+            .map(|node| async move { (node, self.ask_to_seal(node, epoch, id).await) });
+        join_all(asked).await
+    }
+
+    async fn ask_to_seal(&self, node: NodeId, epoch: u64, id: SealId) -> Result<Report, Error> {
+        if node == self.id() {
+            return self.seal(epoch, id).await;
+        }
+        let request = peer::SealRequest {
+            cluster: self.cluster().0.to_vec().into(),
+            epoch,
+            seal: id.0.to_vec().into(),
+        };
+        let mut client = self.promising(node)?;
+        let answer = answered(node, client.seal(request)).await?;
+        encoding::decode(&answer.report)
+            .map_err(|error| refused(format!("node {node} answers in another form: {error}")))
+    }
+
+    /// Takes a node's promise back.
+    ///
+    /// # Errors
+    /// `Promotion` when it cannot be reached, or has no such promise.
+    pub async fn ask_to_release(&self, node: NodeId, id: SealId) -> Result<(), Error> {
+        if node == self.id() {
+            return self.release(id).await;
+        }
+        let request = peer::ReleaseSealRequest {
+            cluster: self.cluster().0.to_vec().into(),
+            seal: id.0.to_vec().into(),
+        };
+        let mut client = self.promising(node)?;
+        answered(node, client.release_seal(request)).await?;
+        Ok(())
+    }
+
+    /// Shows a certificate to a node, this one included.
+    ///
+    /// # Errors
+    /// `Promotion` when it cannot be reached, or does not accept.
+    pub async fn show_certificate(
+        &self,
+        node: NodeId,
+        certificate: &Certificate,
+    ) -> Result<Accepted, Error> {
+        if node == self.id() {
+            return self.accept(certificate.clone()).await;
+        }
+        let request = peer::ShowCertificateRequest {
+            cluster: self.cluster().0.to_vec().into(),
+            certificate: encoding::encode(certificate).into(),
+        };
+        let mut client = self.promising(node)?;
+        let answer = answered(node, client.show_certificate(request)).await?;
+        Ok(Accepted {
+            fenced: answer.fenced,
+            degraded: answer.degraded,
+        })
+    }
+
+    fn promising(&self, node: NodeId) -> Result<Client, Error> {
+        let client = self.peers().client(node);
+        client.ok_or_else(|| refused(format!("node {node} is not in the directory")))
+    }
+}
+
+async fn answered<T>(
+    node: NodeId,
+    answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER_MAX, answer).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(refused(format!("node {node}: {}", status.message()))),
+        Err(_) => Err(refused(format!("node {node} took too long"))),
+    }
+}
+
+/// Shows the certificate of the line that this node leads to every node that still is in an older
+/// epoch: a late one of the centre, or one of the old primary's that comes back.
+pub(crate) async fn inform(node: &Node, main: &Line) {
+    let epoch = main.reference().epoch;
+    let certificate = node.standing().accepted;
+    let Some(certificate) = certificate.filter(|one| one.terms.epoch == epoch) else {
+        return;
+    };
+    for peer in node.peers().others() {
+        let heard = node.heard().from(peer.node);
+        let is_late = heard
+            .into_iter()
+            .flat_map(|(_, said)| said.lines)
+            .any(|line| {
+                let of = line.line.and_then(|of| wire::read_line_ref(Some(of)).ok());
+                line.running && of.is_some_and(|of| of.line == LineId::Main && of.epoch < epoch)
+            });
+        if is_late {
+            let shown = node.show_certificate(peer.node, &certificate).await;
+            tracing::warn!(node = %peer.node, ?shown, "showed the certificate");
+        }
+    }
+}

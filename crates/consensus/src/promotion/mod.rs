@@ -1,0 +1,500 @@
+//! Promotion on this node: promising to take part in no older main line, saying what is here,
+//! accepting a certificate, and going on with the new main line (LINES.md, "Promotion").
+//!
+//! Each step is durable before anybody hears of it, and may be repeated after a crash at any point:
+//! what was promised says how to go on. Deliberately absent: who asks the nodes, and what operators
+//! are shown (the server).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::promotion::{Begin, Certificate, SealId, Terms, ends_at};
+use domain::protection::Mode;
+use domain::state::State;
+use domain::{Actor, Command, Digest, LineId, LineRef, LogId, NodeId, UnixMs, audit};
+use openraft::EntryPayload;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{MutexGuard, watch};
+use tokio::time::Instant;
+
+use crate::image::{self, Header, Kind};
+use crate::line::{self, Line, PATIENCE};
+use crate::machine::Shared;
+use crate::node::{Error, FIRST_EPOCH, Node, blocking};
+use crate::propose::{Attempt, Proposal};
+use crate::raft::{self, Members, Proposed};
+use crate::standing::{Seal, Standing};
+use crate::{branch, place, standing};
+
+mod ask;
+
+pub(crate) use ask::inform;
+
+/// How often a node looks whether it has to go on with another main line.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Entries that are replayed between two looks at the disk.
+const PAGE: u64 = 256;
+
+/// Checks the signatures of a certificate against the state that it is shown to.
+pub type Judge = Arc<dyn Fn(&State, &Certificate) -> Result<(), String> + Send + Sync>;
+
+/// What a node has promised, and the state that it would go on from.
+pub(crate) struct Promotion {
+    standing: watch::Sender<Standing>,
+    tail: Mutex<Option<Tail>>,
+    change: tokio::sync::Mutex<()>,
+    judge: Judge,
+}
+
+impl fmt::Debug for Promotion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promotion")
+            .field("standing", &*self.standing.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Promotion {
+    pub(crate) fn new(standing: Standing, judge: Judge) -> Self {
+        Self {
+            standing: watch::Sender::new(standing),
+            tail: Mutex::default(),
+            change: tokio::sync::Mutex::new(()),
+            judge,
+        }
+    }
+
+    /// Held while a promise is made or kept.
+    pub(crate) async fn change(&self) -> MutexGuard<'_, ()> {
+        self.change.lock().await
+    }
+}
+
+/// The state after all that is in the log of a line that stands still, committed or not.
+#[derive(Debug, Clone)]
+struct Tail {
+    last: LogId,
+    applied: LogId,
+    state: State,
+    digest: Digest,
+    rows: Vec<audit::Row>,
+}
+
+/// What a sealed node has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The node.
+    pub node: NodeId,
+    /// Its promise.
+    pub seal: Seal,
+    /// The last entry in its log.
+    pub last: LogId,
+    /// The last one that it knows to be committed.
+    pub applied: LogId,
+    /// The full digest of the state after the last entry.
+    pub digest: Digest,
+    /// The line's clock there.
+    pub clock: UnixMs,
+    /// The protection that policy asks for there.
+    pub mode: Mode,
+    /// Whether the secondary was given up there.
+    pub degraded: bool,
+}
+
+/// What became of a certificate at a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Whether the node's old main line has stopped for good, rather than goes on as the new one.
+    pub fenced: bool,
+    /// Whether the secondary had been given up in what the node had applied.
+    pub degraded: bool,
+}
+
+fn refused(why: impl Into<String>) -> Error {
+    Error::Promotion(why.into())
+}
+
+impl Node {
+    /// What this node has promised.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.inner.promotion.standing.borrow().clone()
+    }
+
+    /// Promises durably to take part in no main line of an epoch below `epoch`, stops the one that
+    /// runs, and says what is here. A node that is sealed for that epoch says so again, under the
+    /// name that its promise has.
+    ///
+    /// # Errors
+    /// `Promotion` when the epoch is not the next one or a certificate was accepted; else the disk's.
+    pub async fn seal(&self, epoch: u64, id: SealId) -> Result<Report, Error> {
+        let _one_at_a_time = self.inner.promotion.change().await;
+        let main = self.main();
+        let mine = main.reference().epoch;
+        if epoch != mine.saturating_add(1) {
+            return Err(refused(format!(
+                "node {} is in epoch {mine}, and cannot be sealed for epoch {epoch}",
+                self.id()
+            )));
+        }
+        let mut standing = self.standing();
+        if standing.accepted_epoch() >= epoch {
+            return Err(refused(format!(
+                "node {} has accepted a certificate for epoch {epoch}",
+                self.id()
+            )));
+        }
+        let seal = match standing.sealed {
+            Some(seal) if seal.epoch == epoch => seal,
+            Some(_) | None => {
+                let seal = Seal { epoch, id };
+                standing.sealed = Some(seal);
+                self.promise(standing).await?;
+                tracing::warn!(epoch, seal = %id, "sealed: the main line stops here");
+                seal
+            }
+        };
+        // After this nothing is written to its log any more, and nothing acknowledged.
+        main.stop().await;
+        let tail = self.tail(&main).await?;
+        Ok(Report {
+            node: self.id(),
+            seal,
+            last: tail.last,
+            applied: tail.applied,
+            digest: tail.digest,
+            clock: tail.state.header().clock,
+            mode: tail.state.policy().protection,
+            degraded: tail.state.header().protection.degraded_since.is_some(),
+        })
+    }
+
+    /// Takes a promise back that no certificate followed, and goes on with the main line.
+    ///
+    /// # Errors
+    /// `Promotion` when the promise is another or a certificate was accepted; else the disk's.
+    pub async fn release(&self, id: SealId) -> Result<(), Error> {
+        let _one_at_a_time = self.inner.promotion.change().await;
+        let mut standing = self.standing();
+        let sealed = standing.sealed.filter(|seal| seal.id == id);
+        if sealed.is_none() {
+            return Err(refused(format!("node {} has no seal {id}", self.id())));
+        }
+        standing.sealed = None;
+        self.promise(standing).await?;
+        *self.tails() = None;
+        let main = self.main();
+        let reference = main.reference();
+        let base = main.inner.shared.base().clone();
+        drop(main);
+        tracing::warn!(seal = %id, "the seal is released: the main line goes on here");
+        self.replace_main(reference, base).await
+    }
+
+    /// Accepts a certificate durably: a node of the centre that it names goes on with the new main
+    /// line, every other stops for good. Accepting it again is fine.
+    ///
+    /// # Errors
+    /// `Promotion` when it does not hold, or another was accepted for the same epoch, which stops
+    /// this node; else the disk's.
+    pub async fn accept(&self, certificate: Certificate) -> Result<Accepted, Error> {
+        let _one_at_a_time = self.inner.promotion.change().await;
+        let main = self.main();
+        let state = main.state();
+        let terms = &certificate.terms;
+        let accepted = Accepted {
+            fenced: self.is_fenced_by(terms),
+            degraded: state.header().protection.degraded_since.is_some(),
+        };
+        let mut standing = self.standing();
+        let known = standing.accepted.as_ref().map(|known| &known.terms);
+        match known.filter(|known| known.epoch == terms.epoch) {
+            Some(known) if known == terms => return Ok(accepted),
+            Some(_) => return Err(self.conflict(standing, certificate).await?),
+            None => {}
+        }
+        if main.reference().epoch >= terms.epoch {
+            return Err(refused(format!(
+                "node {} is in epoch {} already",
+                self.id(),
+                main.reference().epoch
+            )));
+        }
+        self.judge(&state, &certificate)?;
+        let sealed = standing.sealed.map(|seal| seal.id);
+        if terms
+            .voters
+            .get(&self.id())
+            .is_some_and(|seal| Some(*seal) != sealed)
+        {
+            return Err(refused(format!(
+                "node {} is not sealed as the certificate says",
+                self.id()
+            )));
+        }
+        standing.accepted = Some(certificate);
+        self.promise(standing).await?;
+        main.stop().await;
+        Ok(accepted)
+    }
+
+    /// Whether the certificate stops this node for good.
+    fn is_fenced_by(&self, terms: &Terms) -> bool {
+        self.centre().is_none_or(|here| here.name != terms.centre)
+    }
+
+    fn holds(&self, state: &State, certificate: &Certificate) -> Result<(), Error> {
+        state.is_certified(certificate).map_err(|rejection| {
+            refused(format!("the certificate does not hold: {rejection:?}"))
+        })?;
+        (self.inner.promotion.judge)(state, certificate).map_err(Error::Promotion)
+    }
+
+    fn judge(&self, state: &State, certificate: &Certificate) -> Result<(), Error> {
+        self.holds(state, certificate)?;
+        // Who comes late is shown it long after.
+        let is_voter = certificate.terms.voters.contains_key(&self.id());
+        if is_voter && ends_at(certificate) <= self.time() {
+            return Err(refused("the certificate has expired: sign anew"));
+        }
+        Ok(())
+    }
+
+    /// Two certificates for one epoch: both lines stop, and a person must look.
+    async fn conflict(
+        &self,
+        mut standing: Standing,
+        certificate: Certificate,
+    ) -> Result<Error, Error> {
+        let main = self.main();
+        // It is judged by the state that the first one was judged by.
+        let state = if main.reference().epoch < certificate.terms.epoch {
+            main.state()
+        } else {
+            main.inner.shared.base().clone()
+        };
+        self.holds(&state, &certificate)?;
+        let epoch = certificate.terms.epoch;
+        standing.conflicting = Some(certificate);
+        self.promise(standing).await?;
+        main.stop().await;
+        tracing::error!(
+            epoch,
+            "two certificates for one epoch: this node has stopped; wake someone"
+        );
+        Ok(refused(format!(
+            "node {} was shown two certificates for epoch {epoch} and has stopped: wake someone",
+            self.id()
+        )))
+    }
+
+    /// Makes a promise durable, then known.
+    async fn promise(&self, standing: Standing) -> Result<(), Error> {
+        let (data, written) = (self.data().to_owned(), standing.clone());
+        blocking(move || Ok(standing::write(&data, &written)?)).await?;
+        self.inner.promotion.standing.send_replace(standing);
+        Ok(())
+    }
+
+    fn tails(&self) -> std::sync::MutexGuard<'_, Option<Tail>> {
+        let tail = &self.inner.promotion.tail;
+        tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state after all that is in the stopped line's log.
+    async fn tail(&self, main: &Line) -> Result<Tail, Error> {
+        if let Some(tail) = self.tails().clone() {
+            return Ok(tail);
+        }
+        let shared = Arc::clone(&main.inner.shared);
+        let epoch = main.reference().epoch;
+        let tail = blocking(move || replay(&shared, epoch)).await?;
+        *self.tails() = Some(tail.clone());
+        Ok(tail)
+    }
+
+    /// Goes on with the main line that an accepted certificate names.
+    async fn go_on(&self, certificate: &Certificate) -> Result<(), Error> {
+        let _one_at_a_time = self.inner.promotion.change().await;
+        let old = self.main();
+        let terms = &certificate.terms;
+        let reference = LineRef {
+            epoch: terms.epoch,
+            ..old.reference()
+        };
+        if old.reference().epoch >= terms.epoch {
+            return Ok(());
+        }
+        let tail = self.tail(&old).await?;
+        let genesis = if tail.last == terms.boundary && tail.digest == terms.genesis {
+            let shared = Arc::clone(&old.inner.shared);
+            let rows = tail.rows.clone();
+            blocking(move || {
+                let trail = shared.audit();
+                trail.append(&rows).map_err(crate::machine::Error::from)?;
+                trail.sync().map_err(crate::machine::Error::from)?;
+                Ok(())
+            })
+            .await?;
+            let path = place::beginning(self.data(), &reference);
+            let (header, state) = (header(&old.reference(), terms.boundary), tail.state.clone());
+            blocking(move || {
+                branch::make_folder(&path)?;
+                image::write(&path, &header, &state)?;
+                Ok(())
+            })
+            .await?;
+            tail.state
+        } else {
+            self.fetch_beginning(&reference, terms).await?
+        };
+        drop(old);
+        self.replace_main(reference.clone(), genesis).await?;
+        *self.tails() = None;
+        tracing::warn!(epoch = reference.epoch, "the new main line runs here");
+        Ok(())
+    }
+
+    /// The beginning of the new main line from one of those that formed it.
+    async fn fetch_beginning(&self, reference: &LineRef, terms: &Terms) -> Result<State, Error> {
+        let mut last = refused("no node of the new main line can be asked");
+        for from in terms.voters.keys().filter(|voter| **voter != self.id()) {
+            match self.receive_beginning(reference, terms, *from).await {
+                Ok(state) => return Ok(state),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Standing {
+    fn accepted_epoch(&self) -> u64 {
+        let accepted = self.accepted.as_ref();
+        accepted.map_or(0, |certificate| certificate.terms.epoch)
+    }
+}
+
+fn header(of: &LineRef, last: LogId) -> Header {
+    Header {
+        format: image::FORMAT,
+        kind: Kind::Base,
+        reference: of.clone(),
+        last: Some(last),
+        members: Members::default(),
+        members_at: None,
+    }
+}
+
+/// Replays what the line has in its log beyond what it knows to be committed. Blocks.
+fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
+    // What was appended may still be on its way to the disk.
+    shared.log().barrier().wait()?;
+    let mut state = shared.state();
+    if state.founding().is_none() || state.header().epoch != epoch {
+        return Err(refused(
+            "the main line has not begun here: nothing can go on from it",
+        ));
+    }
+    let (_, last) = shared.log().bounds();
+    let applied = shared.applied().borrow().unwrap_or_default();
+    let last = last.unwrap_or(applied).max(applied);
+    let line = LineId::Main;
+    let mut rows = Vec::new();
+    let mut next = applied.index.saturating_add(1);
+    while next <= last.index {
+        let upto = next.saturating_add(PAGE).min(last.index);
+        let entries = shared.log().entries(next, upto)?;
+        for entry in &entries {
+            let at = raft::log_id(&entry.log_id);
+            if at.index != next {
+                return Err(refused(format!("log entry {next} is not on the disk")));
+            }
+            if let EntryPayload::Normal(Proposed(envelope)) = &entry.payload {
+                rows.extend(domain::apply(&mut state, &line, at, envelope).audit);
+            }
+            next = next.saturating_add(1);
+        }
+        if next <= upto {
+            return Err(refused(format!("log entry {next} is not on the disk")));
+        }
+    }
+    Ok(Tail {
+        last,
+        applied,
+        digest: state.digests().full,
+        state,
+        rows,
+    })
+}
+
+/// What the main line of this reference begins with: in the first epoch what the cluster does, later
+/// what was kept when its certificate was accepted.
+pub(crate) async fn base(data: &Path, reference: &LineRef, founded: State) -> Result<State, Error> {
+    if reference.epoch == FIRST_EPOCH {
+        return Ok(founded);
+    }
+    let path = place::beginning(data, reference);
+    blocking(move || Ok(image::read(&path)?.state)).await
+}
+
+/// Follows what was promised, for as long as the node runs.
+pub(crate) async fn follow(node: Node) {
+    let mut standing = node.inner.promotion.standing.subscribe();
+    loop {
+        let now = standing.borrow_and_update().clone();
+        let accepted = now.accepted.filter(|certificate| {
+            now.conflicting.is_none()
+                && certificate.terms.epoch > node.main().reference().epoch
+                && !node.is_fenced_by(&certificate.terms)
+        });
+        if let Some(certificate) = accepted
+            && let Err(error) = Box::pin(node.go_on(&certificate)).await
+        {
+            tracing::warn!(%error, "the new main line does not run here yet; will try again");
+        }
+        let _elapsed = tokio::time::timeout(LOOK_EVERY, standing.changed()).await;
+    }
+}
+
+/// The nodes that form the group of a main line after the first epoch; none here if this is not one
+/// of them.
+pub(crate) fn founders(node: &Node, main: &Line) -> Option<BTreeSet<NodeId>> {
+    let certificate = node.standing().accepted?;
+    let terms = certificate.terms;
+    (terms.epoch == main.reference().epoch && terms.voters.contains_key(&node.id()))
+        .then(|| terms.voters.into_keys().collect())
+}
+
+/// The first entry of a new main line, by whichever node leads first.
+pub(crate) async fn begin(node: &Node, main: &Line) -> Result<(), line::Error> {
+    let reference = main.reference();
+    if main.state().header().epoch == reference.epoch {
+        return Ok(());
+    }
+    // A state that lags behind the log may only look as if it had not begun.
+    main.lead_and_apply(Instant::now() + PATIENCE).await?;
+    let certificate = node.standing().accepted;
+    let certificate = certificate.filter(|one| one.terms.epoch == reference.epoch);
+    let (Some(certificate), true) = (certificate, main.state().header().epoch != reference.epoch)
+    else {
+        return Ok(());
+    };
+    let proposal = Proposal {
+        actor: Actor::Node(node.id()),
+        request: None,
+        command: Command::Promote(Box::new(Begin { certificate })),
+    };
+    match main.write(proposal, Instant::now() + PATIENCE).await {
+        Attempt::Done(at, outcome) => {
+            tracing::warn!(%at, epoch = reference.epoch, result = ?outcome.result, "began");
+            Ok(())
+        }
+        Attempt::Again => Err(line::Error::NoLeader),
+        Attempt::Unclear => Err(line::Error::OutcomeUnknown),
+        Attempt::Refused(error) => Err(error),
+    }
+}

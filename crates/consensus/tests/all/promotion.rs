@@ -1,0 +1,262 @@
+//! The other centre goes on without the primary (LINES.md, "Promotion"; I11, I12).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+use std::collections::BTreeMap;
+
+use crate::harness::{Cluster, approved_by, marking, until};
+use consensus::promotion::Report;
+use domain::approval::Act;
+use domain::outcome::Result as Came;
+use domain::promotion::{Certificate, Loss, SealId, Terms};
+use domain::protection::Mode;
+use domain::{CentreName, NodeId, ParticipantId};
+
+async fn six(mode: Mode) -> Cluster {
+    let mut cluster = Cluster::six().await;
+    cluster.founding.policy.protection = mode;
+    cluster.founding.policy.degrade_after_ms = 1_000;
+    for id in 1..=6 {
+        cluster.start(id).await;
+    }
+    cluster.founded().await;
+    until("the secondary is relied on", async || {
+        let main = cluster.main(1);
+        main.read_index().await.is_ok() && main.state().header().protection.degraded_since.is_none()
+    })
+    .await;
+    cluster
+}
+
+/// Seals what runs of the west, and gives what was found by node.
+async fn seal(cluster: &Cluster, at: u64) -> BTreeMap<NodeId, Report> {
+    let nodes = (4..=6).map(NodeId).collect();
+    let epoch = cluster.main(at).reference().epoch + 1;
+    let said = cluster
+        .node(at)
+        .collect_seals(nodes, epoch, SealId([at as u8; 16]))
+        .await;
+    said.into_iter()
+        .filter_map(|(node, report)| Some((node, report.ok()?)))
+        .collect()
+}
+
+/// What two operators sign: the best node's tail, and who was sealed.
+fn certified(cluster: &Cluster, at: u64, found: &BTreeMap<NodeId, Report>) -> Certificate {
+    let best = found.values().max_by_key(|report| report.last).unwrap();
+    let terms = Terms {
+        centre: CentreName::parse("west").unwrap(),
+        epoch: best.seal.epoch,
+        boundary: best.last,
+        genesis: best.digest,
+        voters: found
+            .iter()
+            .map(|(node, report)| (*node, report.seal.id))
+            .collect(),
+        left_out: (4..=6)
+            .map(NodeId)
+            .filter(|node| !found.contains_key(node))
+            .collect(),
+        accepted_loss: Loss::Unknown,
+        accepts_split_brain: true,
+        reason: "a test".to_owned(),
+    };
+    let act = Act::Promotion(Box::new(terms.clone()));
+    let main = cluster.main(at);
+    let by = ["op1", "op2"].map(|name| approved_by(&main, name, &act));
+    Certificate {
+        terms,
+        by: by.into_iter().collect(),
+    }
+}
+
+async fn show(cluster: &Cluster, at: u64, certificate: &Certificate) {
+    for voter in certificate.terms.voters.keys() {
+        cluster
+            .node(at)
+            .show_certificate(*voter, certificate)
+            .await
+            .unwrap();
+    }
+}
+
+async fn serves(cluster: &Cluster, nodes: &[u64], epoch: u64) {
+    until("the new main line has begun", async || {
+        nodes.iter().all(|id| {
+            let main = cluster.main(*id);
+            main.reference().epoch == epoch && main.state().header().epoch == epoch
+        })
+    })
+    .await;
+}
+
+fn has_mark(cluster: &Cluster, id: u64, mark: u64) -> bool {
+    let firm = ParticipantId::parse(&format!("MARK{mark:04}")).unwrap();
+    cluster.main(id).state().participant(&firm).is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_protected_is_there_after_the_primary_is_lost() {
+    let mut cluster = six(Mode::Strict).await;
+    for mark in 1..=20 {
+        let done = cluster.main(2).propose(marking(mark)).await.unwrap();
+        assert!(matches!(done.result, Came::Done(_)));
+    }
+    let generation = cluster.main(4).state().header().generation;
+    for id in 1..=3 {
+        cluster.stop(id).await;
+    }
+    let found = seal(&cluster, 5).await;
+    assert_eq!(found.len(), 3);
+    let certificate = certified(&cluster, 5, &found);
+    show(&cluster, 5, &certificate).await;
+    serves(&cluster, &[4, 5, 6], 2).await;
+    for mark in 1..=20 {
+        assert!(has_mark(&cluster, 6, mark), "mark {mark} is lost");
+    }
+    let state = cluster.main(4).state();
+    assert_eq!(state.primary().unwrap().name.as_str(), "west");
+    assert!(
+        state.header().generation > generation,
+        "what is short-lived has ended"
+    );
+    assert_eq!(state.certificate(), Some(&certificate));
+    assert!(state.header().protection.degraded_since.is_some());
+    let done = cluster.main(4).propose(marking(21)).await.unwrap();
+    assert!(matches!(done.result, Came::Done(_)), "{done:?}");
+    // A restart goes on in the new epoch.
+    cluster.stop(6).await;
+    cluster.start(6).await;
+    until("the restarted node has it", async || {
+        has_mark(&cluster, 6, 21)
+    })
+    .await;
+    assert_eq!(cluster.main(6).reference().epoch, 2);
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_primary_that_is_shown_the_certificate_stops_and_stays_so() {
+    let mut cluster = six(Mode::Sync).await;
+    cluster.main(1).propose(marking(1)).await.unwrap();
+    let found = seal(&cluster, 4).await;
+    // It goes on alone for a moment: the west has promised not to listen.
+    let alone = cluster.main(1).propose(marking(2)).await;
+    assert!(alone.is_ok(), "{alone:?}");
+    let certificate = certified(&cluster, 4, &found);
+    show(&cluster, 4, &certificate).await;
+    serves(&cluster, &[4, 5, 6], 2).await;
+    until("the old primary has stopped", async || {
+        (1..=3).all(|id| cluster.main(id).running().is_err())
+    })
+    .await;
+    assert!(cluster.main(1).propose(marking(3)).await.is_err());
+    assert!(
+        !has_mark(&cluster, 4, 2),
+        "what it did alone is not of the new line"
+    );
+    cluster.stop(1).await;
+    cluster.start(1).await;
+    assert!(
+        cluster.main(1).running().is_err(),
+        "a restart does not bring it back"
+    );
+    assert!(cluster.main(5).propose(marking(4)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_seal_lets_the_line_go_on_and_its_certificate_does_not_hold() {
+    let cluster = six(Mode::Sync).await;
+    let found = seal(&cluster, 4).await;
+    let certificate = certified(&cluster, 4, &found);
+    for (node, report) in &found {
+        cluster
+            .node(4)
+            .ask_to_release(*node, report.seal.id)
+            .await
+            .unwrap();
+    }
+    let done = cluster.main(1).propose(marking(1)).await.unwrap();
+    assert!(matches!(done.result, Came::Done(_)));
+    until("the west follows again", async || {
+        (4..=6).all(|id| has_mark(&cluster, id, 1))
+    })
+    .await;
+    for node in 4..=6 {
+        let shown = cluster
+            .node(4)
+            .show_certificate(NodeId(node), &certificate)
+            .await;
+        assert!(shown.is_err(), "what was answered since would be lost");
+    }
+    assert_eq!(cluster.main(4).reference().epoch, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_best_node_is_the_one_with_the_greatest_last_log_id_and_a_late_one_joins() {
+    let mut cluster = six(Mode::Sync).await;
+    cluster.main(1).propose(marking(1)).await.unwrap();
+    // One of the west lacks what the other two have, and is away as the others are sealed.
+    cluster.stop(6).await;
+    cluster.main(1).propose(marking(2)).await.unwrap();
+    for id in 1..=3 {
+        cluster.stop(id).await;
+    }
+    let found = seal(&cluster, 4).await;
+    assert_eq!(found.len(), 2);
+    let certificate = certified(&cluster, 4, &found);
+    show(&cluster, 4, &certificate).await;
+    serves(&cluster, &[4, 5], 2).await;
+    assert!(has_mark(&cluster, 4, 2));
+    cluster.start(6).await;
+    serves(&cluster, &[6], 2).await;
+    until("it votes", async || {
+        cluster.main(4).membership().voters.contains(&NodeId(6))
+    })
+    .await;
+    assert!(has_mark(&cluster, 6, 2));
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_certificates_for_one_epoch_stop_the_node_that_sees_both() {
+    let mut cluster = six(Mode::Sync).await;
+    for id in 1..=3 {
+        cluster.stop(id).await;
+    }
+    let found = seal(&cluster, 4).await;
+    let certificate = certified(&cluster, 4, &found);
+    let mut other = certified(&cluster, 4, &found);
+    other.terms.reason = "another one".to_owned();
+    let act = Act::Promotion(Box::new(other.terms.clone()));
+    let main = cluster.main(4);
+    other.by = ["op1", "op2"]
+        .map(|name| approved_by(&main, name, &act))
+        .into_iter()
+        .collect();
+    drop(main);
+    cluster
+        .node(4)
+        .show_certificate(NodeId(5), &certificate)
+        .await
+        .unwrap();
+    let shown = cluster.node(4).show_certificate(NodeId(5), &other).await;
+    assert!(shown.is_err());
+    assert!(cluster.node(5).standing().conflicting.is_some());
+    until("it has stopped", async || {
+        cluster.main(5).running().is_err()
+    })
+    .await;
+    cluster.stop(5).await;
+    cluster.start(5).await;
+    assert!(
+        cluster.main(5).running().is_err(),
+        "a restart does not bring it back"
+    );
+}
