@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::identity::{self, Caller, Listener};
+use crate::shown::Shown;
 use crate::status::{self, Refusal, Unread};
 use crate::table::{Rpc, Table, Target};
 
@@ -45,6 +46,7 @@ pub struct Gate {
     listener: Listener,
     table: Table,
     register: Register,
+    shown: Shown,
 }
 
 impl Gate {
@@ -55,7 +57,15 @@ impl Gate {
             listener,
             table,
             register,
+            shown: Shown::default(),
         }
+    }
+
+    /// Notes there when the certificates of callers expire.
+    #[must_use]
+    pub(crate) fn noting(mut self, shown: Shown) -> Self {
+        self.shown = shown;
+        self
     }
 
     fn call(&self, request: &Request<Body>) -> Result<Call, Status> {
@@ -74,6 +84,10 @@ impl Gate {
             tracing::info!(listener = %self.listener, %error, "a caller was refused");
             status::of(Refusal::Caller(error), &support)
         })?;
+        let leaf = certificates.as_ref().and_then(|chain| chain.first());
+        if let Some(leaf) = leaf {
+            self.shown.note(&caller, leaf);
+        }
         let rpc = self.table.get(request.uri().path());
         if let (Caller::Script(_), Some(rpc)) = (&caller, &rpc)
             && rpc.writes

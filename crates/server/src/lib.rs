@@ -21,6 +21,7 @@ pub mod node;
 pub mod reads;
 pub mod request;
 pub mod rpc;
+mod shown;
 pub mod status;
 pub mod table;
 mod unheard;

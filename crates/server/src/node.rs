@@ -32,6 +32,7 @@ use crate::listener::{self, Addresses, Bound, Credentials, Serving};
 use crate::mail::{self, Outbox, post};
 use crate::reads::Reads;
 use crate::rpc::{self, export};
+use crate::shown::Shown;
 use crate::table::{self, Table};
 use crate::unheard;
 use crate::web::Origins;
@@ -261,9 +262,10 @@ impl Node {
         });
         let checkpoints = tokio::spawn(checkpoints::keep(edge.clone()));
         let unheard = tokio::spawn(unheard::keep(edge.clone()));
+        let shown = Shown::default();
         let mut certificates = credentials.expiries();
         certificates.extend(listener::expiries("anchor/cards", &anchors_pem));
-        let facts = tokio::spawn(facts::keep(edge.clone(), certificates));
+        let facts = tokio::spawn(facts::keep(edge.clone(), certificates, shown.clone()));
         let post = tokio::spawn(post::run(edge.clone(), environment.mail_pace));
         let keys = tokio::spawn(keys::keep(edge.clone(), config.keys.clone()));
         let mut node = Self {
@@ -276,7 +278,7 @@ impl Node {
             addresses,
             serving,
         };
-        match node.serve(bound, &credentials, founding, &config.web_origins) {
+        match node.serve(bound, &credentials, founding, &config.web_origins, &shown) {
             Ok(()) => Ok(node),
             Err(error) => {
                 node.stop().await;
@@ -291,6 +293,7 @@ impl Node {
         credentials: &Credentials,
         founding: Founding,
         web: &Origins,
+        shown: &Shown,
     ) -> Result<(), Error> {
         let no_web = Origins::default();
         let health = bound.health;
@@ -320,7 +323,8 @@ impl Node {
                     Arc::new(move || edge.register())
                 }
             };
-            let gate = Gate::new(listener, self.edge.parts().table.clone(), register);
+            let table = self.edge.parts().table.clone();
+            let gate = Gate::new(listener, table, register).noting(shown.clone());
             let routes = rpc::routes(&self.edge, listener)?;
             let web = match listener {
                 Listener::Front => web,

@@ -130,11 +130,11 @@ async fn calendar(node: &Operator, now: UnixMs) -> Result<Vec<Check>, Failure> {
         Check::not(level, NAME, finding.text.clone(), "tidemark calendar set")
     }));
     if found.is_empty() {
-        let found = format!(
-            "nothing is wrong with it; the next business day is {}",
-            calendar.next_business_day
-        );
-        checks.push(Check::ok(NAME, found));
+        let next = match calendar.next_business_day.as_str() {
+            "" => String::new(),
+            day => format!("; the next business day is {day}"),
+        };
+        checks.push(Check::ok(NAME, format!("nothing is wrong with it{next}")));
     }
     Ok(checks)
 }

@@ -1,6 +1,7 @@
-//! When certificates end: those that nodes use, and those of callers that the profile knows. Of
-//! other callers only the keys are registered, so their ends are not known here.
+//! When certificates end: those that nodes use, those that callers showed them, and those of
+//! callers that the profile knows. Of other callers only the keys are registered.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use domain::UnixMs;
@@ -16,6 +17,8 @@ const SOON_MS: u64 = 30 * DAY_MS;
 /// How long before it nothing should begin that needs it.
 const NOW_MS: u64 = 2 * DAY_MS;
 const DAY_MS: u64 = 86_400_000;
+/// What to do about a caller's.
+const RENEW: &str = "issue another one, and register its key: tidemark caller register";
 
 /// How near an end is.
 pub(super) fn level(now: UnixMs, not_after: UnixMs) -> Level {
@@ -61,26 +64,44 @@ fn told(name: &'static str, all: Vec<Ending>, soonest: Option<UnixMs>) -> Vec<Ch
     }
 }
 
-/// Those of the nodes, and the anchors that they trust.
+/// Those of the nodes, the anchors that they trust, and what callers showed them.
 pub(super) fn of_nodes(found: &[Found<'_>], status: &GetStatusResponse) -> Vec<Check> {
     let Ok(machine) = init::now() else {
         return Vec::new();
     };
     let cluster = words::unix_ms(status.clock_time.as_ref());
-    let mut all = Vec::new();
+    let (mut nodes, mut callers) = (Vec::new(), BTreeMap::new());
     let mut soonest: Option<UnixMs> = None;
     for found in found {
-        for one in found
+        let certificates = found
             .itself()
             .into_iter()
-            .flat_map(|node| &node.certificates)
-        {
+            .flat_map(|node| &node.certificates);
+        for one in certificates {
             let not_after = words::unix_ms(one.expire_time.as_ref());
-            soonest = soonest.into_iter().chain([not_after]).min();
-            all.push(ending(found.node.id, one, not_after, (machine, cluster)));
+            match one.name.strip_prefix("caller/") {
+                // The newest that any node was shown is in use.
+                Some(caller) => {
+                    let known: &mut UnixMs = callers.entry(caller.to_owned()).or_insert(UnixMs(0));
+                    *known = not_after.max(*known);
+                }
+                None => {
+                    soonest = soonest.into_iter().chain([not_after]).min();
+                    nodes.push(ending(found.node.id, one, not_after, (machine, cluster)));
+                }
+            }
         }
     }
-    told("certificates of nodes", all, soonest)
+    let first = callers.values().copied().min();
+    let callers = callers.into_iter().map(|(whose, not_after)| Ending {
+        whose,
+        level: level(machine, not_after),
+        when: until(machine, not_after),
+        next: RENEW,
+    });
+    let mut checks = told("certificates of nodes", nodes, soonest);
+    checks.extend(told("certificates shown", callers.collect(), first));
+    checks
 }
 
 /// Smartcards are judged by the cluster's clock, everything else by the machine's.
@@ -102,7 +123,7 @@ fn ending(
         ),
         None => (
             format!("node {node}'s own"),
-            "issue another for the same key's place, and start the node again",
+            "issue another one, put it in the node's folder, and start the node again",
         ),
     };
     Ending {
@@ -140,7 +161,7 @@ pub(super) fn of_profile(profile: &Profile) -> Vec<Check> {
                     whose,
                     level: level(now, not_after),
                     when: until(now, not_after),
-                    next: "issue another one, and register its key: tidemark caller register",
+                    next: RENEW,
                 });
             }
             None => checks.push(Check::not(

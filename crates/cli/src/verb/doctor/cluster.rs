@@ -59,7 +59,8 @@ fn lag(status: &GetStatusResponse) -> Check {
     let trails = lines().filter_map(|(node, line)| {
         let same = lines().filter(|(_, other)| name(other) == name(line));
         let furthest = same.filter_map(|(_, other)| index(other)).max()?;
-        Some((furthest.saturating_sub(index(line)?), node))
+        // One that has applied nothing yet trails by everything.
+        Some((furthest.saturating_sub(index(line).unwrap_or(0)), node))
     });
     match trails.max() {
         Some((most, node)) if most > TRAILS_MAX => Check::not(
