@@ -189,45 +189,59 @@ impl Cluster {
         let folder = tempfile::tempdir().unwrap();
         let profile = found(folder.path(), timetable);
         let nodes = start_all(folder.path(), params).await;
-        let stage = Stage::dial(&profile).unwrap();
-        let cluster = Self {
-            nodes: nodes.into_iter().map(Some).collect(),
-            clock: Clock::new(stage.operator(None).unwrap().to_vec()),
-            centre: Mutex::new(CentreName::parse(EAST).unwrap()),
-            mailbox: tokio::sync::Mutex::new(Mailbox::open(&profile)),
-            pockets: Mutex::new(Pockets::with_cards(&profile, local("2023-06-10 17:55"))),
-            stage,
-            params,
-            folder,
-            profile,
-        };
+        let pockets = Pockets::with_cards(&profile, local("2023-06-10 17:55"));
+        let cluster = Self::of(nodes, (folder, profile), pockets, params);
         cluster.clock.now().await.unwrap();
         cluster.import().await;
         cluster
     }
 
-    /// The cluster that was restored into a folder, with cheap guesses and what people carry.
-    pub(crate) async fn in_folder(folder: tempfile::TempDir, pockets: Pockets) -> Self {
-        let profile = Profile::read(&folder.path().join("profile.toml")).unwrap();
-        let nodes = start_all(folder.path(), cheap()).await;
+    fn of(
+        nodes: Vec<Node>,
+        (folder, profile): (tempfile::TempDir, Profile),
+        pockets: Pockets,
+        params: Params,
+    ) -> Self {
         let stage = Stage::dial(&profile).unwrap();
-        let cluster = Self {
+        Self {
             nodes: nodes.into_iter().map(Some).collect(),
             clock: Clock::new(stage.operator(None).unwrap().to_vec()),
             centre: Mutex::new(CentreName::parse(EAST).unwrap()),
             mailbox: tokio::sync::Mutex::new(Mailbox::open(&profile)),
             pockets: Mutex::new(pockets),
             stage,
-            params: cheap(),
+            params,
             folder,
             profile,
-        };
+        }
+    }
+
+    /// The cluster that was restored into a folder, with cheap guesses and what people carry.
+    pub(crate) async fn in_folder(folder: tempfile::TempDir, pockets: Pockets) -> Self {
+        let profile = Profile::read(&folder.path().join("profile.toml")).unwrap();
+        let nodes = start_all(folder.path(), cheap()).await;
+        let cluster = Self::of(nodes, (folder, profile), pockets, cheap());
         until("the restored cluster is founded", async || {
             let states = cluster.nodes.iter().flatten();
             let mut states = states.map(|node| node.lines().main().state());
             states.all(|state| state.founding().is_some()).then_some(())
         })
         .await;
+        cluster
+    }
+
+    /// Six nodes that run as processes elsewhere, as `scripts/cluster` starts them, with
+    /// everybody's accounts. None of them can be stopped from here.
+    ///
+    /// # Panics
+    /// If the folder holds no cluster that answers.
+    pub async fn elsewhere(folder: &Path) -> Self {
+        let profile = Profile::read(&folder.join("profile.toml")).unwrap();
+        let pockets = Pockets::with_cards(&profile, local("2023-06-10 17:55"));
+        let own = (tempfile::tempdir().unwrap(), profile);
+        let cluster = Self::of(Vec::new(), own, pockets, cheap());
+        cluster.clock.now().await.unwrap();
+        cluster.import().await;
         cluster
     }
 

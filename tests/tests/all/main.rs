@@ -15,6 +15,7 @@ mod messages;
 mod migration;
 mod notices;
 mod one_client;
+mod partition;
 mod protection;
 mod reads;
 mod reminders;
