@@ -18,6 +18,7 @@ pub mod keys;
 pub mod login;
 pub mod mail;
 pub mod migration;
+pub mod participant;
 pub mod raw;
 pub mod session;
 pub mod setup;

@@ -15,7 +15,7 @@ mod messages;
 mod migration;
 mod notices;
 mod one_client;
-mod partition;
+mod participants;
 mod protection;
 mod reads;
 mod reminders;

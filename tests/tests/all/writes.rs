@@ -10,7 +10,7 @@
 
 use proto::account::v1::{Channel as OtpChannel, Method};
 use proto::admin::v1::change_act::Act;
-use proto::admin::v1::{NewAccount, Plain};
+use proto::admin::v1::{NewAccount, ParticipantState, Plain};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::begin_initiation_request::Proof;
 use proto::auth::v1::verify_factor_request::Factor;
@@ -29,6 +29,9 @@ use tests::cluster::{S2, refused};
 use tests::token::ADDRESS;
 use tests::{By, Cluster, Token};
 use tidemark::drill::{at, call, request, request_as};
+
+/// A participant without people.
+const LONE_FIRM: &str = "C00009";
 
 /// What is left in people's hands after session 2.
 #[derive(Default)]
@@ -54,6 +57,7 @@ async fn every_serving_write_works_in_session_2_and_none_leaves_a_trace_r46_i6()
         cluster.sets_up_app(person).await;
     }
     cluster.sets_up_mail(&LEE).await;
+    cluster.enter_firm(LONE_FIRM).await.unwrap();
     let boundary = cluster.session_2().await;
 
     let mut hands = Hands::default();
@@ -75,6 +79,7 @@ async fn every_serving_write_works_in_session_2_and_none_leaves_a_trace_r46_i6()
         "AccountRenamed",
         "CardRevoked",
         "ChangeRequested",
+        "ParticipantSuspended",
     ] {
         let listed = forgotten
             .iter()
@@ -288,6 +293,12 @@ async fn try_in_session_2(cluster: &Cluster, path: &str, hands: &mut Hands) {
             let done = cluster.disable_method(by, &whose, card, false).await;
             done.unwrap();
             hands.tokens.push(admin);
+        }
+        "admin.v1.ParticipantService/SuspendParticipant" => {
+            // Nobody's of the others, who go on.
+            let done = cluster.suspend_firm(LONE_FIRM, false).await.unwrap();
+            let state = done.participant.unwrap().state();
+            assert_eq!(state, ParticipantState::Suspended);
         }
         "operator.v1.RevocationListService/SetRevocationListOnBranch" => {
             let now = domain::UnixMs(1_686_405_600_000);

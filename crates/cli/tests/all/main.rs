@@ -6,6 +6,7 @@ mod import;
 mod keys;
 mod looking;
 mod migration;
+mod participant;
 mod people;
 mod processes;
 mod refusals;
