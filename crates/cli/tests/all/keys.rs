@@ -11,34 +11,17 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::cluster::{self, Cluster, said, tidemark, until};
+use crate::cluster::{Cluster, said, tidemark, until};
 
 const USAGE: i32 = 2;
 const PRE_CHECK: i32 = 3;
 const REFUSED: i32 = 4;
 const ALREADY: i32 = 8;
 
-fn expect(cluster: &Cluster, act: &[&str], code: i32, words: &[&str]) {
-    let (ended, told) = cluster.operator(act);
-    assert_eq!(ended, code, "{act:?}\n{told}");
-    for word in words {
-        assert!(told.contains(word), "{act:?}: no \"{word}\" in:\n{told}");
-    }
-}
-
 #[test]
 fn a_key_rotates_by_its_verbs_and_a_file_without_it_stops_a_node() {
     let mut cluster = Cluster::start();
-    let demo = |name: &str| cluster::repository(&format!("deploy/demo/{name}"));
-    let (accounts, participants) = (demo("accounts.csv"), demo("participants.csv"));
-    let import = [
-        "account",
-        "import",
-        accounts.to_str().unwrap(),
-        "--participants",
-        participants.to_str().unwrap(),
-    ];
-    expect(&cluster, &import, 0, &[]);
+    cluster.import();
     let file = |node: u64| cluster.path(&format!("nodes/{node}/keys.toml"));
     let first = file(1);
     let before = fs::read_to_string(&first).unwrap();
@@ -67,51 +50,21 @@ fn a_key_rotates_by_its_verbs_and_a_file_without_it_stops_a_node() {
     let ask = |act: &[&str]| cluster.operator(act);
     let announce = ["key", "announce", "3", "--node", "1"];
     until("node 1 has read its file again", || ask(&announce).0 == 0);
-    expect(&cluster, &announce, ALREADY, &[]);
-    expect(
-        &cluster,
-        &["key", "use", "3"],
-        PRE_CHECK,
-        &["2, 3, 4, 5, 6"],
-    );
+    cluster.expect(&announce, ALREADY, &[]);
+    cluster.expect(&["key", "use", "3"], PRE_CHECK, &["2, 3, 4, 5, 6"]);
     for node in 2..=6 {
         let partial = file(node).with_extension("new");
         fs::copy(&first, &partial).unwrap();
         fs::rename(partial, file(node)).unwrap();
     }
     until("every node proved it", || ask(&["key", "use", "3"]).0 == 0);
-    expect(
-        &cluster,
-        &["key", "reseal"],
-        0,
-        &["are sealed with the key in use"],
-    );
-    expect(&cluster, &["key", "list"], 0, &["old", "in use", "6 of 6"]);
-    expect(
-        &cluster,
-        &["key", "retire", "3", "--confirm", "3"],
-        REFUSED,
-        &[],
-    );
-    expect(&cluster, &["key", "retire", "1"], USAGE, &["--confirm 1"]);
-    expect(
-        &cluster,
-        &["key", "retire", "1", "--dry-run"],
-        0,
-        &["dry run"],
-    );
-    expect(
-        &cluster,
-        &["key", "retire", "1", "--confirm", "1"],
-        0,
-        &["retired"],
-    );
-    expect(
-        &cluster,
-        &["audit", "list", "--kind", "KeyUsed"],
-        0,
-        &["key 3"],
-    );
+    cluster.expect(&["key", "reseal"], 0, &["are sealed with the key in use"]);
+    cluster.expect(&["key", "list"], 0, &["old", "in use", "6 of 6"]);
+    cluster.expect(&["key", "retire", "3", "--confirm", "3"], REFUSED, &[]);
+    cluster.expect(&["key", "retire", "1"], USAGE, &["--confirm 1"]);
+    cluster.expect(&["key", "retire", "1", "--dry-run"], 0, &["dry run"]);
+    cluster.expect(&["key", "retire", "1", "--confirm", "1"], 0, &["retired"]);
+    cluster.expect(&["audit", "list", "--kind", "KeyUsed"], 0, &["key 3"]);
 
     cluster.kill(&[2]);
     fs::write(cluster.path("nodes/2/keys.toml"), &before).unwrap();

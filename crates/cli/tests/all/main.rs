@@ -9,4 +9,6 @@ mod migration;
 mod participant;
 mod people;
 mod processes;
+mod protection;
 mod refusals;
+mod verbs;

@@ -9,8 +9,6 @@
     reason = "a test may fail loudly"
 )]
 
-use crate::cluster;
-
 use std::fs;
 
 use crate::cluster::{Cluster, said, tidemark};
@@ -20,29 +18,6 @@ const PRE_CHECK: i32 = 3;
 const REFUSED: i32 = 4;
 const MISMATCH: i32 = 7;
 const ALREADY: i32 = 8;
-
-/// Runs an operator's command, whose end and words are expected.
-fn expect(cluster: &Cluster, act: &[&str], code: i32, words: &[&str]) -> String {
-    let (ended, told) = cluster.operator(act);
-    assert_eq!(ended, code, "{act:?}\n{told}");
-    for word in words {
-        assert!(told.contains(word), "{act:?}: no \"{word}\" in:\n{told}");
-    }
-    told
-}
-
-fn import(cluster: &Cluster) {
-    let file = |name: &str| cluster::repository(&format!("deploy/demo/{name}"));
-    let (accounts, participants) = (file("accounts.csv"), file("participants.csv"));
-    let import = [
-        "account",
-        "import",
-        accounts.to_str().unwrap(),
-        "--participants",
-        participants.to_str().unwrap(),
-    ];
-    expect(cluster, &import, 0, &[]);
-}
 
 /// The name of the request that a command printed.
 fn requested(told: &str) -> &str {
@@ -57,86 +32,65 @@ const DA: &str = "C00001A1";
 #[test]
 fn operators_look_after_administrators_two_by_two_s34() {
     let cluster = Cluster::start();
-    import(&cluster);
+    cluster.import();
     let show = ["account", "show", DA];
-    expect(
-        &cluster,
+    cluster.expect(
         &show,
         0,
         &["participants/C00001/delegatedAdmins/C00001A1", "active"],
     );
-    let told = expect(&cluster, &["account", "list", "--class", "da"], 0, &[DA]);
+    let told = cluster.expect(&["account", "list", "--class", "da"], 0, &[DA]);
     assert!(!told.contains("/users/"), "{told}");
-    expect(
-        &cluster,
-        &["account", "show", "NOBODY"],
-        PRE_CHECK,
-        &["account list"],
-    );
+    cluster.expect(&["account", "show", "NOBODY"], PRE_CHECK, &["account list"]);
 
     // Access is taken away at once, by one person.
     let suspend = ["account", "suspend", DA, "--reason", "has left"];
-    expect(
-        &cluster,
+    cluster.expect(
         &["account", "suspend", DA, "--dry-run"],
         0,
         &["nothing was changed"],
     );
-    expect(&cluster, &show, 0, &["active"]);
-    expect(&cluster, &suspend, 0, &["suspended"]);
-    expect(&cluster, &suspend, ALREADY, &[]);
-    expect(
-        &cluster,
-        &[&suspend[..], &["--ok-if-done"]].concat(),
-        0,
-        &[],
-    );
+    cluster.expect(&show, 0, &["active"]);
+    cluster.expect(&suspend, 0, &["suspended"]);
+    cluster.expect(&suspend, ALREADY, &[]);
+    cluster.expect(&[&suspend[..], &["--ok-if-done"]].concat(), 0, &[]);
 
     // It is given back by two.
-    expect(&cluster, &["account", "resume", DA], USAGE, &["--reason"]);
+    cluster.expect(&["account", "resume", DA], USAGE, &["--reason"]);
     let resume = ["account", "resume", DA, "--reason", "is back"];
     let dry = [&resume[..], &["--dry-run"]].concat();
-    expect(&cluster, &dry, 0, &["nothing was asked for"]);
-    expect(&cluster, &["request", "list"], 0, &[]);
-    let told = expect(&cluster, &resume, 0, &["request approve"]);
+    cluster.expect(&dry, 0, &["nothing was asked for"]);
+    cluster.expect(&["request", "list"], 0, &[]);
+    let told = cluster.expect(&resume, 0, &["request approve"]);
     let name = requested(&told);
-    expect(&cluster, &show, 0, &["suspended"]);
-    expect(
-        &cluster,
+    cluster.expect(&show, 0, &["suspended"]);
+    cluster.expect(
         &["request", "list"],
         0,
         &["resume", "operator/alice", "is back"],
     );
-    expect(
-        &cluster,
+    cluster.expect(
         &["request", "approve", name],
         REFUSED,
         &["MAKER_IS_CHECKER"],
     );
     let approve = ["request", "approve", name, "--as", "bob"];
-    expect(
-        &cluster,
+    cluster.expect(
         &[&approve[..], &["--dry-run"]].concat(),
         0,
         &["nothing was decided"],
     );
-    expect(&cluster, &approve, 0, &["approved"]);
-    expect(&cluster, &show, 0, &["active"]);
-    expect(&cluster, &["request", "withdraw", name], REFUSED, &[]);
-    expect(&cluster, &["request", "show", name], 0, &["approved"]);
+    cluster.expect(&approve, 0, &["approved"]);
+    cluster.expect(&show, 0, &["active"]);
+    cluster.expect(&["request", "withdraw", name], REFUSED, &[]);
+    cluster.expect(&["request", "show", name], 0, &["approved"]);
 
     // What cannot be taken back is confirmed.
     let delete = ["account", "delete", DA, "--reason", "gone"];
-    expect(&cluster, &delete, USAGE, &["--confirm C00001A1"]);
-    let told = expect(
-        &cluster,
-        &[&delete[..], &["--confirm", DA]].concat(),
-        0,
-        &[],
-    );
+    cluster.expect(&delete, USAGE, &["--confirm C00001A1"]);
+    let told = cluster.expect(&[&delete[..], &["--confirm", DA]].concat(), 0, &[]);
     let name = requested(&told).to_owned();
-    expect(
-        &cluster,
+    cluster.expect(
         &["request", "reject", &name, "--as", "bob"],
         USAGE,
         &["--reason"],
@@ -144,14 +98,13 @@ fn operators_look_after_administrators_two_by_two_s34() {
     let reject = [
         "request", "reject", &name, "--as", "bob", "--reason", "stays",
     ];
-    expect(&cluster, &reject, 0, &["rejected"]);
-    expect(
-        &cluster,
+    cluster.expect(&reject, 0, &["rejected"]);
+    cluster.expect(
         &["account", "rename", DA, "Cheung Siu Ming"],
         0,
         &["renamed"],
     );
-    expect(&cluster, &show, 0, &["Cheung Siu Ming", "active"]);
+    cluster.expect(&show, 0, &["Cheung Siu Ming", "active"]);
 
     // A new one, made and approved.
     let new = "participants/C00001/delegatedAdmins/C00001A9";
@@ -166,21 +119,11 @@ fn operators_look_after_administrators_two_by_two_s34() {
         "--reason",
         "joined",
     ];
-    let told = expect(&cluster, &create, 0, &[]);
+    let told = cluster.expect(&create, 0, &[]);
     let name = requested(&told).to_owned();
-    expect(&cluster, &["account", "show", new], PRE_CHECK, &[]);
-    expect(
-        &cluster,
-        &["request", "approve", &name, "--as", "bob"],
-        0,
-        &[],
-    );
-    expect(
-        &cluster,
-        &["account", "show", "C00001A9"],
-        0,
-        &["e-mail registered"],
-    );
+    cluster.expect(&["account", "show", new], PRE_CHECK, &[]);
+    cluster.expect(&["request", "approve", &name, "--as", "bob"], 0, &[]);
+    cluster.expect(&["account", "show", "C00001A9"], 0, &["e-mail registered"]);
     // Users are their own administrators' business.
     let user = [
         "account",
@@ -190,45 +133,32 @@ fn operators_look_after_administrators_two_by_two_s34() {
         "--reason",
         "x",
     ];
-    expect(&cluster, &user, REFUSED, &[]);
+    cluster.expect(&user, REFUSED, &[]);
 }
 
 #[test]
 fn participants_policy_keys_and_completions_are_at_hand() {
     let cluster = Cluster::start();
-    import(&cluster);
-    expect(
-        &cluster,
+    cluster.import();
+    cluster.expect(
         &["participant", "create", "C00077", "New Firm"],
         0,
         &["C00077"],
     );
-    expect(
-        &cluster,
+    cluster.expect(
         &["participant", "create", "C00077", "New Firm"],
         ALREADY,
         &[],
     );
-    expect(
-        &cluster,
+    cluster.expect(
         &["participant", "rename", "C00077", "Newer Firm"],
         0,
         &["Newer Firm"],
     );
-    expect(
-        &cluster,
-        &["participant", "show", "C00077"],
-        0,
-        &["Newer Firm"],
-    );
-    expect(&cluster, &["participant", "list"], 0, &["C00077", "C00001"]);
+    cluster.expect(&["participant", "show", "C00077"], 0, &["Newer Firm"]);
+    cluster.expect(&["participant", "list"], 0, &["C00077", "C00001"]);
 
-    let policy = expect(
-        &cluster,
-        &["policy", "show"],
-        0,
-        &["token_idle_ms", "# etag"],
-    );
+    let policy = cluster.expect(&["policy", "show"], 0, &["token_idle_ms", "# etag"]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.toml");
     let path = file.to_str().unwrap();
@@ -239,26 +169,45 @@ fn participants_policy_keys_and_completions_are_at_hand() {
     fs::write(&file, policy.replace(idle, "token_idle_ms = 600000")).unwrap();
     let set = ["policy", "set", path];
     let dry = [&set[..], &["--dry-run"]].concat();
-    expect(
-        &cluster,
+    cluster.expect(
         &dry,
         0,
         &["+ token_idle_ms = 600000", "nothing was changed"],
     );
-    expect(&cluster, &["policy", "show"], 0, &[idle]);
-    let one = expect(&cluster, &set, 0, &["+ token_idle_ms = 600000"]);
+    cluster.expect(&["policy", "show"], 0, &[idle]);
+    let one = cluster.expect(&set, 0, &["+ token_idle_ms = 600000"]);
     assert!(one.contains("1 of 2 operators"), "{one}");
-    expect(&cluster, &["policy", "show"], 0, &[idle]);
+    cluster.expect(&["policy", "show"], 0, &[idle]);
     let second = [&set[..], &["--as", "bob"]].concat();
-    expect(&cluster, &second, 0, &["policy.set"]);
-    expect(
-        &cluster,
+    cluster.expect(&second, 0, &["policy.set"]);
+    cluster.expect(&["policy", "show"], 0, &["token_idle_ms = 600000"]);
+    // Whom people ask, in both languages (R11, R12).
+    let settings = policy
+        .lines()
+        .map(|line| match line.split_once(" = ") {
+            Some(("support_contact", _)) => "support_contact = \"2211 6688\"".to_owned(),
+            Some(("support_contact_zh_hant", empty)) => {
+                assert_eq!(empty, "\"\"");
+                "support_contact_zh_hant = \"熱線 2211 6688\"".to_owned()
+            }
+            Some(_) | None => line.to_owned(),
+        })
+        .collect::<Vec<_>>();
+    fs::write(&file, settings.join("\n")).unwrap();
+    let words = ["+ support_contact_zh_hant = \"熱線 2211 6688\""];
+    cluster.expect(&set, 0, &words);
+    cluster.expect(&second, 0, &words);
+    cluster.expect(
         &["policy", "show"],
         0,
-        &["token_idle_ms = 600000"],
+        &["support_contact_zh_hant = \"熱線"],
     );
+    let two_lines = settings.join("\n").replace("熱線 ", "熱線\\n");
+    fs::write(&file, two_lines).unwrap();
+    cluster.expect(&set, PRE_CHECK, &["must be one line"]);
+
     fs::write(&file, "token_idle_ms = 1\n").unwrap();
-    expect(&cluster, &set, PRE_CHECK, &[]);
+    cluster.expect(&set, PRE_CHECK, &[]);
 
     let keys = cluster.path("nodes/1/keys.toml");
     let (code, told) = said(&tidemark(&[
@@ -283,13 +232,8 @@ fn participants_policy_keys_and_completions_are_at_hand() {
 #[test]
 fn an_exported_trail_is_checked_away_from_the_cluster_by_the_public_key_alone() {
     let cluster = Cluster::start();
-    import(&cluster);
-    expect(
-        &cluster,
-        &["account", "suspend", DA, "--reason", "has left"],
-        0,
-        &[],
-    );
+    cluster.import();
+    cluster.expect(&["account", "suspend", DA, "--reason", "has left"], 0, &[]);
     let keys = cluster.path("nodes/1/keys.toml");
     let listed = tidemark(&[
         "--output",
@@ -307,7 +251,7 @@ fn an_exported_trail_is_checked_away_from_the_cluster_by_the_public_key_alone() 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("main.audit");
     let file = path.to_str().unwrap().to_owned();
-    expect(&cluster, &["audit", "export", &file], 0, &["rows"]);
+    cluster.expect(&["audit", "export", &file], 0, &["rows"]);
     let verify = |key: &str| said(&tidemark(&["audit", "verify", &file, "--key", key]));
     let (code, told) = verify(&public);
     assert_eq!(code, 0, "{told}");
@@ -341,15 +285,9 @@ fn an_exported_trail_is_checked_away_from_the_cluster_by_the_public_key_alone() 
         "--account",
         DA,
     ];
-    let told = expect(
-        &cluster,
-        &list,
-        0,
-        &["AccountSuspended", DA, "operator alice"],
-    );
+    let told = cluster.expect(&list, 0, &["AccountSuspended", DA, "operator alice"]);
     assert_eq!(told.lines().count(), 2, "{told}");
-    expect(
-        &cluster,
+    cluster.expect(
         &["audit", "list", "--kind", "Nonsense"],
         PRE_CHECK,
         &["kinds"],
@@ -363,16 +301,16 @@ fn an_exported_trail_is_checked_away_from_the_cluster_by_the_public_key_alone() 
         "--count",
         "3",
     ];
-    expect(&cluster, &watch, 0, &["Founded", "--position main@"]);
+    cluster.expect(&watch, 0, &["Founded", "--position main@"]);
     let reads = ["audit", "list", "--line", "reads", "--node", "1"];
     let one = [&list[..], &["--node", "1"]].concat();
-    expect(&cluster, &one, 0, &[]);
+    cluster.expect(&one, 0, &[]);
     let words = [
         "Read",
         "ListAuditEvents line=main account=C00001A1",
         "operator/alice",
     ];
-    expect(&cluster, &reads, 0, &words);
+    cluster.expect(&reads, 0, &words);
     let verify = ["audit", "verify", "--all-nodes", "--key", &public];
-    expect(&cluster, &verify, 0, &["whole"]);
+    cluster.expect(&verify, 0, &["whole"]);
 }

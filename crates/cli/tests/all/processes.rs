@@ -11,7 +11,7 @@
 
 use crate::cluster;
 
-use crate::cluster::{ALL, Cluster, Drill, SECONDARY};
+use crate::cluster::{ALL, Cluster, Running, SECONDARY};
 
 const IN_SESSION_1: &str = "A user without card sets up 2FA with e-mail";
 const OPENED: &str = "the boundary is taken";
@@ -21,7 +21,7 @@ const BEFORE_ROLLOVER: &str = "Rolling over without answers to the must-repeat l
 const ON_SUNDAY: &str = "A login on Sunday is refused";
 
 /// The drill has passed, with every proof, and its report says so too.
-fn passed(cluster: &Cluster, drill: Drill) {
+fn passed(cluster: &Cluster, drill: Running) {
     let (code, told) = drill.end();
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("PASS  88 steps, 9 proofs"), "{told}");
@@ -35,7 +35,7 @@ fn passed(cluster: &Cluster, drill: Drill) {
 }
 
 /// Waits until a node of the secondary has begun to keep a genesis, or the opening is over.
-fn in_the_middle_of_opening(cluster: &Cluster, drill: &mut Drill) {
+fn in_the_middle_of_opening(cluster: &Cluster, drill: &mut Running) {
     cluster::until("a genesis appears", || {
         SECONDARY.iter().any(|node| {
             let folder = cluster.path(&format!("nodes/{node}/data/genesis"));

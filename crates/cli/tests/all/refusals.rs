@@ -131,7 +131,7 @@ fn a_data_folder_in_use_is_refused_and_its_node_goes_on() {
 #[test]
 fn a_damaged_record_stops_the_node_which_says_where() {
     let mut cluster = Cluster::start();
-    import(&cluster);
+    cluster.import();
     cluster::until("node 5 has followed", || {
         store(&cluster, 5)
             .windows(NAME.len())
@@ -180,21 +180,6 @@ fn store(cluster: &Cluster, node: u64) -> Vec<u8> {
     fs::read(store_path(cluster, node)).unwrap()
 }
 
-fn import(cluster: &Cluster) {
-    let (code, told) = cluster.operator(&[
-        "account",
-        "import",
-        cluster::repository("deploy/demo/accounts.csv")
-            .to_str()
-            .unwrap(),
-        "--participants",
-        cluster::repository("deploy/demo/participants.csv")
-            .to_str()
-            .unwrap(),
-    ]);
-    assert_eq!(code, 0, "{told}");
-}
-
 /// A library that puts a process's wall clock a year ahead, and no other clock.
 const YEAR_AHEAD: &str = r#"
 #[repr(C)]
@@ -222,7 +207,7 @@ pub unsafe extern "C" fn clock_gettime(clock: i32, at: *mut Timespec) -> i32 {
 #[test]
 fn a_node_whose_clock_is_a_year_ahead_neither_leads_nor_poisons() {
     let mut cluster = Cluster::start();
-    import(&cluster);
+    cluster.import();
     let source = write(&cluster.path(""), "ahead.rs", YEAR_AHEAD);
     let library = cluster.path("ahead.so");
     let built = std::process::Command::new("rustc")
@@ -360,48 +345,13 @@ fn a_file_with_bad_rows_is_refused_whole_and_each_row_is_named() {
     assert_eq!(code, 0, "{told}");
 }
 
-/// A drill of the annex's people and files, with steps of its own.
-fn drill(folder: &Path, steps: &str) -> PathBuf {
-    let annex = fs::read_to_string(cluster::repository("deploy/drills/annex-1.toml")).unwrap();
-    let demo = cluster::repository("deploy/demo");
-    let head = annex
-        .split("[[part]]")
-        .next()
-        .unwrap()
-        .replace("../demo", demo.to_str().unwrap());
-    PathBuf::from(write(
-        folder,
-        "drill.toml",
-        &format!("{head}\n[[part]]\ntitle = \"Some steps\"\n{steps}"),
-    ))
-}
-
-/// Plays steps that must come to pass; the proofs of a whole drill are not in them.
-fn carry_out(cluster: &Cluster, steps: &[&str]) {
-    let folder = tempfile::tempdir().unwrap();
-    let text: String = steps
-        .iter()
-        .map(|step| format!("[[part.step]]\ntitle = \"A step\"\n{step}\n"))
-        .collect();
-    let (_, told) = cluster.play(&drill(folder.path(), &text)).end();
-    assert!(
-        !told.contains("FAIL  ") || told.matches("FAIL  ").count() == 1,
-        "{told}"
-    );
-    assert_eq!(told.matches("  A step").count(), steps.len(), "{told}");
-    assert!(!told.contains("ms  A step\n        "), "{told}");
-}
-
 #[test]
 fn acts_out_of_their_order_are_refused_with_what_to_do_instead() {
     let cluster = Cluster::start();
-    carry_out(
-        &cluster,
-        &[
-            "do.import = {}",
-            "at = \"2023-06-10 20:01\"\ndo.approve = { session = \"S2-2023-06-10\", operator = 1 }",
-        ],
-    );
+    cluster.carry_out(&[
+        "do.import = {}",
+        "at = \"2023-06-10 20:01\"\ndo.approve = { session = \"S2-2023-06-10\", operator = 1 }",
+    ]);
     let open = ["session", "open", S2, "--confirm", S2];
     let close = ["session", "close", S2, "--confirm", S2];
     let rollover = ["session", "rollover", S2, "--confirm", S2];
@@ -429,8 +379,7 @@ fn acts_out_of_their_order_are_refused_with_what_to_do_instead() {
     });
     expect(&rollover, REFUSED, &["session close"]);
 
-    carry_out(
-        &cluster,
+    cluster.carry_out(
         &[
             "at = \"2023-06-10 22:30\"\ndo.rollover = { session = \"S2-2023-06-10\" }\nrefused = \"SESSION_NOT_CLOSED\"",
         ],

@@ -196,6 +196,31 @@ impl Cluster {
         said(&tidemark(&all))
     }
 
+    /// Runs an operator's command that must end with this code and say each word.
+    pub fn expect(&self, act: &[&str], code: i32, words: &[&str]) -> String {
+        let (ended, told) = self.operator(act);
+        assert_eq!(ended, code, "{act:?}\n{told}");
+        for word in words {
+            assert!(told.contains(word), "{act:?}: no \"{word}\" in:\n{told}");
+        }
+        told
+    }
+
+    /// Imports the demonstration's accounts.
+    pub fn import(&self) {
+        let file = |name: &str| repository(&format!("deploy/demo/{name}"));
+        let (accounts, participants) = (file("accounts.csv"), file("participants.csv"));
+        let (accounts, participants) = (accounts.to_str().unwrap(), participants.to_str().unwrap());
+        let import = [
+            "account",
+            "import",
+            accounts,
+            "--participants",
+            participants,
+        ];
+        self.expect(&import, 0, &[]);
+    }
+
     /// SIGKILL. Returns when the processes are gone.
     pub fn kill(&mut self, nodes: &[u64]) {
         let mut ended = Vec::new();
@@ -229,17 +254,38 @@ impl Cluster {
     }
 
     /// Starts to play the annex.
-    pub fn annex(&self) -> Drill {
+    pub fn annex(&self) -> Running {
         self.play(&repository("deploy/drills/annex-1.toml"))
     }
 
     /// Starts to play a drill.
-    pub fn play(&self, drill: &Path) -> Drill {
+    pub fn play(&self, drill: &Path) -> Running {
+        let report = self.path("report");
+        let (drill, report) = (drill.to_str().unwrap(), report.to_str().unwrap());
+        self.begin(&["drill", "run", drill, "--report", report])
+    }
+
+    /// Plays steps that must come to pass; the proofs of a whole drill are not in them.
+    pub fn carry_out(&self, steps: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let text: String = steps
+            .iter()
+            .map(|step| format!("[[part.step]]\ntitle = \"A step\"\n{step}\n"))
+            .collect();
+        let (_, told) = self.play(&drill(folder.path(), &text)).end();
+        assert!(
+            !told.contains("FAIL  ") || told.matches("FAIL  ").count() == 1,
+            "{told}"
+        );
+        assert_eq!(told.matches("  A step").count(), steps.len(), "{told}");
+        assert!(!told.contains("ms  A step\n        "), "{told}");
+    }
+
+    /// Starts an operator's command that tells as it goes.
+    pub fn begin(&self, arguments: &[&str]) -> Running {
         let mut child = Command::new(TIDEMARK)
-            .args(["drill", "run"])
-            .arg(drill)
-            .args(["--profile", &self.profile(), "--report"])
-            .arg(self.path("report"))
+            .args(arguments)
+            .args(["--profile", &self.profile()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -261,12 +307,27 @@ impl Cluster {
                 .map_while(Result::ok)
                 .try_for_each(|line| talk.send(line))
         });
-        Drill {
+        Running {
             child,
             lines,
             seen: Vec::new(),
         }
     }
+}
+
+/// A drill of the annex's people and files, with steps of its own.
+fn drill(folder: &Path, steps: &str) -> PathBuf {
+    let annex = fs::read_to_string(repository("deploy/drills/annex-1.toml")).unwrap();
+    let demo = repository("deploy/demo");
+    let head = annex
+        .split("[[part]]")
+        .next()
+        .unwrap()
+        .replace("../demo", demo.to_str().unwrap());
+    let path = folder.join("drill.toml");
+    let text = format!("{head}\n[[part]]\ntitle = \"Some steps\"\n{steps}");
+    fs::write(&path, text).unwrap();
+    path
 }
 
 impl Drop for Cluster {
@@ -278,15 +339,15 @@ impl Drop for Cluster {
     }
 }
 
-/// A drill that is being played.
-pub struct Drill {
+/// A command that runs: a drill that is being played, a watch.
+pub struct Running {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
-impl Drill {
-    /// Returns when the drill has told of this step.
+impl Running {
+    /// Returns when the command has told this: a step of a drill.
     pub fn until(&mut self, step: &str) {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -304,7 +365,7 @@ impl Drill {
         }
     }
 
-    /// Whether the drill has told of this step, without waiting for it.
+    /// Whether it has told this, without waiting for it.
     pub fn has_told(&mut self, step: &str) -> bool {
         self.seen.extend(self.lines.try_iter());
         self.seen.iter().any(|line| line.contains(step))
@@ -319,7 +380,7 @@ impl Drill {
                 Ok(line) => self.seen.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("the drill does not end:\n{}", self.seen.join("\n"))
+                    panic!("the command does not end:\n{}", self.seen.join("\n"))
                 }
             }
         }
@@ -328,7 +389,7 @@ impl Drill {
     }
 }
 
-impl Drop for Drill {
+impl Drop for Running {
     fn drop(&mut self) {
         let _gone_already = self.child.kill();
         let _status = self.child.wait();
