@@ -14,8 +14,8 @@ use proto::admin::v1::{
     WithdrawEnrolmentRequest, WithdrawGoLiveRequest,
 };
 use proto::approval::v1::Approval;
-use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
+use proto::auth::v1::{ListLandingOptionsRequest, ListLandingOptionsResponse, Text};
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::revocation_list_service_client::RevocationListServiceClient;
 use proto::operator::v1::{
@@ -302,17 +302,28 @@ impl Cluster {
         Ok(answer.participant.unwrap().enrolled_sessions)
     }
 
-    /// The ids of the options on the landing pages.
-    pub async fn landing_options(&self) -> Vec<String> {
-        let answer = call(&self.front(), |channel| async move {
+    async fn landing(&self) -> ListLandingOptionsResponse {
+        let doors = self.front();
+        let answer = call(&doors, |channel| async move {
             AuthServiceClient::new(channel)
                 .list_landing_options(request(ListLandingOptionsRequest::default()))
                 .await
-        })
-        .await
-        .unwrap();
-        let options = answer.options.into_iter();
+        });
+        answer.await.unwrap()
+    }
+
+    /// The ids of the options on the landing pages.
+    pub async fn landing_options(&self) -> Vec<String> {
+        let options = self.landing().await.options.into_iter();
         options.map(|option| option.option).collect()
+    }
+
+    /// Whom landing pages say to ask.
+    ///
+    /// # Panics
+    /// If they say nothing.
+    pub async fn support(&self) -> Text {
+        self.landing().await.support.unwrap().text.unwrap()
     }
 
     /// An operator sets a revocation list.

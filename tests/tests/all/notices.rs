@@ -9,10 +9,12 @@
 
 use std::collections::BTreeSet;
 
+use domain::policy::Policy;
 use proto::operator::v1::Answer;
 use tests::cast::{CARD, CARD_S2, CHAN, CHEUNG, LAU, NG, OTP, OTP_S2, TAM, WONG};
 use tests::cluster::{settled, until};
-use tests::{Cluster, Person};
+use tests::{By, Cluster, Person};
+use tidemark::refusal::fact;
 
 const CARD_CHANGED: &str = "The password of your smartcard login was changed.";
 const CHANGED: &str = "The password of your account was changed.";
@@ -190,5 +192,49 @@ async fn a_branch_goes_only_once_its_notices_have_left() {
     let drill = cluster.notice(&CHAN, CARD_CHANGED).await;
     assert!(drill.drill, "{}", drill.text);
     no_branch(&cluster).await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_to_ask_is_told_in_both_languages_wherever_people_are_told_something_r11_r12() {
+    let cluster = Box::pin(Cluster::start()).await;
+    cluster.serves_at("2023-06-10 18:00").await;
+    let unsaid = cluster.support().await;
+    assert_eq!(unsaid.zh_hant, "你的管理員，或結算所熱線");
+    let policy = Policy {
+        support_contact: "the hotline 2211 6688".to_owned(),
+        support_contact_zh_hant: "熱線 2211 6688".to_owned(),
+        ..cluster.policy().await
+    };
+    cluster.has_policy(&policy).await;
+    // Landing pages, refusals and mail.
+    let landing = cluster.support().await;
+    assert_eq!(landing.en, policy.support_contact);
+    assert_eq!(landing.zh_hant, policy.support_contact_zh_hant);
+    let refusal = cluster
+        .log_in(&NG, NG.card_option(), OTP, By::Card)
+        .await
+        .err()
+        .unwrap();
+    let expected = [
+        ("support", &policy.support_contact),
+        ("support_zh_hant", &policy.support_contact_zh_hant),
+    ];
+    for (name, text) in expected {
+        assert_eq!(fact(&refusal, name).as_ref(), Some(text), "{refusal:?}");
+    }
+    cluster.suspend_main(&NG).await.unwrap();
+    let mail = cluster.notice(&NG, SUSPENDED).await.text;
+    let (english, chinese) = mail.split_once("\n帳戶 ").unwrap();
+    assert!(english.contains("tell the hotline 2211 6688 at"), "{mail}");
+    assert!(chinese.contains("請立即聯絡：熱線 2211 6688。"), "{mail}");
+
+    // One that has no words in Chinese still gives its number.
+    let policy = Policy {
+        support_contact_zh_hant: String::new(),
+        ..policy
+    };
+    cluster.has_policy(&policy).await;
+    assert_eq!(cluster.support().await.zh_hant, policy.support_contact);
     cluster.end().await;
 }

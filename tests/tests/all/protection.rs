@@ -2,6 +2,8 @@
 //! "Protection").
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use domain::policy::Policy;
+use domain::protection::Mode;
 use proto::admin::v1::SuspendAccountRequest;
 use proto::admin::v1::account_service_client::AccountServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
@@ -9,8 +11,10 @@ use proto::operator::v1::{GetStatusRequest, GetStatusResponse, ProtectionMode, V
 use server::gate::PROTECTION;
 use tests::Cluster;
 use tests::cast::{CHAN, LAU, Person, TAM};
-use tests::cluster::until;
+use tests::cluster::{refused, until};
 use tidemark::drill::request;
+
+const SUSPENDED: &str = "Your account was suspended.";
 
 async fn status(cluster: &Cluster, node: u64) -> GetStatusResponse {
     let doors = cluster.operators(1);
@@ -82,5 +86,46 @@ async fn a_change_that_the_secondary_lacks_is_said_to_be_committed_and_not_prote
     for kind in ["ProtectionDegraded", "ProtectionRecovered"] {
         assert!(kinds.contains_key(kind), "{kind}: {kinds:?}");
     }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_waits_until_what_it_tells_of_is_protected() {
+    let mut cluster = Box::pin(Cluster::start()).await;
+    cluster.serves_at("2023-06-10 18:00").await;
+    let strict = Policy {
+        protection: Mode::Strict,
+        ..cluster.policy().await
+    };
+    cluster.has_policy(&strict).await;
+    suspended(&cluster, 3, &CHAN).await;
+    let told = cluster.notice(&CHAN, SUSPENDED).await;
+    assert!(!told.drill, "{}", told.text);
+
+    cluster.stop(5).await;
+    cluster.stop(6).await;
+    let leader = cluster.main_leader().await;
+    let doors = cluster.operators(1).to_vec();
+    let door = doors.iter().find(|door| door.node == leader).unwrap();
+    let message = SuspendAccountRequest {
+        request_id: cluster.id(),
+        name: TAM.resource(),
+        reason: "the card was stolen".to_owned(),
+        ..SuspendAccountRequest::default()
+    };
+    // It is committed at once, and nobody hears of it for as long as the call waits.
+    let unknown = AccountServiceClient::new(door.channel.clone())
+        .suspend_account(request(message))
+        .await;
+    assert_eq!(refused(unknown), "OUTCOME_UNKNOWN");
+    let state = cluster.node(leader).lines().main().state();
+    let account = state.account(&TAM.id.parse().unwrap()).unwrap().clone();
+    assert!(!account.active(), "it is not committed");
+    assert_eq!(cluster.waiting_at(leader), 1);
+    assert!(cluster.notices(&TAM, SUSPENDED).is_empty());
+
+    cluster.restart(5).await;
+    let told = cluster.notice(&TAM, SUSPENDED).await;
+    assert_eq!(told.node, cluster.main_leader().await);
     cluster.end().await;
 }
