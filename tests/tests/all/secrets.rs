@@ -8,16 +8,15 @@
     reason = "a test may fail loudly"
 )]
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use credential::SystemEntropy;
 use credential::key_file::Purpose;
 use credential::password::{Memory, hash};
 use credential::secret::Password;
-use data_encoding::{BASE32_NOPAD, BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use data_encoding::BASE32_NOPAD;
 use proto::admin::v1::change_act::Act;
 use proto::admin::v1::{NewCard, Plain};
 use proto::audit::v1::ExportAuditRequest;
@@ -26,116 +25,16 @@ use proto::auth::v1::begin_initiation_request::Proof;
 use proto::operator::v1::Answer;
 use tests::administration::Admin;
 use tests::cast::{ALL, CARD, CARD_S2, CHAN, CHEUNG, LEE, MAK, OTP, OTP_S2, SIT, WONG, YIP};
-use tests::cluster::{cheap, settled};
+use tests::cluster::{S2, cheap, settled};
+use tests::search::{Search, Secrets, files, forms, private};
 use tests::{By, Cluster};
+use tidemark::args::{Connection, session};
 use tidemark::drill::{call, request};
+use tidemark::output::{Format, Output};
+use tidemark::verb;
 
 /// A password of a card that is asked for in a change request.
 const CARD_ASKED_FOR: &str = "nineteen paper lanterns";
-/// The shortest value that is searched for by itself; shorter ones must stand alone.
-const ALONE_BELOW: usize = 12;
-
-/// What must be nowhere, by what it is.
-struct Secrets(Vec<(String, Vec<u8>)>);
-
-impl Secrets {
-    fn add(&mut self, what: &str, value: impl AsRef<[u8]>) {
-        self.0.push((what.to_owned(), value.as_ref().to_vec()));
-    }
-}
-
-/// A value in every form that somebody might have written it in.
-fn forms(value: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let mut numbers = Vec::new();
-    for byte in value {
-        if *byte >= 0x80 {
-            numbers.push(0xcc);
-        }
-        numbers.push(*byte);
-    }
-    let mut forms = vec![("as it is", value.to_vec()), ("as numbers", numbers)];
-    // What is short is not long enough in another form to be told from chance.
-    if value.len() >= ALONE_BELOW {
-        for (name, text) in [
-            ("in hexadecimal", HEXLOWER.encode(value)),
-            ("in hexadecimal capitals", HEXUPPER.encode(value)),
-            ("in base32", BASE32_NOPAD.encode(value)),
-            ("in base64", BASE64.encode(value)),
-            ("in base64 for addresses", BASE64URL_NOPAD.encode(value)),
-        ] {
-            // The last letters depend on what follows.
-            let sure = text.trim_end_matches('=').len() - 2;
-            forms.push((name, text.as_bytes()[..sure].to_vec()));
-        }
-    }
-    forms
-}
-
-/// Looks for many values at once.
-struct Search {
-    needles: BTreeMap<[u8; 2], Vec<(String, Vec<u8>)>>,
-    begins: Vec<bool>,
-}
-
-impl Search {
-    fn of(secrets: &Secrets) -> Self {
-        let mut needles: BTreeMap<[u8; 2], Vec<_>> = BTreeMap::new();
-        let mut begins = vec![false; 1 << 16];
-        for (what, value) in &secrets.0 {
-            for (form, bytes) in forms(value) {
-                let start = [bytes[0], bytes[1]];
-                begins[usize::from(u16::from_be_bytes(start))] = true;
-                let named = format!("{what}, {form}");
-                needles.entry(start).or_default().push((named, bytes));
-            }
-        }
-        Self { needles, begins }
-    }
-
-    fn find(&self, bytes: &[u8]) -> Vec<String> {
-        let mut found = Vec::new();
-        let word = |at: Option<usize>| {
-            at.and_then(|at| bytes.get(at))
-                .is_some_and(u8::is_ascii_alphanumeric)
-        };
-        for at in 0..bytes.len().saturating_sub(1) {
-            let start = [bytes[at], bytes[at + 1]];
-            if !self.begins[usize::from(u16::from_be_bytes(start))] {
-                continue;
-            }
-            for (what, needle) in &self.needles[&start] {
-                let fits = bytes[at..].starts_with(needle);
-                // Six digits are in every longer number.
-                let part = needle.len() < ALONE_BELOW
-                    && (word(at.checked_sub(1)) || word(Some(at + needle.len())));
-                if fits && !part {
-                    found.push(what.clone());
-                }
-            }
-        }
-        found
-    }
-}
-
-/// Every file below a folder that a node wrote: not its own key files, and not its mail.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() {
-                if name != "outbox" {
-                    folders.push(path);
-                }
-            } else if !name.starts_with("keys.toml") && !name.ends_with(".pem") {
-                files.push(path);
-            }
-        }
-    }
-    files
-}
 
 /// What everything in this process logs.
 #[derive(Clone, Default)]
@@ -160,15 +59,6 @@ fn logged() -> Log {
         .with_writer(move || writer.clone())
         .init();
     log
-}
-
-/// The bytes that are secret in a PEM private key: what stands in the middle of it.
-fn private(pem: &str) -> Vec<u8> {
-    let begin = pem.find("PRIVATE KEY-----").unwrap() + "PRIVATE KEY-----".len();
-    let body = &pem[begin..pem[begin..].find("-----").unwrap() + begin];
-    let body: String = body.split_whitespace().collect();
-    let der = BASE64.decode(body.as_bytes()).unwrap();
-    der[36..68].to_vec()
 }
 
 fn verifier(password: &str) -> String {
@@ -206,7 +96,7 @@ async fn exported(cluster: &Cluster) {
 #[tokio::test(flavor = "multi_thread")]
 async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     let log = logged();
-    let mut secrets = Secrets(Vec::new());
+    let mut secrets = Secrets::default();
     let cluster = Box::pin(Cluster::start()).await;
     cluster.serves_at("2023-06-10 18:00").await;
     for (what, password) in [
@@ -277,15 +167,8 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     cluster.rotate(4, Purpose::Digest).await;
     cluster.sealed_anew().await;
     let after = std::fs::read_to_string(cluster.key_file(1)).unwrap();
-    for line in before.lines().chain(after.lines()) {
-        if let Some(secret) = line.strip_prefix("secret = ") {
-            let text = secret.trim_matches('"');
-            secrets.add(
-                "a key of the key file",
-                BASE64.decode(text.as_bytes()).unwrap(),
-            );
-        }
-    }
+    secrets.add_keys(&before);
+    secrets.add_keys(&after);
     {
         let pockets = cluster.pockets();
         for card in pockets.cards() {
@@ -309,6 +192,20 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     cluster.rolled_over(Answer::Waive).await;
     let evidence = format!("{:?}", cluster.evidence().await);
     std::fs::write(cluster.folder().join("nodes/evidence"), evidence).unwrap();
+    let report = session::Report {
+        session: S2.to_owned(),
+        dir: Some(cluster.folder().join("nodes/report")),
+        connection: Connection {
+            profile: cluster.folder().join("profile.toml"),
+            operator: None,
+            node: None,
+            timeout: Duration::from_secs(20),
+        },
+    };
+    let output = Output::new(Format::Json);
+    verb::session::run(&session::Session::Report(report), output)
+        .await
+        .unwrap();
     for node in 1..=6 {
         cluster
             .node(node)
@@ -326,7 +223,7 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     assert!(paths.len() > 6 * 5, "{paths:?}");
     let mut seen = 0;
     // What is in every store: a search that does not find it finds nothing.
-    let mut known = Secrets(Vec::new());
+    let mut known = Secrets::default();
     known.add("a user id", CHAN.id);
     known.add("a person's firm", YIP.participant);
     let control = Search::of(&known);
