@@ -178,7 +178,7 @@ async fn s34_over_the_api_an_approval_counts_only_as_the_operators_own_signed_st
     cluster.end().await;
 }
 
-fn connection(cluster: &Cluster, profile: &str, name: Option<&str>) -> Connection {
+pub(super) fn connection(cluster: &Cluster, profile: &str, name: Option<&str>) -> Connection {
     Connection {
         profile: cluster.folder().join(profile),
         operator: name.map(str::to_owned),
@@ -187,7 +187,7 @@ fn connection(cluster: &Cluster, profile: &str, name: Option<&str>) -> Connectio
     }
 }
 
-fn change() -> Change {
+pub(super) fn change() -> Change {
     Change {
         dry_run: false,
         request_id: None,
@@ -196,7 +196,7 @@ fn change() -> Change {
     }
 }
 
-fn output() -> Output {
+pub(super) fn output() -> Output {
     Output::new(Format::Json)
 }
 
@@ -227,7 +227,7 @@ async fn register(
     verb::caller::run(&caller::Caller::Register(flags), output()).await
 }
 
-async fn registered(cluster: &Cluster, caller: &str, kind: &str) -> PathBuf {
+pub(super) async fn registered(cluster: &Cluster, caller: &str, kind: &str) -> PathBuf {
     let certificate = issued(cluster, caller, kind);
     for name in ["alice", "bob"] {
         register(cluster, &certificate, name).await.unwrap();
