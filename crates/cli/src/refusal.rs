@@ -245,6 +245,14 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::PreCheck,
             "see every check: tidemark centre switchover --dry-run",
         ),
+        "NOT_PROMOTED" => (
+            Exit::PreCheck,
+            "look again: tidemark centre promote; or take the seals back: tidemark centre release",
+        ),
+        "NOT_FENCED" => (
+            Exit::Refused,
+            "stop the old primary and repeat, configure fence_hook, or say --accept-split-brain",
+        ),
         "NO_SUCH_CENTRE" => (Exit::Usage, "see the centres: tidemark status"),
         "OUTCOME_UNKNOWN" => (Exit::Unknown, ""),
         "LINE_CHANGED" => (

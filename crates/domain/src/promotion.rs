@@ -36,6 +36,27 @@ impl fmt::Display for SealId {
     }
 }
 
+impl std::str::FromStr for SealId {
+    type Err = NotASeal;
+
+    fn from_str(text: &str) -> Result<Self, NotASeal> {
+        let mut bytes = [0; 16];
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(NotASeal);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| NotASeal)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| NotASeal)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The text is not 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a seal's name is 32 hexadecimal digits")]
+pub struct NotASeal;
+
 /// What is lost of what the old main line answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -6,6 +6,7 @@
 
 use credential::approval::{self, Error};
 use domain::approval::{Act, Approval, Signed};
+use domain::id::OperatorId;
 use domain::registration::Holder;
 use domain::{Command, Rejection, State};
 use proto::approval::v1 as wired;
@@ -30,6 +31,23 @@ pub fn signed<B>(
     approval: Option<&wired::Approval>,
     command: Command,
 ) -> Result<Command, Refusal> {
+    let act = Act::of(state, &command)
+        .ok_or_else(|| Refusal::Internal("the command takes no approval".to_owned()))?;
+    let (_, approval) = given(edge, ask, state, approval, &act)?;
+    Ok(Command::Signed(Box::new(Signed { approval, command })))
+}
+
+/// The operator who calls, with the approval of this act that the call carries, once that holds.
+///
+/// # Errors
+/// As `signed`.
+pub fn given<B>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    state: &State,
+    approval: Option<&wired::Approval>,
+    act: &Act,
+) -> Result<(OperatorId, Approval), Refusal> {
     let refused = |rejection| Refusal::Rejected {
         rejection,
         clock: edge.now(state),
@@ -37,8 +55,6 @@ pub fn signed<B>(
     let Caller::Operator(operator) = &ask.caller else {
         return Err(refused(Rejection::NotAllowed));
     };
-    let act = Act::of(state, &command)
-        .ok_or_else(|| Refusal::Internal("the command takes no approval".to_owned()))?;
     let said = approval.ok_or_else(|| refused(Rejection::ApprovalUnsigned))?;
     let cluster = state
         .cluster()
@@ -72,7 +88,7 @@ pub fn signed<B>(
             Error::Signature | Error::Key | Error::Sign => Rejection::ApprovalDiffers,
         })
     })?;
-    Ok(Command::Signed(Box::new(Signed { approval, command })))
+    Ok((operator.clone(), approval))
 }
 
 /// An approval with what it takes to check it again.

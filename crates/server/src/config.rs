@@ -61,6 +61,10 @@ pub struct Config {
     pub node: u64,
     /// Where everything is kept. One process at a time.
     pub data: PathBuf,
+    /// A program that stops the other centre for good and exits with 0 once it has: asked in a
+    /// promotion, with the centre's name as its argument, when that centre does not say itself that
+    /// it has stopped.
+    pub fence_hook: Option<PathBuf>,
     /// The founding file.
     pub founding: PathBuf,
     /// The key file.
@@ -195,6 +199,7 @@ struct File {
     #[serde(default)]
     web_origins: Vec<String>,
     breached_passwords: Option<PathBuf>,
+    fence_hook: Option<PathBuf>,
     listen: Listen,
     anchors: Anchors,
     #[serde(default)]
@@ -295,6 +300,7 @@ impl Config {
             },
             hashing: file.hashing,
             breached_passwords: file.breached_passwords.map(|path| base.join(path)),
+            fence_hook: file.fence_hook.map(|path| base.join(path)),
             mail: Mail {
                 from: file
                     .mail

@@ -27,6 +27,7 @@ use crate::keys;
 use crate::mail::{Mark, Outbox};
 use crate::reads::{Read, Reads};
 use crate::request::Ask;
+use crate::rpc::centre::Waiting;
 use crate::rpc::cluster::tally::Tally;
 use crate::status::{self, Field, Refusal};
 use crate::table::Table;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub table: Table,
     /// What is read here, by whom.
     pub reads: Reads,
+    /// A program that stops the other centre for good.
+    pub fence_hook: Option<std::path::PathBuf>,
     /// True once the node stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -75,6 +78,7 @@ struct Inner {
     revocations: std::sync::Mutex<Option<(ListName, Arc<Revocations>)>>,
     keys: keys::Watch,
     unheard: Unheard,
+    waiting: Waiting,
 }
 
 /// The edge of one node. Clones share it.
@@ -112,6 +116,7 @@ impl Edge {
                 revocations: std::sync::Mutex::default(),
                 keys: keys::Watch::default(),
                 unheard: Unheard::default(),
+                waiting: Waiting::default(),
             }),
         }
     }
@@ -132,6 +137,11 @@ impl Edge {
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
         &self.inner.parts.keyring
+    }
+
+    /// Terms of a promotion that an operator has signed here.
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.inner.waiting
     }
 
     /// What this node refused unheard.

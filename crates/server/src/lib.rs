@@ -18,6 +18,7 @@ mod keys;
 pub mod listener;
 pub mod mail;
 pub mod node;
+mod promotion;
 pub mod reads;
 pub mod request;
 pub mod rpc;

@@ -230,6 +230,7 @@ impl Node {
             founding: founding.clone(),
             dialer: Dialer::tls(credentials.client(), peer_name),
             base_clock: environment.clock,
+            judge: Arc::new(crate::promotion::signatures_hold),
             mails_notices: true,
         })
         .await?;
@@ -258,6 +259,7 @@ impl Node {
             anchors_pem: anchors_pem.to_string(),
             table,
             reads,
+            fence_hook: config.fence_hook.clone(),
             stopping: serving.stopping(),
         });
         let checkpoints = tokio::spawn(checkpoints::keep(edge.clone()));
@@ -375,7 +377,16 @@ impl Node {
         std::iter::once(node.main())
             .chain(node.branch())
             .find_map(|line| {
-                let source = edge::fault(&line)?;
+                let source = edge::fault(&line).filter(|fault| match fault {
+                    // On purpose: sealed, fenced, or about to go on as another line.
+                    line::Error::Stopped => false,
+                    line::Error::NoLeader
+                    | line::Error::OutcomeUnknown
+                    | line::Error::WrongLine { .. }
+                    | line::Error::ClockOff
+                    | line::Error::Storage(_)
+                    | line::Error::TooLarge { .. } => true,
+                })?;
                 let line = line.reference().line;
                 Some(Fault::Line { line, source })
             })

@@ -147,6 +147,18 @@ pub enum Refusal {
         /// What was found.
         text: String,
     },
+    /// A promotion cannot be done as it was asked for.
+    NotPromoted {
+        /// Why.
+        why: String,
+    },
+    /// The old primary may still go on: nothing was promoted.
+    NotFenced {
+        /// It.
+        centre: CentreName,
+        /// How many of its nodes said that they have stopped.
+        stopped: u32,
+    },
     /// The other centre did not keep pace, and the switchover was given up.
     SwitchoverGivenUp {
         /// The centre that did not become the primary.

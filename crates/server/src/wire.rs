@@ -74,6 +74,16 @@ pub fn log_id(at: LogId) -> line::LogId {
     }
 }
 
+/// A log id as a message has it.
+#[must_use]
+pub fn read_log_id(at: line::LogId) -> LogId {
+    LogId {
+        term: at.term,
+        node: at.node,
+        index: at.index,
+    }
+}
+
 /// Two digests.
 #[must_use]
 pub fn digests(digests: &Digests) -> line::Digests {

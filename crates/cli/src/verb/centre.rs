@@ -11,6 +11,8 @@ use crate::client::{Operator, told};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Table};
 
+mod promote;
+
 /// Moves the primary's role.
 ///
 /// # Errors
@@ -20,6 +22,8 @@ pub async fn run(flags: &Centre, output: Output) -> Result<(), Failure> {
         Centre::Switchover(flags) => {
             already(&flags.change, switchover(flags, output).await, output)
         }
+        Centre::Promote(flags) => promote::run(flags, output).await,
+        Centre::Release(flags) => promote::release(flags, output).await,
     }
 }
 

@@ -16,6 +16,10 @@ use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
 
+mod promote;
+
+pub(crate) use promote::Waiting;
+
 /// How long a switchover is waited for: catching up, the change of voters, and room for both.
 const SWITCH_MAX: Duration = Duration::from_secs(20);
 
@@ -39,6 +43,27 @@ impl CentreService for Centres {
         request: Request<operator::SwitchoverRequest>,
     ) -> Answered<operator::SwitchoverResponse> {
         answered!(self.0, request, switch)
+    }
+
+    async fn assess_promotion(
+        &self,
+        request: Request<operator::AssessPromotionRequest>,
+    ) -> Answered<operator::AssessPromotionResponse> {
+        answered!(self.0, request, promote::assess)
+    }
+
+    async fn promote(
+        &self,
+        request: Request<operator::PromoteRequest>,
+    ) -> Answered<operator::PromoteResponse> {
+        answered!(self.0, request, promote::promote)
+    }
+
+    async fn release_seals(
+        &self,
+        request: Request<operator::ReleaseSealsRequest>,
+    ) -> Answered<operator::ReleaseSealsResponse> {
+        answered!(self.0, request, promote::release)
     }
 }
 

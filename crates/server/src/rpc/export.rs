@@ -133,6 +133,7 @@ mod tests {
             base: domain::State::unfounded(),
             dialer: Dialer::plaintext(),
             base_clock: Arc::new(WallClock),
+            judge: Arc::new(|_, _| Ok(())),
             mails_notices: false,
         })
         .await

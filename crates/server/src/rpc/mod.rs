@@ -37,7 +37,7 @@ mod audit;
 mod auth;
 mod backup;
 mod calendar;
-mod centre;
+pub(crate) mod centre;
 mod change;
 mod change_request;
 mod changed;

@@ -199,6 +199,17 @@ pub(super) fn of(refusal: Refusal) -> Shape {
             Shape::precondition("CHECK_FAILED", format!("{text}; nothing was changed"))
                 .with("check", check)
         }
+        Refusal::NotPromoted { why } => {
+            Shape::precondition("NOT_PROMOTED", format!("{why}; nothing was promoted"))
+        }
+        Refusal::NotFenced { centre, stopped } => Shape::precondition(
+            "NOT_FENCED",
+            format!(
+                "{stopped} nodes of {centre} said that they have stopped, no majority, and no fence \
+                 hook stopped it: both might go on. Nothing was promoted, and the seals stand"
+            ),
+        )
+        .with("centre", centre),
         Refusal::SwitchoverGivenUp { to } => Shape::precondition(
             "SWITCHOVER_GIVEN_UP",
             format!("{to} did not keep pace: the switchover was given up, and all is as before"),
