@@ -12,6 +12,7 @@ pub mod founding;
 pub mod output;
 pub mod profile;
 pub mod refusal;
+pub mod terms;
 pub mod verb;
 
 use args::account::Account;

@@ -19,6 +19,7 @@
 use std::io::{self, Read};
 
 use domain::backup::Backup;
+use domain::digest::Hasher;
 use domain::{Digest, encoding};
 use ring::aead::{Aad, LessSafeKey, Nonce};
 use serde::{Deserialize, Serialize};
@@ -124,7 +125,7 @@ impl Lock {
 /// Writes a backup's file.
 pub struct Sealer {
     lock: Lock,
-    sum: blake3::Hasher,
+    sum: Hasher,
 }
 
 impl Sealer {
@@ -145,8 +146,8 @@ impl Sealer {
         bytes.extend_from_slice(&length(content.len()));
         bytes.extend_from_slice(&content);
         let lock = Lock::of(keyring, &header, &bytes)?;
-        let mut sum = blake3::Hasher::new();
-        sum.update(&bytes);
+        let mut sum = Hasher::default();
+        sum.add(&bytes);
         Ok((Self { lock, sum }, bytes))
     }
 
@@ -165,8 +166,8 @@ impl Sealer {
     pub fn end(mut self) -> io::Result<Vec<u8>> {
         let mut bytes = self.seal(LAST, &[])?;
         bytes.push(SUM);
-        self.sum.update(&[SUM]);
-        bytes.extend_from_slice(self.sum.finalize().as_bytes());
+        self.sum.add(&[SUM]);
+        bytes.extend_from_slice(&self.sum.digest().0);
         Ok(bytes)
     }
 
@@ -185,7 +186,7 @@ impl Sealer {
         bytes.push(kind);
         bytes.extend_from_slice(&length(sealed.len()));
         bytes.extend_from_slice(&sealed);
-        self.sum.update(&bytes);
+        self.sum.add(&bytes);
         Ok(bytes)
     }
 }
@@ -197,7 +198,7 @@ fn length(bytes: usize) -> [u8; 4] {
 /// A file that is read, record by record, with its checksum.
 struct Records<R> {
     from: R,
-    sum: blake3::Hasher,
+    sum: Hasher,
     header: Header,
     before: Vec<u8>,
     pieces: u64,
@@ -231,8 +232,8 @@ impl<R: Read> Records<R> {
         }
         let header = encoding::decode(&content).map_err(|_| damaged("its header is none"))?;
         let before = [&beginning, long.as_slice(), &content].concat();
-        let mut sum = blake3::Hasher::new();
-        sum.update(&before);
+        let mut sum = Hasher::default();
+        sum.add(&before);
         Ok(Self {
             from,
             sum,
@@ -260,10 +261,10 @@ impl<R: Read> Records<R> {
     fn next(&mut self) -> Result<Next, Error> {
         let mut kind = [0];
         self.fill(&mut kind)?;
-        self.sum.update(&kind);
+        self.sum.add(&kind);
         let [kind] = kind;
         if kind == SUM {
-            let expected = *self.sum.finalize().as_bytes();
+            let Digest(expected) = self.sum.digest();
             let mut found = [0; 32];
             self.fill(&mut found)?;
             if found != expected {
@@ -285,8 +286,8 @@ impl<R: Read> Records<R> {
         }
         let mut sealed = vec![0; bytes];
         self.fill(&mut sealed)?;
-        self.sum.update(&long);
-        self.sum.update(&sealed);
+        self.sum.add(&long);
+        self.sum.add(&sealed);
         self.pieces += 1;
         Ok(if kind == LAST {
             Next::Last(sealed)

@@ -6,6 +6,7 @@ mod api;
 mod approvals;
 mod audit;
 mod backup;
+mod centres;
 mod concurrency;
 mod flood;
 mod keys;

@@ -50,7 +50,8 @@ async fn write(flags: &Export, output: Output) -> Result<(), Failure> {
 
 fn replay(flags: &Replay, output: Output) -> Result<(), Failure> {
     let damaged = |error: &dyn std::fmt::Display| Failure::mismatch(error.to_string());
-    let replayed = export::replay(&flags.file, flags.restored_from.as_deref()).map_err(|error| damaged(&error))?;
+    let replayed = export::replay(&flags.file, flags.restored_from.as_deref())
+        .map_err(|error| damaged(&error))?;
     let digests = replayed.state.digests();
     let document = Replayed {
         term: replayed.last.term,

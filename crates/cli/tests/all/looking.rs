@@ -115,7 +115,9 @@ fn a_watch_goes_on_when_nodes_go_and_the_doctor_says_what_is_wrong() {
     until("nodes tell of an operator's certificate", || {
         let told = doctor(&cluster, &[]).1;
         let checks = told["checks"].as_array().unwrap();
-        checks.iter().any(|check| check["check"] == "certificates shown")
+        checks
+            .iter()
+            .any(|check| check["check"] == "certificates shown")
     });
     let (code, told) = doctor(&cluster, &[]);
     // What is left is not of the cluster but of this machine.

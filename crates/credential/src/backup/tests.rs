@@ -64,8 +64,9 @@ fn parts(keyring: &Keyring, index: u64, salt: u64) -> Vec<Vec<u8>> {
 fn summed(parts: &[Vec<u8>]) -> Vec<u8> {
     let mut all = parts.concat();
     all.push(SUM);
-    let sum = blake3::hash(&all);
-    all.extend_from_slice(sum.as_bytes());
+    let mut sum = Hasher::default();
+    sum.add(&all);
+    all.extend_from_slice(&sum.digest().0);
     all
 }
 

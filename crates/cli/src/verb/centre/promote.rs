@@ -1,10 +1,6 @@
 //! `centre promote`: seal, read, show what there is and what can be claimed of the loss, then ask.
 //! Two operators sign the same terms at the same node; the second call does it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use domain::NodeId;
-use domain::promotion::{self, Terms};
 use proto::line::v1::LogId;
 use proto::operator::v1::{
     AssessPromotionRequest, AssessPromotionResponse, Fence, Loss, PromoteRequest, PromoteResponse,
@@ -18,6 +14,7 @@ use crate::drill::words;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Table};
 use crate::profile::Profile;
+use crate::terms;
 use crate::verb::confirmed;
 
 /// A connection to the first node of the centre that answers, or to the one that was said.
@@ -73,40 +70,6 @@ fn evidence(found: &AssessPromotionResponse) -> String {
 fn listed(nodes: &[u64]) -> String {
     let names: Vec<String> = nodes.iter().map(u64::to_string).collect();
     names.join(", ")
-}
-
-/// The terms as both sides sign them.
-fn signable(terms: &PromotionTerms) -> Result<Terms, Failure> {
-    let odd = || Failure::internal("the node answers with terms that cannot be read");
-    let boundary = terms.boundary.ok_or_else(odd)?;
-    let voters = terms.voters.iter().map(|(node, seal)| {
-        let seal = seal.parse().map_err(|_| odd())?;
-        Ok((NodeId(*node), seal))
-    });
-    Ok(Terms {
-        centre: terms.centre.parse().map_err(|_| odd())?,
-        epoch: terms.epoch,
-        boundary: domain::LogId {
-            term: boundary.term,
-            node: boundary.node,
-            index: boundary.index,
-        },
-        genesis: terms.genesis.parse().map_err(|_| odd())?,
-        voters: voters.collect::<Result<BTreeMap<_, _>, Failure>>()?,
-        left_out: terms
-            .left_out_node_ids
-            .iter()
-            .copied()
-            .map(NodeId)
-            .collect::<BTreeSet<_>>(),
-        accepted_loss: match terms.accepted_loss() {
-            Loss::None => promotion::Loss::None,
-            Loss::Unknown => promotion::Loss::Unknown,
-            Loss::Unspecified => return Err(odd()),
-        },
-        accepts_split_brain: terms.accept_split_brain,
-        reason: terms.reason.clone(),
-    })
 }
 
 /// What the operator accepts of the loss, once what can be claimed was shown.
@@ -187,7 +150,7 @@ pub(super) async fn run(flags: &Promote, output: Output) -> Result<(), Failure> 
         ),
         output,
     )?;
-    let act = domain::approval::Act::Promotion(Box::new(signable(&terms)?));
+    let act = domain::approval::Act::Promotion(Box::new(terms::read(&terms)?));
     let message = PromoteRequest {
         terms: Some(terms),
         approval: Some(node.sign(&act, &seen, output)?),
