@@ -188,10 +188,17 @@ fn summary(checks: &[Check]) -> String {
     match (errors, warnings) {
         (0, 0) => format!("all {} checks hold", checks.len()),
         (errors, warnings) => format!(
-            "{errors} errors and {warnings} warnings in {} checks",
+            "{}, {} in {} checks",
+            counted(errors, "error"),
+            counted(warnings, "warning"),
             checks.len()
         ),
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn told_of(checks: &[Check], took: Duration, output: Output) -> Result<(), Failure> {
@@ -278,7 +285,7 @@ mod tests {
     fn the_summary_counts_what_is_wrong() {
         assert_eq!(summary(&checks(&[Level::Ok; 3])), "all 3 checks hold");
         let wrong = checks(&[Level::Ok, Level::Mismatch, Level::Warning]);
-        assert_eq!(summary(&wrong), "1 errors and 1 warnings in 3 checks");
+        assert_eq!(summary(&wrong), "1 error, 1 warning in 3 checks");
     }
 
     #[test]
