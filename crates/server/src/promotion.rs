@@ -8,7 +8,7 @@ use domain::promotion::Certificate;
 ///
 /// # Errors
 /// Whose does not, and why.
-pub fn signatures_hold(_state: &State, certificate: &Certificate) -> Result<(), String> {
+pub(crate) fn signatures_hold(_state: &State, certificate: &Certificate) -> Result<(), String> {
     for (operator, approval) in &certificate.by {
         credential::approval::check(approval)
             .map_err(|error| format!("the signature of {operator}: {error}"))?;

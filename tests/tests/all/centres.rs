@@ -1,8 +1,6 @@
 //! The primary's role moves, planned and not (LINES.md, "Switchover", "Promotion"; I11, I12).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
-use std::time::Instant;
-
 use domain::approval::Act;
 use proto::operator::v1::centre_service_client::CentreServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
@@ -76,7 +74,6 @@ async fn a_switchover_moves_logins_and_a_token_stays_good() {
     );
     let answer = switch(&cluster, 3, WEST).await.unwrap();
     assert_eq!(answer.primary, WEST);
-    println!("switchover to {WEST}: {:?}", answer.duration.unwrap());
     cluster.send_to(WEST);
     assert!(
         cluster.good(&token, token.scope()).await,
@@ -157,7 +154,6 @@ async fn two_operators_promote_the_other_centre_when_the_primary_is_lost() {
     for node in 1..=3 {
         cluster.stop(node).await;
     }
-    let began = Instant::now();
     let found = assess(&cluster, 4).await.unwrap();
     assert!(
         found.nodes.iter().all(|node| node.problem.is_empty()),
@@ -206,10 +202,6 @@ async fn two_operators_promote_the_other_centre_when_the_primary_is_lost() {
     assert_eq!((done.fence(), done.loss()), (Fence::None, Loss::Unknown));
     cluster.send_to(WEST);
     cluster.with_card(&WONG).await;
-    println!(
-        "from the first look to the first login: {:?}",
-        began.elapsed()
-    );
     assert!(
         !cluster.good(&token, token.scope()).await,
         "tokens have ended"

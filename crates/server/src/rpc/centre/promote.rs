@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Terms that an operator signed here, and that wait for another.
 #[derive(Debug, Default)]
-pub struct Waiting(std::sync::Mutex<Option<(Terms, By)>>);
+pub(crate) struct Waiting(std::sync::Mutex<Option<(Terms, By)>>);
 
 impl Waiting {
     fn read(&self) -> Option<(Terms, By)> {

@@ -120,10 +120,12 @@ async fn say<B: Message>(
     };
     let settled = edge.propose_or_judge(ask, &line, (Some(key), validity), command);
     let (have, need) = match settled.await {
-        Ok(settled) => match settled.answer {
-            Answer::Approved { have, need } => (have, need),
-            other => return Err(edge::unexpected(&other)),
-        },
+        Ok(settled) => {
+            let Answer::Approved { have, need } = settled.answer else {
+                return Err(edge::unexpected(&settled.answer));
+            };
+            (have, need)
+        }
         // Everything else was found right.
         Err(Refusal::Rejected {
             rejection: Rejection::ApprovalUnsigned,
