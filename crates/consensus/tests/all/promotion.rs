@@ -40,7 +40,7 @@ async fn seal(cluster: &Cluster, at: u64) -> BTreeMap<NodeId, Report> {
     let epoch = cluster.main(at).reference().epoch + 1;
     let said = cluster
         .node(at)
-        .collect_seals(nodes, epoch, SealId([at as u8; 16]))
+        .collect_seals(nodes, epoch, SealId([u8::try_from(at).unwrap(); 16]))
         .await;
     said.into_iter()
         .filter_map(|(node, report)| Some((node, report.ok()?)))

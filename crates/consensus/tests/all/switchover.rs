@@ -115,7 +115,6 @@ async fn the_role_moves_and_back_and_nothing_acknowledged_is_lost() {
             main.state().header().protection.degraded_since.is_none()
         })
         .await;
-        let began = Instant::now();
         let outcome = main
             .propose(asked(&main, "op1", start_to(to)))
             .await
@@ -125,7 +124,6 @@ async fn the_role_moves_and_back_and_nothing_acknowledged_is_lost() {
             (1..=6).all(|id| is_at(&cluster.main(id), to, &voters))
         })
         .await;
-        println!("to {to}: known everywhere after {:?}", began.elapsed());
         // What is answered now is protected by the centre that was the primary.
         until("a change is answered", async || {
             main.propose(marking(9_000)).await.is_ok()
@@ -133,10 +131,6 @@ async fn the_role_moves_and_back_and_nothing_acknowledged_is_lost() {
         .await;
     }
     let (acknowledged, longest) = client.end().await;
-    println!(
-        "{} acknowledged, longest gap {longest:?}",
-        acknowledged.len()
-    );
     assert!(longest < Duration::from_secs(10), "{longest:?}");
     cluster.agree().await;
     let state = cluster.main(5).state();
