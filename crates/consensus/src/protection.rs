@@ -216,6 +216,8 @@ impl Seen {
         let mode = state.policy().protection;
         let promise = state.header().protection;
         if promise.degraded_since.is_some() {
+            // After a promotion nobody is there to rely on.
+            state.secondary_nodes().next()?;
             return (self.caught_up >= STEADY_LOOKS).then_some(protection::Command::Recover);
         }
         let limit = Duration::from_millis(state.policy().degrade_after_ms);

@@ -12,7 +12,6 @@ use credential::breached::Breached;
 use credential::card::{Anchors, Revocations, Serial};
 use credential::keyring::Keyring;
 use credential::phc::Params;
-use domain::cluster::Founding;
 use domain::policy::Support;
 use domain::request::Key;
 use domain::{
@@ -220,15 +219,6 @@ impl Edge {
     #[must_use]
     pub fn support(&self) -> Support {
         self.node().main().state().policy().support()
-    }
-
-    /// Who is registered, and whom people ask: for the gate.
-    #[must_use]
-    pub fn register(&self) -> (Option<Arc<Founding>>, State, Support) {
-        let state = self.node().main().state();
-        let founding = state.founding().cloned().map(Arc::new);
-        let support = state.policy().support();
-        (founding, state, support)
     }
 
     /// A handler's answer as gRPC's, with whom to ask in every status.

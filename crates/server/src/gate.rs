@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use domain::cluster::Founding;
-use domain::policy::Support;
 use domain::protection::Mode;
 use domain::{Rejection, State};
 use futures::future::{self, Either, Ready};
@@ -37,8 +36,8 @@ pub struct Call {
     pub rpc: Option<Arc<Rpc>>,
 }
 
-/// Who is registered, and whom people ask, as of now.
-pub type Register = Arc<dyn Fn() -> (Option<Arc<Founding>>, State, Support) + Send + Sync>;
+/// The main line's state as of now: who is registered, and whom people ask.
+pub type Register = Arc<dyn Fn() -> State + Send + Sync>;
 
 /// The gate of one listener.
 #[derive(Clone)]
@@ -46,6 +45,7 @@ pub struct Gate {
     listener: Listener,
     table: Table,
     register: Register,
+    founding: Option<Arc<Founding>>,
     shown: Shown,
 }
 
@@ -57,8 +57,16 @@ impl Gate {
             listener,
             table,
             register,
+            founding: None,
             shown: Shown::default(),
         }
+    }
+
+    /// Knows the nodes by this record: they meet before there is a state to ask.
+    #[must_use]
+    pub(crate) fn founded(mut self, founding: Arc<Founding>) -> Self {
+        self.founding = Some(founding);
+        self
     }
 
     /// Notes there when the certificates of callers expire.
@@ -73,16 +81,17 @@ impl Gate {
             .extensions()
             .get::<TlsConnectInfo<TcpConnectInfo>>()
             .and_then(TlsConnectInfo::peer_certs);
-        let (founding, state, support) = (self.register)();
+        let state = (self.register)();
+        let refused = |refusal| status::of(refusal, &state.policy().support());
         let caller = identity::identify(
             certificates.as_ref().map(|chain| chain.as_slice()),
             self.listener,
-            founding.as_deref(),
+            self.founding.as_deref().or(state.founding()),
             &state,
         )
         .map_err(|error| {
             tracing::info!(listener = %self.listener, %error, "a caller was refused");
-            status::of(Refusal::Caller(error), &support)
+            refused(Refusal::Caller(error))
         })?;
         let leaf = certificates.as_ref().and_then(|chain| chain.first());
         if let Some(leaf) = leaf {
@@ -95,7 +104,7 @@ impl Gate {
         {
             let rejection = Rejection::ScriptMayNot;
             let clock = state.header().clock;
-            return Err(status::of(Refusal::Rejected { rejection, clock }, &support));
+            return Err(refused(Refusal::Rejected { rejection, clock }));
         }
         Ok(Call { caller, rpc })
     }
@@ -170,10 +179,14 @@ fn unprotected(state: &State, rpc: &Rpc) -> Option<&'static str> {
     let mode = state.policy().protection;
     let said = match (mode, header.protection.degraded_since) {
         (Mode::Async, _) => Some(mode.name()),
-        (Mode::Sync, Some(_)) => Some("degraded"),
-        (Mode::Sync, None) | (Mode::Strict, _) => None,
+        // Also under `strict` after a promotion, until the other centre is back.
+        (Mode::Sync | Mode::Strict, Some(_)) => Some("degraded"),
+        (Mode::Sync | Mode::Strict, None) => None,
     };
-    said.filter(|_| of_main && state.secondary_nodes().next().is_some())
+    let has_secondary = state
+        .centres()
+        .is_some_and(|centres| centres.secondary.is_some());
+    said.filter(|_| of_main && has_secondary)
 }
 
 impl<F, E> Future for Answered<F>
@@ -189,9 +202,9 @@ where
         if this.gate.listener == Listener::Peer {
             return Poll::Ready(Ok(answer));
         }
-        let (_, state, support) = (this.gate.register)();
+        let state = (this.gate.register)();
         if let Some(why) = unread(answer.headers()) {
-            answer = status::of(Refusal::Unread(why), &support).into_http();
+            answer = status::of(Refusal::Unread(why), &state.policy().support()).into_http();
         }
         let rpc = this.rpc.as_deref();
         if let Some(said) = rpc.and_then(|rpc| unprotected(&state, rpc)) {

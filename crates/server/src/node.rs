@@ -14,7 +14,6 @@ use credential::keyring::Keyring;
 use credential::phc::Params;
 use credential::{Entropy, SystemEntropy};
 use domain::cluster::Founding;
-use domain::policy::Support;
 use domain::{LineId, NodeId};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -308,25 +307,13 @@ impl Node {
         let founding = Arc::new(founding);
         for (listener, bound) in all {
             let edge = self.edge.clone();
-            // Nodes meet before there is a state to ask.
-            let register: Register = match listener {
-                Listener::Peer => {
-                    let founding = Arc::clone(&founding);
-                    let nobody = domain::State::unfounded();
-                    Arc::new(move || {
-                        (
-                            Some(Arc::clone(&founding)),
-                            nobody.clone(),
-                            Support::unsaid(),
-                        )
-                    })
-                }
-                Listener::Front | Listener::Back | Listener::Operator => {
-                    Arc::new(move || edge.register())
-                }
-            };
+            let register: Register = Arc::new(move || edge.node().main().state());
             let table = self.edge.parts().table.clone();
             let gate = Gate::new(listener, table, register).noting(shown.clone());
+            let gate = match listener {
+                Listener::Peer => gate.founded(Arc::clone(&founding)),
+                Listener::Front | Listener::Back | Listener::Operator => gate,
+            };
             let routes = rpc::routes(&self.edge, listener)?;
             let web = match listener {
                 Listener::Front => web,

@@ -158,6 +158,9 @@ impl Edge {
     /// Whether this line is served at this centre: the state gives it the role, and of the main
     /// line no others vote (LINES.md, "Switchover").
     fn has_the_role(&self, state: &State) -> Result<(), Rejection> {
+        if let LineId::Main = state.header().line {
+            self.goes_on()?;
+        }
         let serving = state.serving_centre().ok_or(Rejection::NotFounded)?;
         if !self.is_here(serving) {
             let serving = serving.clone();
@@ -169,6 +172,22 @@ impl Edge {
                 Err(Rejection::CentreSwitching { to })
             }
             LineId::Main | LineId::Branch { .. } => Ok(()),
+        }
+    }
+
+    /// Whether the main line here is not held by a promise to take part in a later one.
+    fn goes_on(&self) -> Result<(), Rejection> {
+        let (node, standing) = (self.node(), self.node().standing());
+        if !standing.stops(node.main().reference().epoch) {
+            return Ok(());
+        }
+        let promoted = standing.accepted.map(|accepted| accepted.terms.centre);
+        match promoted.or_else(|| node.centre().map(|here| here.name.clone())) {
+            Some(serving) if !self.is_here(&serving) => {
+                Err(Rejection::CentreNotServing { serving })
+            }
+            Some(to) => Err(Rejection::CentreSwitching { to }),
+            None => Err(Rejection::NotFounded),
         }
     }
 

@@ -190,7 +190,9 @@ fn of_this_node(edge: &Edge, reasons: &mut Vec<Reason>) {
         let text = format!("node {}: {problem}", node.id());
         reasons.push((Verdict::Warning, text));
     }
-    if !edge.answers(&node.main()) {
+    if let Some(text) = stands_still(node) {
+        reasons.push((Verdict::Error, text));
+    } else if !edge.answers(&node.main()) {
         let text = "the main line has no leader here: nothing can be changed".to_owned();
         reasons.push((Verdict::Error, text));
     }
@@ -198,6 +200,30 @@ fn of_this_node(edge: &Edge, reasons: &mut Vec<Reason>) {
         let text = "this node's clock is off, or not compared yet: it neither leads nor serves";
         reasons.push((Verdict::Error, text.to_owned()));
     }
+}
+
+/// Why the main line stands still at this node by its own promise, and what to do.
+fn stands_still(node: &consensus::Node) -> Option<String> {
+    let (standing, id) = (node.standing(), node.id());
+    if let Some(other) = &standing.conflicting {
+        let epoch = other.terms.epoch;
+        return Some(format!(
+            "node {id} was shown two certificates for epoch {epoch} and has stopped: wake someone"
+        ));
+    }
+    if !standing.stops(node.main().reference().epoch) {
+        return None;
+    }
+    Some(match standing.accepted {
+        Some(accepted) if accepted.terms.epoch >= standing.sealed.map_or(0, |seal| seal.epoch) => {
+            let (centre, epoch) = (accepted.terms.centre, accepted.terms.epoch);
+            format!("node {id} has stopped: {centre} was promoted, in epoch {epoch}")
+        }
+        Some(_) | None => format!(
+            "node {id} is sealed for a promotion: finish it with tidemark centre promote, or take \
+             it back with tidemark centre release"
+        ),
+    })
 }
 
 /// Who cannot be reached. It is an error where it leaves a line without a majority.
