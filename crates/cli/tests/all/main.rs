@@ -1,6 +1,7 @@
 //! The built program: one binary, a module a topic.
 
 mod backup;
+mod centres;
 mod cluster;
 mod import;
 mod keys;

@@ -4,6 +4,7 @@ mod account_life;
 mod approval;
 mod backup;
 mod carry;
+mod centre;
 mod change_request;
 mod encoding;
 mod initiation;

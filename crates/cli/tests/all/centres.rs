@@ -1,0 +1,93 @@
+//! The primary's role moves by the verbs of `centre`, with six processes of the built binary
+//! (LINES.md, "Switchover", "Promotion").
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+use crate::cluster::{Cluster, until};
+
+const USAGE: i32 = 2;
+const PRE_CHECK: i32 = 3;
+const REFUSED: i32 = 4;
+const LOSS: i32 = 6;
+const ALREADY: i32 = 8;
+
+fn relied_on(cluster: &Cluster) {
+    until("the other centre is relied on", || {
+        let (_, told) = cluster.operator(&["status"]);
+        told.contains("main, epoch 1") && !told.contains("DEGRADED")
+    });
+}
+
+fn switchover<'a>(to: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let act = ["centre", "switchover", "--to", to, "--reason", "a drill"];
+    [&act[..], more].concat()
+}
+
+fn promote<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let act = ["centre", "promote", "--to", "west", "--confirm", "west"];
+    [&act[..], &["--reason", "the east is lost"], more].concat()
+}
+
+#[test]
+fn the_primary_moves_planned_and_goes_on_without_the_other_centre() {
+    let mut cluster = Cluster::start();
+    let create = |firm: &'static str| ["participant", "create", firm, "A firm"];
+    relied_on(&cluster);
+    cluster.expect(&create("C00081"), 0, &[]);
+
+    // Everything is looked at, and nothing done without the centre's name said twice.
+    let dry = switchover("west", &["--dry-run"]);
+    cluster.expect(&dry, 0, &["PLAN", "LAG", "DIGESTS", "nothing was changed"]);
+    cluster.expect(&switchover("west", &[]), USAGE, &["--confirm west"]);
+    let nowhere = switchover("north", &["--confirm", "north"]);
+    cluster.expect(&nowhere, PRE_CHECK, &["there is no centre north"]);
+    let west = switchover("west", &["--confirm", "west"]);
+    cluster.expect(&west, 0, &["west is the primary"]);
+    cluster.expect(&west, ALREADY, &["west is the primary"]);
+    cluster.expect(&create("C00082"), 0, &[]);
+    relied_on(&cluster);
+    let east = switchover("east", &["--confirm", "east"]);
+    cluster.expect(&east, 0, &["east is the primary"]);
+    relied_on(&cluster);
+
+    cluster.kill(&[1, 2, 3]);
+    let refused = cluster.expect(&promote(&[]), USAGE, &["unknown", "--accept-loss=unknown"]);
+    assert!(refused.contains("would go on from entry"), "{refused}");
+    let zero = promote(&["--accept-loss", "0"]);
+    cluster.expect(&zero, PRE_CHECK, &["a loss of 0 cannot be claimed"]);
+    // Seals are taken back, and set again under other names.
+    let release = ["centre", "release", "--centre", "west"];
+    cluster.expect(&release, 0, &["4, 5, 6"]);
+    let unknown = promote(&["--accept-loss", "unknown"]);
+    cluster.expect(&unknown, 0, &["1 of 2"]);
+    let other = promote(&["--accept-loss", "unknown", "--as", "bob"]);
+    cluster.expect(&other, REFUSED, &["NOT_FENCED"]);
+    let both = ["--accept-loss", "unknown", "--accept-split-brain"];
+    cluster.expect(&promote(&both), 0, &["1 of 2"]);
+    let second = promote(&[&both[..], &["--as", "bob"]].concat());
+    cluster.expect(&second, LOSS, &["west is the primary", "both may serve"]);
+
+    for firm in ["C00081", "C00082"] {
+        cluster.expect(&["participant", "show", firm], 0, &["A firm"]);
+    }
+    cluster.expect(&create("C00083"), LOSS, &["C00083"]);
+    // Back, the old primary says that it has stopped.
+    cluster.spawn(&[1, 2]);
+    until("the old primary has stopped", || {
+        let told = cluster.operator(&["status", "--node", "1"]).1;
+        told.contains("has stopped: west was promoted, in epoch 2")
+    });
+    let there = ["participant", "show", "C00083", "--node", "5"];
+    cluster.expect(&there, 0, &["A firm"]);
+    // A restart of all goes on where it was.
+    cluster.kill_and_start(&[4, 5, 6]);
+    until("the new main line goes on", || {
+        cluster.operator(&there).0 == 0
+    });
+}
