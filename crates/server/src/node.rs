@@ -361,22 +361,12 @@ impl Node {
         if let Some(error) = self.edge.keys().fault() {
             return Some(Fault::Keys(error));
         }
-        std::iter::once(node.main())
-            .chain(node.branch())
-            .find_map(|line| {
-                let source = edge::fault(&line).filter(|fault| match fault {
-                    // On purpose: sealed, fenced, or about to go on as another line.
-                    line::Error::Stopped => false,
-                    line::Error::NoLeader
-                    | line::Error::OutcomeUnknown
-                    | line::Error::WrongLine { .. }
-                    | line::Error::ClockOff
-                    | line::Error::Storage(_)
-                    | line::Error::TooLarge { .. } => true,
-                })?;
-                let line = line.reference().line;
-                Some(Fault::Line { line, source })
-            })
+        let main = Some(node.main()).filter(|_| !node.stands_still());
+        main.into_iter().chain(node.branch()).find_map(|line| {
+            let source = edge::fault(&line)?;
+            let line = line.reference().line;
+            Some(Fault::Line { line, source })
+        })
     }
 
     /// Takes no more calls, lets those under way end, and stops the lines. What is on its disk

@@ -124,6 +124,14 @@ impl Node {
         self.inner.promotion.standing.borrow().clone()
     }
 
+    /// Whether the main line here stands still on purpose: by a promise, or because one is being
+    /// made, kept or taken back.
+    #[must_use]
+    pub fn stands_still(&self) -> bool {
+        let epoch = self.main().reference().epoch;
+        self.standing().stops(epoch) || self.inner.promotion.change.try_lock().is_err()
+    }
+
     /// Promises durably to take part in no main line of an epoch below `epoch`, stops the one that
     /// runs, and says what is here. A node that is sealed for that epoch says so again, under the
     /// name that its promise has.

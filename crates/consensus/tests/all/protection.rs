@@ -158,10 +158,9 @@ async fn one_lost_node_of_the_secondary_degrades_nothing() {
     let mut cluster = six(Mode::Sync).await;
     cluster.stop(4).await;
     for mark in 1..=3 {
-        let began = Instant::now();
         cluster.main(1).propose(marking(mark)).await.unwrap();
-        assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     }
+    // An answer that had waited for the lost one would have come with a degraded line.
     assert_eq!(promise(&cluster, 1).degraded_count, 0);
 }
 
