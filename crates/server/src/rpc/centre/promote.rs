@@ -254,6 +254,12 @@ pub(super) async fn promote(
     let centre = own_centre(edge)?;
     let state = edge.node().main().state();
     let done = edge.node().standing().accepted;
+    if state.certificate().map(|begun| &begun.terms) == Some(&terms) {
+        return Err(Refusal::Rejected {
+            rejection: domain::Rejection::AlreadySo,
+            clock: edge.now(&state),
+        });
+    }
     let (certificate, found) = match done.filter(|done| done.terms == terms) {
         // Repeated: it goes on where it was.
         Some(done) => (done, None),
@@ -338,11 +344,12 @@ fn sign(
 async fn found_again(edge: &Edge, terms: &Terms, centre: &Centre) -> Result<Found, Refusal> {
     let said = seals(edge, centre).await;
     for (node, seal) in &terms.voters {
-        let same = match said.get(node) {
-            Some(Ok(report)) => report.seal.id == *seal,
+        // One that answers otherwise may have accepted already; whether it does, it says when asked.
+        let is_another = match said.get(node) {
+            Some(Ok(report)) => report.seal.id != *seal,
             Some(Err(_)) | None => false,
         };
-        if !same {
+        if is_another {
             return Err(Refusal::NotPromoted {
                 why: format!("node {node} is not sealed as the terms say: assess anew"),
             });
@@ -364,6 +371,16 @@ async fn fence(edge: &Edge, certificate: &Certificate) -> Result<(operator::Fenc
     let Some(old) = other(&centres, &certificate.terms.centre) else {
         return Ok((operator::Fence::Acknowledged, true));
     };
+    let hook = edge.parts().fence_hook.as_ref();
+    let accepted = certificate.terms.accepts_split_brain;
+    let not_fenced = |stopped| Refusal::NotFenced {
+        centre: old.name.clone(),
+        stopped,
+    };
+    // Nodes that are shown a certificate have stopped for good, so that none is shown in vain.
+    if heard(edge, &centres).len() <= old.nodes.len() / 2 && hook.is_none() && !accepted {
+        return Err(not_fenced(0));
+    }
     let shown = old
         .nodes
         .iter()
@@ -374,7 +391,7 @@ async fn fence(edge: &Edge, certificate: &Certificate) -> Result<(operator::Fenc
         let degraded = answers.iter().any(|answer| answer.degraded);
         return Ok((operator::Fence::Acknowledged, !degraded));
     }
-    if let Some(hook) = &edge.parts().fence_hook {
+    if let Some(hook) = hook {
         let run = Command::new(hook)
             .arg(old.name.as_str())
             .kill_on_drop(true)
@@ -384,13 +401,10 @@ async fn fence(edge: &Edge, certificate: &Certificate) -> Result<(operator::Fenc
             other => tracing::error!(?other, "the fence hook did not stop the old primary"),
         }
     }
-    if certificate.terms.accepts_split_brain {
+    if accepted {
         return Ok((operator::Fence::None, false));
     }
-    Err(Refusal::NotFenced {
-        centre: old.name.clone(),
-        stopped: u32::try_from(stopped).unwrap_or(u32::MAX),
-    })
+    Err(not_fenced(u32::try_from(stopped).unwrap_or(u32::MAX)))
 }
 
 /// Waits until the new main line has begun here.
