@@ -17,6 +17,7 @@ use proto::operator::v1::centre_service_client::CentreServiceClient;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
 use proto::operator::v1::key_service_client::KeyServiceClient;
+use proto::operator::v1::node_service_client::NodeServiceClient;
 use proto::operator::v1::policy_service_client::PolicyServiceClient;
 use proto::operator::v1::registration_service_client::RegistrationServiceClient;
 use proto::operator::v1::revocation_list_service_client::RevocationListServiceClient;
@@ -296,6 +297,12 @@ impl Operator {
     #[must_use]
     pub fn session(&self) -> SessionServiceClient<Channel> {
         SessionServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> NodeServiceClient<Channel> {
+        NodeServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The centres.

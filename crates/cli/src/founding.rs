@@ -503,7 +503,7 @@ impl Writer<'_> {
 }
 
 /// A node's configuration; its relative paths begin at its own folder.
-fn configuration(node: &PlannedNode) -> String {
+pub(crate) fn configuration(node: &PlannedNode) -> String {
     let [front, back, operator, peer] = node.listen;
     let health = node.health.map_or_else(String::new, |address| {
         format!("# Plain HTTP, for load balancers alone: GET /serving.\nhealth = \"{address}\"\n")

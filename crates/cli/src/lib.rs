@@ -60,6 +60,7 @@ async fn act(verb: Verb, output: Output) -> Result<(), Failure> {
         Verb::Request(flags) => verb::request::run(&flags, output).await,
         Verb::Policy(flags) => verb::policy::run(&flags, output).await,
         Verb::Centre(flags) => verb::centre::run(&flags, output).await,
+        Verb::Node(flags) => verb::node::run(&flags, output).await,
         Verb::Key(flags) => verb::key::run(&flags, output).await,
         Verb::Backup(flags) => verb::backup::run(&flags, output).await,
         Verb::Completions(flags) => {

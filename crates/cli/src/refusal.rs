@@ -249,6 +249,10 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::PreCheck,
             "look again: tidemark centre promote; or take the seals back: tidemark centre release",
         ),
+        "NOT_REINSTATED" => (
+            Exit::PreCheck,
+            "start the old primary's nodes and repeat, or replace them: tidemark node add",
+        ),
         "NOT_FENCED" => (
             Exit::Refused,
             "stop the old primary and repeat, configure fence_hook, or say --accept-split-brain",

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::clockwatch::ClockVerdict;
 use crate::line::{Error, Line};
+use crate::members;
 use crate::node::{FIRST_EPOCH, Node};
 use crate::promotion;
 use crate::propose::Proposal;
@@ -28,6 +29,26 @@ pub(crate) async fn follow_clock(node: Node, mut verdict: watch::Receiver<ClockV
                 line.set_clock_ok(ok);
             }
         }
+    }
+}
+
+/// Keeps the directory of nodes true, and gives this node's disk up when its place has got another
+/// id; for as long as the node runs.
+pub(crate) async fn see_to_place(node: Node) {
+    let mut heard = node.heard().watch();
+    loop {
+        node.follow_centres();
+        if let Some(life) = node.another_life_heard() {
+            tracing::warn!(own = %node.id(), %life, "this place has another id now: giving up what is here");
+            match node.begin_wipe().await {
+                Ok(()) => {
+                    node.inner.another_life.send_replace(Some(life));
+                    return;
+                }
+                Err(error) => tracing::error!(%error, "cannot give up what is here"),
+            }
+        }
+        let _elapsed = tokio::time::timeout(LOOK_EVERY, heard.changed()).await;
     }
 }
 
@@ -62,19 +83,31 @@ async fn round(node: &Node, main: &Line) -> Result<(), Error> {
     if !main.is_leader() {
         return Ok(());
     }
-    found(node, main).await?;
+    if main.state().founding().is_none() {
+        // The founding is answered once the secondary has it.
+        add_learners(node, main).await?;
+        found(node, main).await?;
+    }
     promotion::begin(node, main).await?;
     promotion::inform(node, main).await;
+    add_learners(node, main).await?;
+    switchover::drive(node, main).await?;
+    members::settle(node, main).await
+}
+
+/// Lets every node of the centres receive the log.
+async fn add_learners(node: &Node, main: &Line) -> Result<(), Error> {
     let members = main.membership();
-    if !members.joint {
-        for id in node.centres().all().flat_map(|centre| &centre.nodes) {
-            if !members.voters.contains(&id.id) && !members.learners.contains(&id.id) {
-                main.add_learner(id.id).await?;
-                tracing::info!(node = %id.id, "added a learner");
-            }
+    if members.joint {
+        return Ok(());
+    }
+    for id in node.centres().all().flat_map(|centre| &centre.nodes) {
+        if !members.voters.contains(&id.id) && !members.learners.contains(&id.id) {
+            main.add_learner(id.id).await?;
+            tracing::info!(node = %id.id, "added a learner");
         }
     }
-    switchover::drive(node, main).await
+    Ok(())
 }
 
 /// The nodes that form the line's group, if this node may form it. In the first epoch exactly one

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::{self, Next};
 use crate::place;
 
+const FILE: &str = "identity";
 const CONTEXT: &[u8] = b"identity";
 
 /// Why the folder is not for this node.
@@ -57,12 +58,21 @@ struct Identity {
     node: NodeId,
 }
 
+/// Whose folder it is; none if nobody took it yet. Blocks.
+///
+/// # Errors
+/// `Damaged`, or the disk's.
+pub fn of(data: &Path) -> Result<Option<NodeId>, Error> {
+    let found = read_record::<Identity>(&data.join(FILE), CONTEXT)?;
+    Ok(found.map(|identity| identity.node))
+}
+
 /// Takes the folder for this node, or checks that it was taken for it.
 ///
 /// # Errors
 /// `Another` when it was taken for another one; else the disk's.
 pub fn claim(data: &Path, cluster: ClusterId, node: NodeId) -> Result<(), Error> {
-    let file = data.join("identity");
+    let file = data.join(FILE);
     let mine = Identity { cluster, node };
     match read_record::<Identity>(&file, CONTEXT)? {
         Some(found) if found == mine => Ok(()),

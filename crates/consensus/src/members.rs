@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use domain::centre::Command;
 use domain::{LogId, NodeId};
+use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use tokio::time::Instant;
 
-use crate::line::{Error, Line};
+use crate::line::{Error, Line, PATIENCE};
+use crate::node::Node;
 use crate::raft;
+use crate::switchover;
 
 /// The members of a line's group, as this node knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,13 +53,11 @@ impl Line {
         }
     }
 
-    /// Whether these and no others vote, with no change under way.
+    /// Whether none of these votes, in a change that is under way neither.
     #[must_use]
-    pub fn is_led_by(&self, voters: impl Iterator<Item = NodeId>) -> bool {
-        let metrics = self.inner.raft.server_metrics();
-        let stored = Arc::clone(&metrics.borrow_watched().membership_config);
-        let voters: BTreeSet<u64> = voters.map(|node| node.0).collect();
-        matches!(stored.membership().get_joint_config().as_slice(), [uniform] if *uniform == voters)
+    pub fn is_not_led_by(&self, mut nodes: impl Iterator<Item = NodeId>) -> bool {
+        let voters = self.membership().voters;
+        !voters.is_empty() && nodes.all(|node| !voters.contains(&node))
     }
 
     /// Forms the group with these voters, unless it was formed before. Several nodes may do so
@@ -117,7 +120,25 @@ impl Line {
     /// `NoLeader` when this node does not lead or another change is not committed yet.
     pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), Error> {
         let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
-        match self.inner.raft.change_membership(voters, true).await {
+        self.changed_members(voters, true).await
+    }
+
+    /// Takes learners out of the group, for good. For the leader alone.
+    ///
+    /// # Errors
+    /// As `change_voters`.
+    async fn remove(&self, nodes: &BTreeSet<NodeId>) -> Result<(), Error> {
+        let nodes = nodes.iter().map(|node| node.0).collect();
+        let change = ChangeMembers::RemoveNodes(nodes);
+        self.changed_members(change, false).await
+    }
+
+    async fn changed_members(
+        &self,
+        change: impl Into<ChangeMembers<u64, raft::Peer>>,
+        retain: bool,
+    ) -> Result<(), Error> {
+        match self.inner.raft.change_membership(change, retain).await {
             Ok(_) => Ok(()),
             Err(RaftError::Fatal(fatal)) => Err(fatal.into()),
             Err(RaftError::APIError(
@@ -152,4 +173,38 @@ impl Line {
             }
         }
     }
+}
+
+/// After the centres' nodes changed: says so once both sets that protect have the entry, and takes
+/// nodes out of the group that belong to no centre. For the leader, again and again.
+pub(crate) async fn settle(node: &Node, main: &Line) -> Result<(), Error> {
+    let state = main.state();
+    let Some(centres) = state.centres() else {
+        return Ok(());
+    };
+    if let Some(former) = &centres.former {
+        if main.persisted_by_secondary() < Some(former.until) {
+            return Ok(());
+        }
+        let until = former.until;
+        let settled = Command::NodesSettled { until };
+        return switchover::propose(node, main, settled).await;
+    }
+    let members = main.membership();
+    if members.joint {
+        return Ok(());
+    }
+    let strangers = members.learners.iter().copied();
+    let strangers = strangers.filter(|learner| centres.of_node(*learner).is_none());
+    let strangers: BTreeSet<NodeId> = strangers.collect();
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    // What this node has applied may be old; whom it takes out must be decided by what stands.
+    main.lead_and_apply(Instant::now() + PATIENCE).await?;
+    if main.state().centres() != Some(centres) {
+        return Ok(());
+    }
+    tracing::info!(nodes = ?strangers, "these belong to no centre any more");
+    main.remove(&strangers).await
 }

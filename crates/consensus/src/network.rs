@@ -45,7 +45,7 @@ type Answer<T> = Result<T, RPCError<TypeConfig>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
     peers: Peers,
-    line: peer::LineRef,
+    line: LineRef,
 }
 
 impl Network {
@@ -54,7 +54,7 @@ impl Network {
     pub(crate) fn new(peers: Peers, line: &LineRef) -> Self {
         Self {
             peers,
-            line: wire::line_ref(line),
+            line: line.clone(),
         }
     }
 }
@@ -78,7 +78,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         }
         Link {
             peers: self.peers.clone(),
-            line: self.line.clone(),
+            line: wire::line_ref_at(&self.line, target),
             target,
         }
     }

@@ -28,7 +28,7 @@ use crate::peers::{BadAddress, Dialer, Peer, Peers};
 use crate::promotion::{self, Judge, Promotion};
 use crate::store::Log;
 use crate::store::{self, Disk};
-use crate::{base, duties, identity, image, place, standing};
+use crate::{base, duties, identity, image, join, place, standing};
 
 /// The epoch that a cluster is founded with.
 pub const FIRST_EPOCH: u64 = 1;
@@ -38,8 +38,10 @@ pub const FIRST_EPOCH: u64 = 1;
 pub struct Config {
     /// The node's data folder.
     pub data: PathBuf,
-    /// This node.
+    /// This node's place: what its configuration and its certificate name.
     pub node: NodeId,
+    /// Where nodes are that came after the founding, for one that joins.
+    pub others: Vec<Peer>,
     /// The record that the cluster is founded from, the same on all nodes.
     pub founding: Founding,
     /// The state before the first entry of the main line: an unfounded one, or what the cluster was
@@ -69,9 +71,9 @@ impl fmt::Debug for Config {
 /// Why a node cannot start, or cannot do what was asked of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The founding record does not list this node.
-    #[error("node {0} is not in the founding record: check the node's configuration")]
-    NotAMember(NodeId),
+    /// What is no place for a node.
+    #[error("{0} is no node's number: check the node's configuration")]
+    NoPlace(NodeId),
     /// No cluster can be founded from the founding record.
     #[error("the founding record cannot be used: {0}")]
     Founding(String),
@@ -153,6 +155,7 @@ pub struct Node {
 
 pub(crate) struct Inner {
     id: NodeId,
+    pub(crate) another_life: watch::Sender<Option<NodeId>>,
     founding: Founding,
     peers: Peers,
     clock: NodeClock,
@@ -199,22 +202,24 @@ impl Node {
 
     async fn open_whole(config: Config) -> Result<Self, Error> {
         let founding = config.founding;
-        if founding.centre_of(config.node).is_none() {
-            return Err(Error::NotAMember(config.node));
+        if config.node.place() != config.node || config.node == NodeId(0) {
+            return Err(Error::NoPlace(config.node));
         }
         let problems = founding.problems();
         if !problems.is_empty() {
             return Err(Error::Founding(problems.join("; ")));
         }
         base::check(&founding, &config.base).map_err(Error::Founding)?;
-        let peers = Peers::new(
-            founding.cluster,
+        let (id, directory) = join::settle(
+            &config.data,
             config.node,
-            config.dialer,
-            members(&founding),
-        )?;
-        let (disk, reference) =
-            open_disk(config.data.clone(), founding.cluster, config.node).await?;
+            &founding,
+            &config.dialer,
+            config.others,
+        )
+        .await?;
+        let peers = Peers::new(founding.cluster, id, config.dialer, directory)?;
+        let (disk, reference) = open_disk(config.data.clone(), founding.cluster, id).await?;
         let standing = standing::read(&config.data)?;
         let stands_still = standing.stops(reference.epoch);
         let trails = Trails::new(&config.data);
@@ -248,7 +253,8 @@ impl Node {
         let heard = Heard::default();
         let node = Self {
             inner: Arc::new(Inner {
-                id: config.node,
+                id,
+                another_life: watch::Sender::new(None),
                 founding,
                 peers: peers.clone(),
                 clock,
@@ -275,6 +281,7 @@ impl Node {
         node.keep(tokio::spawn(watched).abort_handle());
         node.keep(tokio::spawn(duties::follow_clock(node.clone(), verdict)).abort_handle());
         node.keep(tokio::spawn(duties::see_to_main(node.clone())).abort_handle());
+        node.keep(tokio::spawn(duties::see_to_place(node.clone())).abort_handle());
         node.keep(tokio::spawn(boundary::keep(node.clone(), passed)).abort_handle());
         node.keep(tokio::spawn(follow::follow(node.clone())).abort_handle());
         node.keep(tokio::spawn(promotion::follow(node.clone())).abort_handle());
@@ -335,10 +342,23 @@ impl Node {
         centres.unwrap_or_else(|| Centres::founded(&self.inner.founding))
     }
 
-    /// The centre that this node belongs to.
+    /// The centre that this node belongs to; none once it is gone from both.
     #[must_use]
-    pub fn centre(&self) -> Option<&domain::cluster::Centre> {
-        self.inner.founding.centre_of(self.inner.id)
+    pub fn centre(&self) -> Option<domain::cluster::Centre> {
+        self.centres().of_node(self.inner.id).cloned()
+    }
+
+    /// Resolves once the main line has another id for this node's place, and what is on its disk is
+    /// given up: the node must be opened again.
+    pub async fn another_life(&self) -> NodeId {
+        let mut life = self.inner.another_life.subscribe();
+        loop {
+            if let Some(id) = *life.borrow_and_update() {
+                return id;
+            }
+            // The sender lives as long as this handle does.
+            let _closed = life.changed().await;
+        }
     }
 
     /// The node's data folder.
@@ -548,16 +568,4 @@ async fn open_disk(
         Ok((disk, reference))
     })
     .await
-}
-
-fn members(founding: &Founding) -> impl Iterator<Item = Peer> + '_ {
-    std::iter::once(&founding.primary)
-        .chain(&founding.secondary)
-        .flat_map(|centre| {
-            centre.nodes.iter().map(|node| Peer {
-                node: node.id,
-                centre: centre.name.clone(),
-                address: node.address.clone(),
-            })
-        })
 }

@@ -115,7 +115,7 @@ impl Dialer {
             Security::Tls { config, name } => {
                 Endpoint::from_shared(format!("https://{}", peer.address))
                     .map_err(bad)?
-                    .tls_config(config.as_ref().clone().domain_name(name(peer.node)))
+                    .tls_config(config.as_ref().clone().domain_name(name(peer.node.place())))
                     .map_err(bad)?
             }
         };
@@ -149,6 +149,8 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct Connected {
     peer: Peer,
+    /// Whether it belongs to a centre now. One that does not is still asked for what it has.
+    member: bool,
     messages: Channel,
     files: Channel,
 }
@@ -183,17 +185,37 @@ impl Peers {
     /// # Errors
     /// `BadAddress` when the address can never be connected to; the directory is unchanged.
     pub fn register(&self, peer: Peer) -> Result<(), BadAddress> {
-        let connected = Connected {
+        let connected = self.connect(peer, true)?;
+        self.write(|directory| directory.insert(connected.peer.node, connected));
+        Ok(())
+    }
+
+    /// Makes the directory that of these members, and of those that are gone and may have something
+    /// left. Channels to nodes that stay are kept; one whose address cannot be used is left out.
+    pub(crate) fn follow(&self, members: Vec<Peer>, gone: Vec<Peer>) {
+        let mut wanted = BTreeMap::new();
+        let gone = gone.into_iter().map(|peer| (peer, false));
+        for (peer, member) in gone.chain(members.into_iter().map(|peer| (peer, true))) {
+            let known = self.read(|directory| directory.get(&peer.node).cloned());
+            let connected = match known.filter(|known| known.peer == peer) {
+                Some(known) => Ok(Connected { member, ..known }),
+                None => self.connect(peer, member),
+            };
+            match connected {
+                Ok(connected) => drop(wanted.insert(connected.peer.node, connected)),
+                Err(error) => tracing::error!(%error, "a node cannot be reached"),
+            }
+        }
+        self.write(|directory| *directory = wanted);
+    }
+
+    fn connect(&self, peer: Peer, member: bool) -> Result<Connected, BadAddress> {
+        Ok(Connected {
             messages: self.inner.dialer.channel(&peer)?,
             files: self.inner.dialer.channel(&peer)?,
             peer,
-        };
-        self.inner
-            .connected
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(connected.peer.node, connected);
-        Ok(())
+            member,
+        })
     }
 
     /// The cluster whose nodes these are.
@@ -208,18 +230,23 @@ impl Peers {
         self.inner.me
     }
 
-    /// Every known node, this one included, in the order of their ids.
+    /// The nodes of both centres, this one included, in the order of their ids.
     #[must_use]
     pub fn all(&self) -> Vec<Peer> {
-        self.read(|connected| connected.values().map(|one| one.peer.clone()).collect())
+        self.read(|connected| {
+            let members = connected.values().filter(|one| one.member);
+            members.map(|one| one.peer.clone()).collect()
+        })
     }
 
-    /// Every known node but this one, in the order of their ids.
+    /// Every known node but this one, in the order of their ids: those that are gone too.
     #[must_use]
     pub fn others(&self) -> Vec<Peer> {
-        let mut peers = self.all();
-        peers.retain(|peer| peer.node != self.inner.me);
-        peers
+        self.read(|connected| {
+            let others = connected.values().map(|one| &one.peer);
+            let others = others.filter(|peer| peer.node != self.inner.me);
+            others.cloned().collect()
+        })
     }
 
     /// The nodes of a centre, in the order of their ids.
@@ -252,6 +279,11 @@ impl Peers {
     #[must_use]
     pub fn file_client(&self, node: NodeId) -> Option<Client> {
         self.read(|connected| connected.get(&node).map(|one| limited(one.files.clone())))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut BTreeMap<NodeId, Connected>) -> T) -> T {
+        let connected = self.inner.connected.write();
+        change(&mut connected.unwrap_or_else(PoisonError::into_inner))
     }
 
     fn read<T>(&self, take: impl FnOnce(&BTreeMap<NodeId, Connected>) -> T) -> T {

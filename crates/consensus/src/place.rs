@@ -8,14 +8,18 @@
 //! genesis/<session>.genesis
 //! genesis/main.e<epoch>    what the main line of a later epoch begins with
 //! standing                 what was promised about epochs
+//! wiping                   there while all but the audit is being removed
 //! audit/<line>/            the audit trail of a line, with its signed checkpoints; never removed
 //! audit/reads/             what was read at this node, by whom; never removed
+//! audit/dropped.e<epoch>.<head>/  what an old primary answered and the main line does not have
+//! audit.<node>/            the audit trails of an earlier life of this node; never removed
 //! ```
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use domain::centre::nodes::Tail;
 use domain::{LineId, LineRef, SessionId};
 
 /// The name of a line in paths and among the store's trees.
@@ -71,6 +75,19 @@ pub fn beginning(data: &Path, line: &LineRef) -> PathBuf {
 #[must_use]
 pub fn audit(data: &Path, line: &LineRef) -> PathBuf {
     data.join("audit").join(line_name(line))
+}
+
+/// The name of the trail of what was dropped of an old main line.
+#[must_use]
+pub fn dropped_name(tail: &Tail) -> String {
+    let head: String = tail.head.hash.to_string().chars().take(16).collect();
+    format!("dropped.e{}.{head}", tail.epoch)
+}
+
+/// The folder of that trail.
+#[must_use]
+pub fn dropped(data: &Path, tail: &Tail) -> PathBuf {
+    data.join("audit").join(dropped_name(tail))
 }
 
 /// The name of a node's own trail of what was read there. No line is called so.

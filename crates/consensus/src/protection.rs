@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use domain::protection::{self, Mode};
-use domain::{Actor, Command, LineId, LogId};
+use domain::{Actor, Command, LineId, LogId, NodeId};
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
@@ -116,10 +116,19 @@ pub(crate) async fn watch_secondary(line: Line, persisted: watch::Sender<Persist
 }
 
 /// The index that enough nodes of the secondary have; the greatest there is without a secondary.
+/// After its nodes changed, enough of the former ones too, until that is settled.
 fn confirmed(line: &Line, replicated: &[(u64, u64)]) -> u64 {
     let state = line.state();
-    let mut reached: Vec<u64> = state
-        .secondary_nodes()
+    let now = reached(state.secondary_nodes(), replicated);
+    let former = state.centres().and_then(|centres| centres.former.as_ref());
+    former.map_or(now, |former| {
+        now.min(reached(former.nodes.iter().copied(), replicated))
+    })
+}
+
+/// The index that enough of these nodes have.
+fn reached(nodes: impl Iterator<Item = NodeId>, replicated: &[(u64, u64)]) -> u64 {
+    let mut reached: Vec<u64> = nodes
         .map(|node| {
             let found = replicated.iter().find(|(other, _)| *other == node.0);
             found.map_or(0, |(_, index)| *index)

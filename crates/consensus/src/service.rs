@@ -30,7 +30,7 @@ const ROWS_EACH: usize = 256;
 /// Most audit rows in one answer.
 const ROWS_MAX: usize = 100_000;
 
-/// The node that calls, as its certificate names it: whoever knows puts it among the request's
+/// The node that calls, by its place, as its certificate names it: whoever knows puts it among the request's
 /// extensions. Where nobody does, callers are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller(pub NodeId);
@@ -65,6 +65,13 @@ impl Service {
 
     /// The line that a message speaks of, if it runs here.
     fn line(&self, named: Option<peer::LineRef>) -> Result<Line, Status> {
+        let meant = named.as_ref().map_or(0, |named| named.node);
+        if meant != 0 && NodeId(meant) != self.node.id() {
+            return Err(Status::failed_precondition(format!(
+                "the message is for node {meant}, this is node {}",
+                self.node.id()
+            )));
+        }
         let named = wire::read_line_ref(named)?;
         self.node
             .line(&named)
@@ -84,7 +91,7 @@ fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
 /// What a node says of itself, another cannot say for it: that it holds a key, for one.
 fn in_own_name(caller: Option<Caller>, actor: &Actor) -> Result<(), Status> {
     match (caller, actor) {
-        (Some(Caller(caller)), Actor::Node(named)) if caller != *named => Err(
+        (Some(Caller(caller)), Actor::Node(named)) if caller.place() != named.place() => Err(
             Status::permission_denied(format!("node {caller} speaks in the name of node {named}")),
         ),
         (Some(_) | None, _) => Ok(()),
@@ -360,6 +367,41 @@ impl PeerService for Service {
             fenced: accepted.fenced,
             degraded: accepted.degraded,
         }))
+    }
+
+    async fn join(
+        &self,
+        request: Request<peer::JoinRequest>,
+    ) -> Result<Response<peer::JoinResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().copied();
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let place = NodeId(request.place).place();
+        if caller.is_some_and(|Caller(caller)| caller.place() != place) {
+            return Err(Status::permission_denied("a node asks for its own place"));
+        }
+        Ok(Response::new(self.node.told(place)?))
+    }
+
+    async fn get_tail(
+        &self,
+        request: Request<peer::GetTailRequest>,
+    ) -> Result<Response<peer::GetTailResponse>, Status> {
+        self.check_cluster(&request.into_inner().cluster)?;
+        let tail = self.node.own_tail().await;
+        let tail = tail.map_err(|error| not_taken(&error))?;
+        Ok(Response::new(tail))
+    }
+
+    async fn keep_tail(
+        &self,
+        request: Request<peer::KeepTailRequest>,
+    ) -> Result<Response<peer::KeepTailResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let kept = self.node.keep_tail(&decoded(&request.tail)?).await;
+        kept.map_err(|error| not_taken(&error))?;
+        Ok(Response::new(peer::KeepTailResponse {}))
     }
 }
 

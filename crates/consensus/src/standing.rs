@@ -31,6 +31,9 @@ pub struct Standing {
     pub accepted: Option<Certificate>,
     /// Another certificate for the same epoch, which stops the node: a person must look.
     pub conflicting: Option<Certificate>,
+    /// The epoch in which the node came to the cluster: certificates up to it do not stop it.
+    #[serde(default)]
+    pub joined: u64,
 }
 
 impl Standing {

@@ -46,7 +46,18 @@ pub(crate) fn of(node: &Node) -> peer::GetNodeStatusResponse {
             .collect(),
         mailed: node.mailed().iter().map(ToString::to_string).collect(),
         facts: Some(node.facts().message()),
+        registered: registered(node),
     }
+}
+
+fn registered(node: &Node) -> Vec<u64> {
+    let state = node.main().state();
+    let centres = state
+        .centres()
+        .into_iter()
+        .flat_map(|centres| centres.all());
+    let nodes = centres.flat_map(|centre| &centre.nodes);
+    nodes.map(|node| node.id.0).collect()
 }
 
 fn of_line(line: &Line) -> peer::LineStatus {

@@ -1,5 +1,5 @@
 //! The voters of the main line follow its state: in a switchover they become the other centre's,
-//! and then the role moves (LINES.md, "Switchover").
+//! and then the role moves (LINES.md, "Switchover"); when a centre's nodes change, its own.
 //!
 //! Whoever leads drives this on, from wherever it stands, and every step may be repeated. What can
 //! fail is looked at before the voters are touched; after that, only a lost link can hold it up.
@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use domain::centre::{Centres, Command, Switch};
+use domain::centre::{Centres, Command};
 use domain::{Actor, NodeId};
 use tokio::time::Instant;
 
@@ -42,8 +42,16 @@ pub(crate) async fn drive(node: &Node, main: &Line) -> Result<(), Error> {
         return Ok(());
     }
     if !there {
-        if !members.joint && !caught_up(main, centres, &wanted).await {
-            return give_up(node, main, centres.switch.as_ref()).await;
+        if !members.joint {
+            match &centres.switch {
+                Some(switch) if !caught_up(main, centres, &wanted).await => {
+                    let to = switch.to.clone();
+                    return propose(node, main, Command::SwitchGivenUp { to }).await;
+                }
+                // A node votes once it has what is in the log, and not before.
+                None if !near(main, wanted.difference(&members.voters)) => return Ok(()),
+                Some(_) | None => {}
+            }
         }
         tracing::info!(to = %centres.voting().name, "changing the voters of the main line");
         // It waits for both majorities for as long as this takes; the next round looks again.
@@ -82,18 +90,16 @@ async fn caught_up(main: &Line, centres: &Centres, wanted: &BTreeSet<NodeId>) ->
     }
 }
 
-async fn give_up(node: &Node, main: &Line, switch: Option<&Switch>) -> Result<(), Error> {
-    match switch {
-        Some(switch) => {
-            let to = switch.to.clone();
-            propose(node, main, Command::SwitchGivenUp { to }).await
-        }
-        None => Err(Error::NoLeader),
-    }
+/// Whether all of these have nearly all that is in the log.
+fn near<'a>(main: &Line, nodes: impl Iterator<Item = &'a NodeId>) -> bool {
+    let last = main.last_log_index().unwrap_or(0);
+    let replication = main.replication();
+    let mut reached = nodes.map(|node| replication.get(node).copied().flatten());
+    reached.all(|reached| reached.is_some_and(|at| at.index.saturating_add(LAG_MAX) >= last))
 }
 
 /// Proposes here alone: what a former leader still has to say must not reach the next one.
-async fn propose(node: &Node, main: &Line, command: Command) -> Result<(), Error> {
+pub(crate) async fn propose(node: &Node, main: &Line, command: Command) -> Result<(), Error> {
     let proposal = Proposal {
         actor: Actor::Node(node.id()),
         request: None,

@@ -1,6 +1,6 @@
 //! Between our types and those of the peer protocol.
 
-use domain::{ClusterId, Digest, LineId, LineRef, LogId, SessionId};
+use domain::{ClusterId, Digest, LineId, LineRef, LogId, NodeId, SessionId};
 use proto::peer::v1 as peer;
 use tonic::Status;
 
@@ -31,6 +31,16 @@ pub fn line_ref(line: &LineRef) -> peer::LineRef {
         cluster: line.cluster.0.to_vec().into(),
         line: Some(id),
         epoch: line.epoch,
+        node: 0,
+    }
+}
+
+/// The same, meant for one node alone.
+#[must_use]
+pub fn line_ref_at(line: &LineRef, node: NodeId) -> peer::LineRef {
+    peer::LineRef {
+        node: node.0,
+        ..line_ref(line)
     }
 }
 

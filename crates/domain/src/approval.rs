@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::apply::Context;
 use crate::audit::Kind;
+use crate::centre::{self, nodes};
 use crate::change_request;
 use crate::cluster::KeyPin;
 use crate::digest::Digest;
@@ -99,6 +100,8 @@ pub enum Act {
     Grant(Box<script::Terms>),
     /// That a centre goes on with a new main line.
     Promotion(Box<promotion::Terms>),
+    /// Which nodes a centre has.
+    Nodes(Box<nodes::Change>),
 }
 
 impl Act {
@@ -121,6 +124,7 @@ impl Act {
             Self::Register(_) => "registration.register",
             Self::Grant(_) => "script.grant",
             Self::Promotion(_) => "centre.promote",
+            Self::Nodes(_) => "centre.nodes",
         }
     }
 
@@ -149,6 +153,7 @@ impl Act {
             Self::Register(registering) => registering.arguments(),
             Self::Grant(terms) => terms.arguments(),
             Self::Promotion(terms) => terms.arguments(),
+            Self::Nodes(change) => change.arguments(),
         }
     }
 
@@ -210,6 +215,9 @@ impl Act {
             }
             Command::Script(script::Command::Grant { terms, .. }) => {
                 Some(Self::Grant(Box::new(terms.clone())))
+            }
+            Command::Centre(centre::Command::ChangeNodes { change, .. }) => {
+                Some(Self::Nodes(change.clone()))
             }
             Command::Signed(signed) => Self::of(state, &signed.command),
             Command::Cluster(_)

@@ -56,6 +56,10 @@ pub enum Kind {
     SwitchGivenUp,
     /// A new main line began.
     Promoted,
+    /// Other nodes belong to a centre.
+    NodesChanged,
+    /// The secondary's nodes that protect answers are the new ones alone.
+    NodesSettled,
     /// An operator approved an act.
     ActApproved,
     /// A secondary session was opened: the boundary.
@@ -249,6 +253,8 @@ impl Kind {
             | Self::ProtectionDegraded
             | Self::ProtectionRecovered
             | Self::Promoted
+            | Self::NodesChanged
+            | Self::NodesSettled
             | Self::SwitchStarted
             | Self::SwitchDone
             | Self::SwitchGivenUp

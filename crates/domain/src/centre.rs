@@ -5,7 +5,7 @@
 //! line's voters; `Done`, with which the role moves. The voters follow the state, so that whoever
 //! leads drives it on. Deliberately absent: that change of voters, and what is checked before.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ use crate::outcome::{Answer, Rejection};
 use crate::state::{Held, State};
 use crate::time::UnixMs;
 
+pub mod nodes;
+
 /// The centres of a cluster, by their roles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Centres {
@@ -28,8 +30,19 @@ pub struct Centres {
     pub secondary: Option<Centre>,
     /// The switchover under way.
     pub switch: Option<Switch>,
-    /// Ids of nodes that are gone, never given again.
-    pub retired: BTreeSet<NodeId>,
+    /// The nodes that are gone; their ids are never given again.
+    pub retired: BTreeMap<NodeId, Retired>,
+    /// Who protected the primary's answers before, while that is not settled.
+    pub former: Option<nodes::Former>,
+}
+
+/// A node that is gone, as it was last known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// Its centre.
+    pub centre: CentreName,
+    /// Host and port of its peer listener.
+    pub address: String,
 }
 
 /// A switchover under way: nobody serves.
@@ -49,7 +62,8 @@ impl Centres {
             primary: founding.primary.clone(),
             secondary: founding.secondary.clone(),
             switch: None,
-            retired: BTreeSet::new(),
+            retired: BTreeMap::new(),
+            former: None,
         }
     }
 
@@ -150,6 +164,9 @@ impl State {
             }
             None => {}
         }
+        if centres.former.is_some() {
+            return Err(Rejection::TooMany);
+        }
         if centres.primary.name == *to {
             return Err(Rejection::AlreadySo);
         }
@@ -182,6 +199,19 @@ pub enum Command {
         /// The centre that becomes the primary.
         to: CentreName,
     },
+    /// Other nodes belong to a centre. By operators, as one act that two of them sign (S34).
+    ChangeNodes {
+        /// What changes.
+        change: Box<nodes::Change>,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Enough of the secondary's former and present nodes have the entry that changed them. By the
+    /// node that leads.
+    NodesSettled {
+        /// That entry.
+        until: u64,
+    },
     /// The other centre does not keep pace, and no voter was changed yet: all stays as it was. By
     /// the node that leads.
     SwitchGivenUp {
@@ -198,6 +228,8 @@ impl Command {
             Self::SwitchStart { .. } => "SwitchStart",
             Self::SwitchDone { .. } => "SwitchDone",
             Self::SwitchGivenUp { .. } => "SwitchGivenUp",
+            Self::ChangeNodes { .. } => "ChangeNodes",
+            Self::NodesSettled { .. } => "NodesSettled",
         }
     }
 
@@ -206,6 +238,8 @@ impl Command {
             Self::SwitchStart { .. } => Kind::SwitchStarted,
             Self::SwitchDone { .. } => Kind::SwitchDone,
             Self::SwitchGivenUp { .. } => Kind::SwitchGivenUp,
+            Self::ChangeNodes { .. } => Kind::ActApproved,
+            Self::NodesSettled { .. } => Kind::NodesSettled,
         }
     }
 }
@@ -216,6 +250,10 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         Command::SwitchStart { to, reason } => start(state, context, to, reason),
         Command::SwitchDone { to } => finish(state, context, to, Ending::Done),
         Command::SwitchGivenUp { to } => finish(state, context, to, Ending::GivenUp),
+        Command::ChangeNodes { change, reason } => {
+            return nodes::change(state, context, change, reason);
+        }
+        Command::NodesSettled { until } => return nodes::settle(state, context, *until),
     };
     match told {
         Ok(told) => Effect::done(Answer::Nothing, event.detail(told)),

@@ -12,7 +12,7 @@ use crate::calendar::Calendar;
 use crate::centre::Centres;
 use crate::digest::Digest;
 use crate::envelope::Actor;
-use crate::id::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId};
+use crate::id::{BackEndId, CentreName, ClusterId, FrontEndId, NodeId, OperatorId, PLACES};
 use crate::keys::{self, CheckpointKey, Purpose};
 use crate::line::LineId;
 use crate::outcome::{Answer, Rejection};
@@ -148,6 +148,9 @@ impl Founding {
             .collect();
         if nodes.iter().collect::<BTreeSet<_>>().len() != nodes.len() {
             problems.push("two nodes have one id".to_owned());
+        }
+        if nodes.iter().any(|id| !(1..PLACES).contains(&id.0)) {
+            problems.push(format!("a node's id is between 1 and {}", PLACES - 1));
         }
         if self.primary.nodes.is_empty() {
             problems.push("the primary centre has no nodes".to_owned());

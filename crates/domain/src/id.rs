@@ -149,8 +149,28 @@ impl AccountId {
 }
 
 /// A process that serves; belongs to one centre. Never used again once retired.
+///
+/// Ids below `PLACES` name places; a node whose disk is lost or wiped comes back under the next id
+/// of its place, `PLACES` further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
+
+/// How many places for nodes there are, the one of 0 included, which nobody has.
+pub const PLACES: u64 = 1_000;
+
+impl NodeId {
+    /// The place: what certificates and configurations name.
+    #[must_use]
+    pub fn place(self) -> Self {
+        Self(self.0 % PLACES)
+    }
+
+    /// The next node's id at the same place.
+    #[must_use]
+    pub fn next_life(self) -> Self {
+        Self(self.0.saturating_add(PLACES))
+    }
+}
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

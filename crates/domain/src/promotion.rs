@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::{Context, Effect};
 use crate::approval::{self, Act, By};
 use crate::audit::{Event, Kind};
-use crate::centre::Centres;
+use crate::centre::{Centres, Retired};
 use crate::cluster::Centre;
 use crate::digest::Digest;
 use crate::envelope::Actor;
@@ -203,31 +203,38 @@ impl State {
         self.certificate.as_deref()
     }
 
-    /// Whether terms can be those of the line after this one.
+    /// Whether terms can be those of the line after this one, and name all nodes that the centre
+    /// has here.
     ///
     /// # Errors
     /// `BadValues`, saying what is wrong with them.
     pub fn may_promote(&self, terms: &Terms) -> Result<(), Rejection> {
-        let centres = self.centres().ok_or(Rejection::NotFounded)?;
-        let centre = centres
-            .named(&terms.centre)
-            .ok_or(Rejection::NoSuchCentre)?;
-        let known: BTreeSet<NodeId> = centre.nodes.iter().map(|node| node.id).collect();
+        self.may_follow(terms)?;
+        let known: BTreeSet<NodeId> = self.nodes_of(&terms.centre).collect();
         let named: BTreeSet<NodeId> = terms
             .voters
             .keys()
             .chain(&terms.left_out)
             .copied()
             .collect();
+        if named != known || terms.voters.keys().any(|id| terms.left_out.contains(id)) {
+            let problem = format!("these are not the nodes of {}", terms.centre);
+            return Err(Rejection::BadValues(vec![problem]));
+        }
+        Ok(())
+    }
+
+    fn may_follow(&self, terms: &Terms) -> Result<(), Rejection> {
+        let centres = self.centres().ok_or(Rejection::NotFounded)?;
+        if centres.named(&terms.centre).is_none() {
+            return Err(Rejection::NoSuchCentre);
+        }
         let mut problems = Vec::new();
         if terms.epoch != self.header.epoch.saturating_add(1) {
             problems.push(format!("the next epoch is not {}", terms.epoch));
         }
         if terms.voters.is_empty() {
             problems.push("no node is sealed".to_owned());
-        }
-        if named != known || terms.voters.keys().any(|id| terms.left_out.contains(id)) {
-            problems.push(format!("these are not the nodes of {}", terms.centre));
         }
         if problems.is_empty() {
             reason_fits(&terms.reason)
@@ -237,12 +244,13 @@ impl State {
     }
 
     /// Whether enough operators have signed these terms, as far as that can be judged without
-    /// their signatures.
+    /// their signatures. Which nodes the centre has is not judged: a state that lags behind the
+    /// boundary may know others.
     ///
     /// # Errors
-    /// As `may_promote`; `ApprovalDiffers`, `ApprovalOtherKey`, `NotApproved`.
+    /// `BadValues`, `ApprovalDiffers`, `ApprovalOtherKey`, `NotApproved`.
     pub fn is_certified(&self, certificate: &Certificate) -> Result<(), Rejection> {
-        self.may_promote(&certificate.terms)?;
+        self.may_follow(&certificate.terms)?;
         let act = Act::Promotion(Box::new(certificate.terms.clone()));
         for (operator, approval) in &certificate.by {
             approval::fits(self, operator, approval, &act)?;
@@ -286,6 +294,7 @@ fn may_begin(
     if state.certificate() == Some(certificate) {
         return Err(Rejection::AlreadySo);
     }
+    state.may_promote(&certificate.terms)?;
     state.is_certified(certificate)?;
     if context.genesis != Some(certificate.terms.genesis) {
         return Err(Rejection::EvidenceDiffers);
@@ -304,19 +313,29 @@ fn after(centres: &Centres, terms: &Terms) -> Option<Centres> {
             .retain(|node| terms.voters.contains_key(&node.id));
     }
     let other = centres.all().find(|centre| centre.name != terms.centre);
-    let retired = centres
-        .all()
-        .flat_map(|centre| &centre.nodes)
-        .map(|node| node.id)
-        .filter(|id| !primary.nodes.iter().any(|node| node.id == *id));
+    let mut retired = centres.retired.clone();
+    for centre in centres.all() {
+        let gone = centre.nodes.iter().filter(|node| {
+            let stays = primary.nodes.iter().any(|other| other.id == node.id);
+            !stays
+        });
+        retired.extend(gone.map(|node| {
+            let was = Retired {
+                centre: centre.name.clone(),
+                address: node.address.clone(),
+            };
+            (node.id, was)
+        }));
+    }
     Some(Centres {
-        retired: centres.retired.iter().copied().chain(retired).collect(),
+        retired,
         secondary: other.map(|other| Centre {
             name: other.name.clone(),
             nodes: Vec::new(),
         }),
         primary,
         switch: None,
+        former: None,
     })
 }
 

@@ -8,6 +8,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use consensus::peers::Peer;
+use domain::id::PLACES;
+use domain::{CentreName, NodeId};
 use serde::Deserialize;
 
 use crate::web::Origins;
@@ -57,8 +60,10 @@ pub enum Error {
 /// What a node is started with. Relative paths of the file are made absolute here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The node's number, as in the founding file.
+    /// The node's place: its number as in the founding file, or as it was registered with.
     pub node: u64,
+    /// Nodes that came after the founding, whom a node without anything on its disk asks too.
+    pub others: Vec<Peer>,
     /// Where everything is kept. One process at a time.
     pub data: PathBuf,
     /// A program that stops the other centre for good and exits with 0 once it has: asked in a
@@ -200,12 +205,23 @@ struct File {
     web_origins: Vec<String>,
     breached_passwords: Option<PathBuf>,
     fence_hook: Option<PathBuf>,
+    #[serde(default)]
+    peer: Vec<OtherNode>,
     listen: Listen,
     anchors: Anchors,
     #[serde(default)]
     hashing: Hashing,
     #[serde(default)]
     mail: MailTable,
+}
+
+/// A node that came after the founding.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OtherNode {
+    node: u64,
+    centre: CentreName,
+    address: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -250,8 +266,11 @@ impl Config {
             path: path.to_owned(),
             what: what.to_string(),
         };
-        if file.node == 0 {
-            return Err(wrong(&"node must be 1 or more, as in the founding file"));
+        if !(1..PLACES).contains(&file.node) {
+            return Err(wrong(&format_args!(
+                "node must be from 1 to {}, as in the founding file",
+                PLACES - 1
+            )));
         }
         let Hashing { threads, queue } = file.hashing;
         if threads > HASHING_THREADS_MAX {
@@ -301,6 +320,15 @@ impl Config {
             hashing: file.hashing,
             breached_passwords: file.breached_passwords.map(|path| base.join(path)),
             fence_hook: file.fence_hook.map(|path| base.join(path)),
+            others: file
+                .peer
+                .into_iter()
+                .map(|other| Peer {
+                    node: NodeId(other.node),
+                    centre: other.centre,
+                    address: other.address,
+                })
+                .collect(),
             mail: Mail {
                 from: file
                     .mail

@@ -162,7 +162,9 @@ pub fn identify(
         (Listener::Peer, Holder::Node(id)) => {
             // Nodes are not pinned: their anchor signs nothing else, and their keys are renewed
             // without an entry in the log.
-            founding.centre_of(id).ok_or_else(unknown)?;
+            if !is_place(id, founding, state) {
+                return Err(unknown());
+            }
             return Ok(Caller::Node(id));
         }
         (
@@ -183,6 +185,18 @@ pub fn identify(
         return Err(Error::OtherKey { holder: name });
     }
     Ok(caller)
+}
+
+/// Whether a node is or was at this place. A node that joins knows nobody yet who came after the
+/// founding.
+fn is_place(place: NodeId, founding: &Founding, state: &State) -> bool {
+    let Some(centres) = state.centres() else {
+        return true;
+    };
+    let mut retired = centres.retired.keys();
+    founding.centre_of(place).is_some()
+        || centres.at_place(place).is_some()
+        || retired.any(|id| id.place() == place)
 }
 
 #[cfg(test)]

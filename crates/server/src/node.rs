@@ -15,6 +15,7 @@ use credential::phc::Params;
 use credential::{Entropy, SystemEntropy};
 use domain::cluster::Founding;
 use domain::{LineId, NodeId};
+use futures::FutureExt;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
@@ -133,6 +134,10 @@ pub enum Fault {
     /// The cluster that the node came to was founded from another record than its own.
     #[error("this node's founding record is not the one that the cluster was founded from")]
     Founding,
+    /// The main line has another id for this node's place: what was on its disk is given up, and it
+    /// comes back under that one when it is started again.
+    #[error("this node is {0} from now on, and starts anew without what it had")]
+    AnotherLife(NodeId),
     /// The cluster uses a key that the node does not hold: its key file is not that of the others.
     #[error(transparent)]
     Keys(credential::keyring::Error),
@@ -225,6 +230,7 @@ impl Node {
         let node = consensus::Node::open(consensus::node::Config {
             data: config.data.clone(),
             node: NodeId(config.node),
+            others: config.others.clone(),
             base: read_base(&config.founding, &founding).await?,
             founding: founding.clone(),
             dialer: Dialer::tls(credentials.client(), peer_name),
@@ -355,6 +361,9 @@ impl Node {
 
     fn fault(&self) -> Option<Fault> {
         let node = self.lines();
+        if let Some(id) = node.another_life().now_or_never() {
+            return Some(Fault::AnotherLife(id));
+        }
         if is_of_another(&node.main(), node.founding()) {
             return Some(Fault::Founding);
         }

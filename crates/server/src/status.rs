@@ -152,6 +152,11 @@ pub enum Refusal {
         /// Why.
         why: String,
     },
+    /// An old primary cannot be brought back as it was asked for.
+    NotReinstated {
+        /// Why.
+        why: String,
+    },
     /// The old primary may still go on: nothing was promoted.
     NotFenced {
         /// It.

@@ -316,9 +316,11 @@ async fn a_checkpoint_is_believed_by_the_clusters_public_key() {
         let message = GetCheckpointRequest {
             line: "main".to_owned(),
         };
-        let mut client = AuditServiceClient::new(door.channel.clone());
-        let answer = client.get_checkpoint(request(message)).await.unwrap();
-        let answer = answer.into_inner();
+        let answer = until("the node knows the cluster", async || {
+            let mut client = AuditServiceClient::new(door.channel.clone());
+            client.get_checkpoint(request(message.clone())).await.ok()
+        });
+        let answer = answer.await.into_inner();
         let signed: Checkpoint = domain::encoding::decode(&answer.checkpoint).unwrap();
         let key: PublicKey = answer.public_key.parse().unwrap();
         assert!(signed.signed_by(&key));

@@ -154,6 +154,7 @@ async fn a_node_cannot_prove_a_key_for_another_nor_without_it() {
         let command = Command::Keys(keys::Command::Prove { key: 3, code });
         let message = peer::ProposeRequest {
             line: Some(peer::LineRef {
+                node: 0,
                 cluster: founding.0.to_vec().into(),
                 line: Some(peer::line_ref::Line::Main(peer::MainLine {})),
                 epoch: 1,

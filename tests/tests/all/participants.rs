@@ -243,7 +243,10 @@ async fn on_a_branch_it_is_discarded_and_repeated_where_an_operator_says_so_r44(
     cluster.closed().await;
     let state = cluster.firm(FIRM).await.unwrap().state();
     assert_eq!(state, ParticipantState::Active, "nothing flows");
-    let preview = cluster.preview().await.unwrap();
+    let preview = until("the branch's audit is at hand", async || {
+        cluster.preview().await.ok()
+    });
+    let preview = preview.await;
     let item = preview.must_repeat.first().unwrap();
     let change = item.change.clone().unwrap();
     assert_eq!(

@@ -144,8 +144,12 @@ fn message(rpc: &Rpc, about: &About<'_>) -> Reads {
         | "operator.v1.ClusterService/GetStatus"
         | "operator.v1.KeyService/ListKeys"
         | "operator.v1.PolicyService/GetPolicy"
+        | "operator.v1.NodeService/ListNodes"
         | "operator.v1.RevocationListService/GetRevocationList"
         | "operator.v1.SessionService/ListSessions" => NotNoted(Vec::new()),
+        // Neither names a person, and either is refused here: nothing is sealed at the primary.
+        "operator.v1.CentreService/CheckSwitchover"
+        | "operator.v1.CentreService/AssessPromotion" => NotNoted(Vec::new()),
         "operator.v1.ClusterService/GetDigests" => {
             let line = "main".to_owned();
             NotNoted(

@@ -13,6 +13,28 @@ pub enum Centre {
     Promote(Promote),
     /// Take the seals of a promotion back that was not done.
     Release(Release),
+    /// Bring an old primary's nodes back, wiped, as the secondary; it takes two operators.
+    Reinstate(Reinstate),
+}
+
+/// Flags of `centre reinstate`.
+#[derive(Debug, Clone, Args)]
+pub struct Reinstate {
+    /// The centre whose nodes come back.
+    #[arg(long, value_name = "CENTRE")]
+    pub centre: String,
+    /// Write what is dropped to a file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub confirm: Confirm,
 }
 
 /// Flags of `centre promote`.

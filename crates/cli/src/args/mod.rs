@@ -22,6 +22,7 @@ pub mod firm;
 pub mod key;
 pub mod log;
 pub mod method;
+pub mod node;
 pub mod participant;
 pub mod person;
 pub mod policy;
@@ -65,6 +66,9 @@ pub enum Verb {
     /// Make the other centre the primary.
     #[command(subcommand)]
     Centre(centre::Centre),
+    /// List, add, remove or replace nodes, with another operator.
+    #[command(subcommand)]
+    Node(node::Node),
     /// Check, show or set the calendar.
     #[command(subcommand)]
     Calendar(calendar::Calendar),

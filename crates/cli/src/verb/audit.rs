@@ -17,7 +17,7 @@ use crate::output::{Output, Table};
 use crate::profile::Profile;
 use crate::refusal::{self, Asked};
 
-mod list;
+pub(super) mod list;
 mod watch;
 
 /// Bytes of a file that are read at once.

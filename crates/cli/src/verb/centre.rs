@@ -12,6 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, Table};
 
 mod promote;
+mod reinstate;
 
 /// Moves the primary's role.
 ///
@@ -24,6 +25,9 @@ pub async fn run(flags: &Centre, output: Output) -> Result<(), Failure> {
         }
         Centre::Promote(flags) => promote::run(flags, output).await,
         Centre::Release(flags) => promote::release(flags, output).await,
+        Centre::Reinstate(flags) => {
+            already(&flags.change, reinstate::run(flags, output).await, output)
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod init;
 pub mod key;
 pub mod log;
 pub mod method;
+pub mod node;
 pub mod participant;
 pub mod policy;
 pub mod request;

@@ -15,6 +15,18 @@ use crate::output::Output;
 /// # Errors
 /// If it cannot start: the file or address that is at fault.
 pub async fn run(flags: &Serve, output: Output) -> Result<(), Failure> {
+    while let Next::Again = Box::pin(once(flags, output)).await? {}
+    Ok(())
+}
+
+/// What follows once a node has stopped.
+enum Next {
+    Nothing,
+    /// It starts under its new id.
+    Again,
+}
+
+async fn once(flags: &Serve, output: Output) -> Result<Next, Failure> {
     let node = start(&flags.config).await?;
     let addresses = node.addresses();
     let health = addresses
@@ -29,9 +41,15 @@ pub async fn run(flags: &Serve, output: Output) -> Result<(), Failure> {
         health.unwrap_or_default()
     ));
     let ended = tokio::select! {
-        asked = stopped() => asked,
-        // A node that does nothing must not look as if it ran: whoever watches it starts it anew.
-        fault = node.failed() => Err(failure(&fault)),
+        asked = stopped() => asked.map(|()| Next::Nothing),
+        fault = node.failed() => match fault {
+            Fault::AnotherLife(_) => {
+                output.talk(&fault.to_string());
+                Ok(Next::Again)
+            }
+            // A node that does nothing must not look as if it ran: whoever watches it starts it anew.
+            Fault::Line { .. } | Fault::Founding | Fault::Keys(_) => Err(failure(&fault)),
+        },
     };
     output.talk("stopping");
     node.stop().await;
@@ -43,6 +61,7 @@ fn failure(fault: &Fault) -> Failure {
         Fault::Line { .. } => {
             "start the node again; if it ends so again, restore it from its peers"
         }
+        Fault::AnotherLife(_) => "start the node again",
         Fault::Founding => "start the node with the founding file that tidemark init wrote",
         Fault::Keys(_) => "put the key file of another node in its place, and start again",
     };

@@ -9,7 +9,7 @@
     reason = "a test may fail loudly"
 )]
 
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, said, until};
 
 const USAGE: i32 = 2;
 const PRE_CHECK: i32 = 3;
@@ -90,4 +90,89 @@ fn the_primary_moves_planned_and_goes_on_without_the_other_centre() {
     until("the new main line goes on", || {
         cluster.operator(&there).0 == 0
     });
+}
+
+fn twice(cluster: &Cluster, act: &[&str], done: &str) {
+    cluster.expect(act, 0, &["1 of 2"]);
+    cluster.expect(&[act, &["--as", "bob"]].concat(), 0, &[done]);
+}
+
+fn settled(cluster: &Cluster) {
+    until("the other centre is relied on", || {
+        let told = cluster.operator(&["status", "--node", "4"]).1;
+        told.contains("main, epoch 2") && !told.contains("DEGRADED")
+    });
+}
+
+#[test]
+fn an_old_primary_comes_back_by_one_command_and_a_lost_disk_is_replaced() {
+    let mut cluster = Cluster::start();
+    relied_on(&cluster);
+    let create = ["participant", "create", "C00081", "A firm"];
+    cluster.expect(&create, 0, &[]);
+    cluster.kill(&[1, 2, 3]);
+    let both = promote(&["--accept-loss", "unknown", "--accept-split-brain"]);
+    cluster.expect(&both, 0, &["1 of 2"]);
+    let second = [&both[..], &["--as", "bob"]].concat();
+    cluster.expect(&second, LOSS, &["west is the primary"]);
+
+    // Nothing is given up that was not read: more than half of its nodes must be there.
+    let reinstate = [
+        "centre",
+        "reinstate",
+        "--centre",
+        "east",
+        "--reason",
+        "a drill",
+    ];
+    let reinstate = [&reinstate[..], &["--confirm", "east", "--node", "4"]].concat();
+    cluster.expect(&reinstate, PRE_CHECK, &["NOT_REINSTATED"]);
+    cluster.spawn(&[1, 2, 3]);
+    until("the old primary has stopped", || {
+        [1, 2, 3].iter().all(|node| {
+            let told = cluster.status(*node, &[]);
+            said(&told).1.contains("has stopped: west was promoted")
+        })
+    });
+    let dry = [&reinstate[..], &["--dry-run"]].concat();
+    cluster.expect(&dry, 0, &["nothing was changed"]);
+    twice(&cluster, &reinstate, "3 of 3 nodes are back");
+    let list = ["node", "list", "--node", "4"];
+    cluster.expect(&list, 0, &["1001", "1002", "1003", "gone"]);
+    cluster.expect(&reinstate, PRE_CHECK, &["east has nodes"]);
+    settled(&cluster);
+
+    // A disk is lost: the node says so, and does not come back under its old id.
+    cluster.kill(&[5]);
+    std::fs::remove_dir_all(cluster.path("nodes/5/data")).unwrap();
+    cluster.spawn(&[5]);
+    until("it says what is to be done", || {
+        cluster.log(5).contains("tidemark node replace 5")
+    });
+    let replace = ["node", "replace", "5", "--reason", "its disk is lost"];
+    let replace = [&replace[..], &["--node", "4"]].concat();
+    cluster.expect(&replace, USAGE, &["--confirm 5"]);
+    twice(
+        &cluster,
+        &[&replace[..], &["--confirm", "5"]].concat(),
+        "done, 2 of 2",
+    );
+    until("it has what the others have", || {
+        let show = ["participant", "show", "C00081", "--node", "5"];
+        cluster.operator(&show).0 == 0
+    });
+    cluster.expect(&list, 0, &["1005"]);
+
+    // And the role goes back.
+    settled(&cluster);
+    let east = ["--node", "4", "--confirm", "east"];
+    until("the switchover is done", || {
+        let (code, _) = cluster.operator(&switchover("east", &east));
+        code == 0 || code == ALREADY
+    });
+    cluster.expect(
+        &["participant", "show", "C00081", "--node", "1"],
+        0,
+        &["A firm"],
+    );
 }

@@ -28,7 +28,7 @@ fn the_migration_is_driven_from_the_command_line_r1_r6_r8_s36() {
     let csv = ["--output", "csv", "account", "readiness"];
     let csv = cluster.expect(&csv, 0, &["PARTICIPANT,ACCOUNTS,NO E-MAIL"]);
     assert!(
-        csv.lines().all(|line| line.matches(',').count() == 6),
+        csv.lines().all(|line| line.matches(',').count() == 7),
         "{csv}"
     );
     let each = ["--output", "csv", "account", "readiness", "--accounts"];

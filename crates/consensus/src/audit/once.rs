@@ -45,6 +45,20 @@ impl Trails {
         Ok(trail)
     }
 
+    /// A trail that is no line's, in a folder of its own. Blocks when it is opened.
+    ///
+    /// # Errors
+    /// As `Trail::open_in`.
+    pub(crate) fn at(&self, folder: PathBuf, name: String) -> Result<Trail, Error> {
+        let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trail) = opened.get(&name) {
+            return Ok(trail.clone());
+        }
+        let trail = Trail::open_in(folder, name.clone())?;
+        opened.insert(name, trail.clone());
+        Ok(trail)
+    }
+
     /// Whether a line has a trail here.
     #[must_use]
     pub fn has(&self, line: &LineRef) -> bool {

@@ -83,6 +83,19 @@ struct Tail {
     rows: Vec<audit::Row>,
 }
 
+/// What a main line left in the log when it stopped for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    /// The last entry known to be committed.
+    pub(crate) applied: LogId,
+    /// The last entry.
+    pub(crate) last: LogId,
+    /// The end of the audit chain after it.
+    pub(crate) head: audit::Head,
+    /// Audit records from this one on are of entries not known to be committed.
+    pub(crate) uncommitted_from: u64,
+}
+
 /// What a sealed node has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -94,6 +107,8 @@ pub struct Report {
     pub last: LogId,
     /// The last one that it knows to be committed.
     pub applied: LogId,
+    /// The nodes that its centre has after the last entry.
+    pub nodes: BTreeSet<NodeId>,
     /// The full digest of the state after the last entry.
     pub digest: Digest,
     /// The line's clock there.
@@ -173,6 +188,7 @@ impl Node {
             seal,
             last: tail.last,
             applied: tail.applied,
+            nodes: nodes_beside(&tail.state, self.id()),
             digest: tail.digest,
             clock: tail.state.header().clock,
             mode: tail.state.policy().protection,
@@ -251,7 +267,8 @@ impl Node {
 
     /// Whether the certificate stops this node for good.
     fn is_fenced_by(&self, terms: &Terms) -> bool {
-        self.centre().is_none_or(|here| here.name != terms.centre)
+        self.standing().joined < terms.epoch
+            && self.centre().is_none_or(|here| here.name != terms.centre)
     }
 
     fn holds(&self, state: &State, certificate: &Certificate) -> Result<(), Error> {
@@ -263,6 +280,13 @@ impl Node {
 
     fn judge(&self, state: &State, certificate: &Certificate) -> Result<(), Error> {
         self.holds(state, certificate)?;
+        if self.is_fenced_by(&certificate.terms) {
+            // The old primary knows who protected what it answered.
+            let whole = state.may_promote(&certificate.terms);
+            whole.map_err(|rejection| {
+                refused(format!("the certificate does not hold: {rejection:?}"))
+            })?;
+        }
         // Who comes late is shown it long after.
         let is_voter = certificate.terms.voters.contains_key(&self.id());
         if is_voter && ends_at(certificate) <= self.time() {
@@ -324,6 +348,32 @@ impl Node {
         Ok(tail)
     }
 
+    /// What is in the log of a main line that has stopped for good; its audit trail holds all of it
+    /// when this returns.
+    pub(crate) async fn stopped_tail(&self, main: &Line) -> Result<Stopped, Error> {
+        let _one_at_a_time = self.inner.promotion.change().await;
+        let tail = self.tail(main).await?;
+        let uncommitted_from = tail.rows.first().map(|row| row.sequence);
+        let head = write_rows(main, tail.rows).await?;
+        Ok(Stopped {
+            applied: tail.applied,
+            last: tail.last,
+            head,
+            uncommitted_from: uncommitted_from.unwrap_or(head.sequence),
+        })
+    }
+
+    /// The end of the audit chain that the main line of this epoch began with.
+    pub(crate) async fn began_with(&self, epoch: u64) -> Result<audit::Head, Error> {
+        let main = self.main();
+        let reference = main.reference();
+        if reference.epoch == epoch {
+            return Ok(main.inner.shared.base().header().audit);
+        }
+        let path = place::beginning(self.data(), &LineRef { epoch, ..reference });
+        blocking(move || Ok(image::read(&path)?.state.header().audit)).await
+    }
+
     /// Goes on with the main line that an accepted certificate names.
     async fn go_on(&self, certificate: &Certificate) -> Result<(), Error> {
         let _one_at_a_time = self.inner.promotion.change().await;
@@ -336,17 +386,16 @@ impl Node {
         if old.reference().epoch >= terms.epoch {
             return Ok(());
         }
-        let tail = self.tail(&old).await?;
-        let genesis = if tail.last == terms.boundary && tail.digest == terms.genesis {
-            let shared = Arc::clone(&old.inner.shared);
-            let rows = tail.rows.clone();
-            blocking(move || {
-                let trail = shared.audit();
-                trail.append(&rows).map_err(crate::machine::Error::from)?;
-                trail.sync().map_err(crate::machine::Error::from)?;
-                Ok(())
-            })
-            .await?;
+        // Who joined has nothing to go on from.
+        let is_new = self.standing().joined >= terms.epoch;
+        let tail = if is_new {
+            None
+        } else {
+            Some(self.tail(&old).await?)
+        };
+        let own = tail.filter(|tail| tail.last == terms.boundary && tail.digest == terms.genesis);
+        let genesis = if let Some(tail) = own {
+            write_rows(&old, tail.rows.clone()).await?;
             let path = place::beginning(self.data(), &reference);
             let (header, state) = (header(&old.reference(), terms.boundary), tail.state.clone());
             blocking(move || {
@@ -369,8 +418,10 @@ impl Node {
     /// The beginning of the new main line from one of those that formed it.
     async fn fetch_beginning(&self, reference: &LineRef, terms: &Terms) -> Result<State, Error> {
         let mut last = refused("no node of the new main line can be asked");
-        for from in terms.voters.keys().filter(|voter| **voter != self.id()) {
-            match self.receive_beginning(reference, terms, *from).await {
+        let others = self.peers().others().into_iter().map(|peer| peer.node);
+        let from = terms.voters.keys().copied().chain(others);
+        for from in from.filter(|from| *from != self.id()) {
+            match self.receive_beginning(reference, terms, from).await {
                 Ok(state) => return Ok(state),
                 Err(error) => last = error,
             }
@@ -384,6 +435,24 @@ impl Standing {
         let accepted = self.accepted.as_ref();
         accepted.map_or(0, |certificate| certificate.terms.epoch)
     }
+}
+
+/// Puts rows that were replayed at the end of a stopped line's trail, durably; gives its end.
+async fn write_rows(main: &Line, rows: Vec<audit::Row>) -> Result<audit::Head, Error> {
+    let trail = main.inner.shared.audit().clone();
+    blocking(move || {
+        trail.append(&rows).map_err(crate::machine::Error::from)?;
+        trail.sync().map_err(crate::machine::Error::from)?;
+        Ok(trail.head())
+    })
+    .await
+}
+
+/// The nodes of this node's centre.
+fn nodes_beside(state: &State, id: NodeId) -> BTreeSet<NodeId> {
+    let centre = state.centres().and_then(|centres| centres.of_node(id));
+    let nodes = centre.into_iter().flat_map(|centre| &centre.nodes);
+    nodes.map(|node| node.id).collect()
 }
 
 fn header(of: &LineRef, last: LogId) -> Header {

@@ -307,7 +307,7 @@ impl Disk {
     }
 }
 
-fn take_lock(data: &Path) -> Result<File, Error> {
+pub(crate) fn take_lock(data: &Path) -> Result<File, Error> {
     let path = place::lock(data);
     let open = File::options()
         .create(true)

@@ -4,6 +4,7 @@ mod boundary;
 mod branch;
 mod cluster;
 mod harness;
+mod nodes;
 mod promotion;
 mod protection;
 mod session;

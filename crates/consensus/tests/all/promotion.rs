@@ -18,7 +18,7 @@ use domain::promotion::{Certificate, Loss, SealId, Terms};
 use domain::protection::Mode;
 use domain::{CentreName, NodeId, ParticipantId};
 
-async fn six(mode: Mode) -> Cluster {
+pub(crate) async fn six(mode: Mode) -> Cluster {
     let mut cluster = Cluster::six().await;
     cluster.founding.policy.protection = mode;
     cluster.founding.policy.degrade_after_ms = 1_000;
@@ -35,7 +35,7 @@ async fn six(mode: Mode) -> Cluster {
 }
 
 /// Seals what runs of the west, and gives what was found by node.
-async fn seal(cluster: &Cluster, at: u64) -> BTreeMap<NodeId, Report> {
+pub(crate) async fn seal(cluster: &Cluster, at: u64) -> BTreeMap<NodeId, Report> {
     let nodes = (4..=6).map(NodeId).collect();
     let epoch = cluster.main(at).reference().epoch + 1;
     let said = cluster
@@ -48,7 +48,11 @@ async fn seal(cluster: &Cluster, at: u64) -> BTreeMap<NodeId, Report> {
 }
 
 /// What two operators sign: the best node's tail, and who was sealed.
-fn certified(cluster: &Cluster, at: u64, found: &BTreeMap<NodeId, Report>) -> Certificate {
+pub(crate) fn certified(
+    cluster: &Cluster,
+    at: u64,
+    found: &BTreeMap<NodeId, Report>,
+) -> Certificate {
     let best = found.values().max_by_key(|report| report.last).unwrap();
     let terms = Terms {
         centre: CentreName::parse("west").unwrap(),
@@ -76,7 +80,7 @@ fn certified(cluster: &Cluster, at: u64, found: &BTreeMap<NodeId, Report>) -> Ce
     }
 }
 
-async fn show(cluster: &Cluster, at: u64, certificate: &Certificate) {
+pub(crate) async fn show(cluster: &Cluster, at: u64, certificate: &Certificate) {
     for voter in certificate.terms.voters.keys() {
         cluster
             .node(at)
@@ -86,7 +90,7 @@ async fn show(cluster: &Cluster, at: u64, certificate: &Certificate) {
     }
 }
 
-async fn serves(cluster: &Cluster, nodes: &[u64], epoch: u64) {
+pub(crate) async fn serves(cluster: &Cluster, nodes: &[u64], epoch: u64) {
     until("the new main line has begun", async || {
         nodes.iter().all(|id| {
             let main = cluster.main(*id);
@@ -96,7 +100,7 @@ async fn serves(cluster: &Cluster, nodes: &[u64], epoch: u64) {
     .await;
 }
 
-fn has_mark(cluster: &Cluster, id: u64, mark: u64) -> bool {
+pub(crate) fn has_mark(cluster: &Cluster, id: u64, mark: u64) -> bool {
     let firm = ParticipantId::parse(&format!("MARK{mark:04}")).unwrap();
     cluster.main(id).state().participant(&firm).is_some()
 }

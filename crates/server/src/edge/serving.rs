@@ -155,8 +155,8 @@ impl Edge {
             .is_some_and(|here| here.name == *centre)
     }
 
-    /// Whether this line is served at this centre: the state gives it the role, and of the main
-    /// line no others vote (LINES.md, "Switchover").
+    /// Whether this line is served at this centre: the state gives it the role, and on the main line
+    /// no node of the other centre votes (LINES.md, "Switchover").
     fn has_the_role(&self, state: &State) -> Result<(), Rejection> {
         if let LineId::Main = state.header().line {
             self.goes_on()?;
@@ -168,7 +168,7 @@ impl Edge {
         }
         let to = serving.clone();
         match &state.header().line {
-            LineId::Main if !self.node().main().is_led_by(state.nodes_of(serving)) => {
+            LineId::Main if !self.node().main().is_not_led_by(elsewhere(state, serving)) => {
                 Err(Rejection::CentreSwitching { to })
             }
             LineId::Main | LineId::Branch { .. } => Ok(()),
@@ -271,6 +271,16 @@ impl Edge {
             .fetch_add(1, Ordering::Relaxed);
         self.rejected(rejection, state)
     }
+}
+
+/// The nodes of the other centre.
+fn elsewhere<'a>(state: &'a State, than: &'a CentreName) -> impl Iterator<Item = NodeId> + 'a {
+    let centres = state
+        .centres()
+        .into_iter()
+        .flat_map(|centres| centres.all());
+    let others = centres.filter(move |centre| centre.name != *than);
+    others.flat_map(|centre| centre.nodes.iter().map(|node| node.id))
 }
 
 /// Why the line's engine has stopped here, if it has.

@@ -181,7 +181,7 @@ pub(super) fn branch(edge: &Edge, state: &State, session: &SessionId) -> Option<
     Some(edge.node().branch_reference(session, genesis))
 }
 
-fn event(row: &Row) -> wired::AuditEvent {
+pub(super) fn event(row: &Row) -> wired::AuditEvent {
     wired::AuditEvent {
         sequence: row.sequence,
         time: Some(wire::time(row.at)),

@@ -67,7 +67,7 @@ impl CentreService for Centres {
     }
 }
 
-fn read_centre(text: &str) -> Result<CentreName, Refusal> {
+pub(super) fn read_centre(text: &str) -> Result<CentreName, Refusal> {
     CentreName::parse(text)
         .map_err(|_| Refusal::malformed(Field::Other("centre"), "a centre's name"))
 }

@@ -127,6 +127,7 @@ mod tests {
             restored: None,
         };
         let node = Node::open(consensus::node::Config {
+            others: Vec::new(),
             data: data.to_owned(),
             node: NodeId(1),
             founding,

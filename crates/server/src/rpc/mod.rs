@@ -18,6 +18,7 @@ use proto::operator::v1::clock_service_server::ClockServiceServer;
 use proto::operator::v1::cluster_service_server::ClusterServiceServer;
 use proto::operator::v1::emergency_service_server::EmergencyServiceServer;
 use proto::operator::v1::key_service_server::KeyServiceServer;
+use proto::operator::v1::node_service_server::NodeServiceServer;
 use proto::operator::v1::policy_service_server::PolicyServiceServer;
 use proto::operator::v1::registration_service_server::RegistrationServiceServer;
 use proto::operator::v1::revocation_list_service_server::RevocationListServiceServer;
@@ -48,6 +49,7 @@ mod initiation;
 mod keys;
 mod login;
 mod migration;
+mod node;
 mod participant;
 mod plan;
 mod policy;
@@ -131,6 +133,7 @@ pub fn routes(edge: &Edge, listener: Listener) -> Result<Routes, tonic_reflectio
             served.add(limited!(ClusterServiceServer, Cluster(edge.clone())));
             served.add(limited!(ClockServiceServer, Clock(edge.clone())));
             served.add(limited!(CentreServiceServer, centre::Centres(edge.clone())));
+            served.add(limited!(NodeServiceServer, node::Nodes(edge.clone())));
             served.add(limited!(
                 SessionServiceServer,
                 session::Sessions(edge.clone())

@@ -269,7 +269,8 @@ fn waiting(edge: &Edge, state: &State) -> Vec<operator::Registration> {
             | Act::Participant(_)
             | Act::Policy(..)
             | Act::Grant(_)
-            | Act::Promotion(_) => None,
+            | Act::Promotion(_)
+            | Act::Nodes(_) => None,
         })
         .take(PAGE_MAX)
         .collect()

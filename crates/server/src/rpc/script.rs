@@ -197,7 +197,8 @@ async fn list(
         | Act::Participant(_)
         | Act::Policy(..)
         | Act::Register(_)
-        | Act::Promotion(_) => None,
+        | Act::Promotion(_)
+        | Act::Nodes(_) => None,
     });
     let wanted = |grant: &operator::Grant| {
         let of = grant.terms.as_ref().map(|terms| terms.script.as_str());

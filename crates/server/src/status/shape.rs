@@ -202,6 +202,9 @@ pub(super) fn of(refusal: Refusal) -> Shape {
         Refusal::NotPromoted { why } => {
             Shape::precondition("NOT_PROMOTED", format!("{why}; nothing was promoted"))
         }
+        Refusal::NotReinstated { why } => {
+            Shape::precondition("NOT_REINSTATED", format!("{why}; nothing was changed"))
+        }
         Refusal::NotFenced { centre, stopped } => Shape::precondition(
             "NOT_FENCED",
             format!(

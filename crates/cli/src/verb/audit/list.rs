@@ -23,7 +23,7 @@ pub(super) fn filter(flags: &Filter) -> AuditFilter {
 }
 
 /// An event as JSON: its record, with its hash.
-pub(super) fn document(event: &AuditEvent) -> serde_json::Value {
+pub(in crate::verb) fn document(event: &AuditEvent) -> serde_json::Value {
     let record: serde_json::Value = serde_json::from_str(&event.detail_json).unwrap_or_default();
     serde_json::json!({
         "sequence": event.sequence,
@@ -39,7 +39,7 @@ pub(super) fn document(event: &AuditEvent) -> serde_json::Value {
 }
 
 /// An event's cells for people.
-pub(super) fn cells(event: &AuditEvent) -> [String; 6] {
+pub(in crate::verb) fn cells(event: &AuditEvent) -> [String; 6] {
     let record: serde_json::Value = serde_json::from_str(&event.detail_json).unwrap_or_default();
     let detail = record.get("detail").and_then(serde_json::Value::as_str);
     let or_none = |text: &str| match text {

@@ -47,6 +47,7 @@ pub struct Cluster {
     pub base: domain::State,
     pub founding: Founding,
     folders: BTreeMap<u64, TempDir>,
+    addresses: BTreeMap<u64, String>,
     pub clocks: BTreeMap<u64, OffsetClock>,
     pub running: BTreeMap<u64, Running>,
     /// What is in the way of other nodes, by node.
@@ -187,6 +188,7 @@ impl Cluster {
         };
         Self {
             founding,
+            addresses: BTreeMap::new(),
             folders: (1..=6)
                 .map(|id| (id, tempfile::tempdir().unwrap()))
                 .collect(),
@@ -211,6 +213,7 @@ impl Cluster {
         Config {
             data: self.folders[&id].path().to_owned(),
             node: NodeId(id),
+            others: Vec::new(),
             founding: self.founding.clone(),
             base: self.base.clone(),
             dialer: self
@@ -224,7 +227,39 @@ impl Cluster {
         }
     }
 
+    /// A machine that came after the founding; gives its address.
+    pub async fn machine(&mut self, id: u64) -> String {
+        let address = free_address().await;
+        self.addresses.insert(id, address.clone());
+        self.folders.insert(id, tempfile::tempdir().unwrap());
+        self.clocks.insert(id, OffsetClock::default());
+        self.hindrances.insert(id, Hindrances::default());
+        address
+    }
+
+    /// The disk of a machine whose node is stopped is lost.
+    pub fn lose_disk(&mut self, id: u64) {
+        self.folders.insert(id, tempfile::tempdir().unwrap());
+    }
+
+    pub fn data(&self, id: u64) -> &std::path::Path {
+        self.folders[&id].path()
+    }
+
+    /// Waits until a node has given its disk up, and starts it again.
+    pub async fn comes_back(&mut self, id: u64) {
+        let life = self.node(id).another_life();
+        tokio::time::timeout(Duration::from_secs(30), life)
+            .await
+            .expect("the node hears of its other life");
+        self.stop(id).await;
+        self.start(id).await;
+    }
+
     fn address(&self, id: u64) -> String {
+        if let Some(address) = self.addresses.get(&id) {
+            return address.clone();
+        }
         let centre = self.founding.centre_of(NodeId(id)).unwrap();
         let node = centre.nodes.iter().find(|node| node.id == NodeId(id));
         node.unwrap().address.clone()

@@ -26,6 +26,8 @@ const BEGIN_MAX: Duration = Duration::from_secs(15);
 /// How long a fence hook may take.
 const HOOK_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the nodes are sealed anew, since the best one knows others.
+const ROUNDS_MAX: usize = 3;
 
 /// Terms that an operator signed here, and that wait for another.
 #[derive(Debug, Default)]
@@ -59,10 +61,29 @@ fn new_seal(edge: &Edge) -> SealId {
     SealId(id)
 }
 
-/// Seals the centre's nodes, or reads again those that are.
+/// Seals the centre's nodes, or reads again those that are. Which nodes it has is what the best of
+/// them has in its log: this one may not know yet that they changed.
 async fn seals(edge: &Edge, centre: &Centre) -> BTreeMap<NodeId, Result<Report, String>> {
+    let mut nodes: BTreeSet<NodeId> = centre.nodes.iter().map(|node| node.id).collect();
+    let mut said = BTreeMap::new();
+    // Each round knows more of the log; they change one after the other.
+    for _ in 0..ROUNDS_MAX {
+        said = seal_all(edge, &nodes).await;
+        let best = sealed(&said).into_iter().max_by_key(|report| report.last);
+        match best {
+            Some(best) if best.nodes != nodes => nodes = best.nodes.clone(),
+            Some(_) | None => break,
+        }
+    }
+    said
+}
+
+async fn seal_all(
+    edge: &Edge,
+    nodes: &BTreeSet<NodeId>,
+) -> BTreeMap<NodeId, Result<Report, String>> {
     let epoch = edge.node().main().reference().epoch.saturating_add(1);
-    let nodes = centre.nodes.iter().map(|node| node.id).collect();
+    let nodes = nodes.iter().copied().collect();
     let said = edge
         .node()
         .collect_seals(nodes, epoch, new_seal(edge))
@@ -111,7 +132,7 @@ pub(super) async fn assess(
     let said = seals(edge, &centre).await;
     let sealed = sealed(&said);
     let best = best(&sealed)?;
-    let (claim, why) = found(centre.nodes.len(), &sealed, best, false).claim();
+    let (claim, why) = found(said.len(), &sealed, best, false).claim();
     let terms = Terms {
         centre: centre.name.clone(),
         epoch: best.seal.epoch,
@@ -356,7 +377,7 @@ async fn found_again(edge: &Edge, terms: &Terms, centre: &Centre) -> Result<Foun
         }
     }
     let sealed = sealed(&said);
-    let found = found(centre.nodes.len(), &sealed, best(&sealed)?, false);
+    let found = found(said.len(), &sealed, best(&sealed)?, false);
     match found.claim() {
         (Loss::Unknown, why) if terms.accepted_loss == Loss::None => Err(Refusal::NotPromoted {
             why: format!("a loss of 0 cannot be claimed: {why}"),
