@@ -58,7 +58,8 @@ pub struct Prepare {
 #[derive(Debug, Clone, Args)]
 pub struct Add {
     /// The node's number, as in its configuration.
-    pub node: u64,
+    #[arg(value_name = "NODE")]
+    pub number: u64,
     /// Its centre.
     #[arg(long, value_name = "CENTRE")]
     pub centre: String,
@@ -77,7 +78,8 @@ pub struct Add {
 #[derive(Debug, Clone, Args)]
 pub struct Remove {
     /// The node.
-    pub node: u64,
+    #[arg(value_name = "NODE")]
+    pub number: u64,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,
@@ -93,7 +95,8 @@ pub struct Remove {
 #[derive(Debug, Clone, Args)]
 pub struct Replace {
     /// The node.
-    pub node: u64,
+    #[arg(value_name = "NODE")]
+    pub number: u64,
     /// Host and port of the new one's peer listener, if they are others.
     #[arg(long, value_name = "HOST:PORT")]
     pub address: Option<String>,

@@ -74,7 +74,7 @@ async fn add(flags: &Add, output: Output) -> Result<(), Failure> {
     let wanted = NodesChange {
         centre: flags.centre.clone(),
         add: vec![NodePlace {
-            node_id: flags.node,
+            node_id: flags.number,
             address: flags.address.clone(),
             ..NodePlace::default()
         }],
@@ -85,7 +85,7 @@ async fn add(flags: &Add, output: Output) -> Result<(), Failure> {
 
 async fn remove(flags: &Remove, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
-    let gone = member(&node, flags.node).await?;
+    let gone = member(&node, flags.number).await?;
     let wanted = NodesChange {
         centre: gone.centre.clone(),
         remove_node_ids: vec![gone.node_id],
@@ -100,7 +100,7 @@ async fn remove(flags: &Remove, output: Output) -> Result<(), Failure> {
 
 async fn replace(flags: &Replace, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
-    let gone = member(&node, flags.node).await?;
+    let gone = member(&node, flags.number).await?;
     let wanted = NodesChange {
         centre: gone.centre.clone(),
         add: vec![NodePlace {

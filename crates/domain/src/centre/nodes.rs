@@ -69,7 +69,7 @@ impl Change {
             ("centre", self.centre.to_string()),
             ("add", self.added()),
             ("remove", listed(self.remove.iter())),
-            ("dropped tail", tail.unwrap_or_default()),
+            ("dropped", tail.unwrap_or_default()),
         ]
     }
 
