@@ -20,7 +20,7 @@ use proto::audit::v1::{
 };
 use proto::operator::v1::Answer;
 use tests::cast::{CHEUNG, LAU, NG};
-use tests::cluster::{S1, S2, refused};
+use tests::cluster::{S1, S2, refused, until};
 use tests::{Cluster, Token};
 use tidemark::drill::{Door, request, request_as};
 use tonic::{Request, Status, Streaming};

@@ -19,7 +19,7 @@ use proto::token::v1::token_service_client::TokenServiceClient;
 use proto::token::v1::watch_revocations_response::Event;
 use proto::token::v1::{WatchRevocationsRequest, WatchRevocationsResponse};
 use tests::cast::{APP, CARD, CCMS_OTP, CHAN, CHEUNG, LAU, LEE, MAK, NG, OTP, TAM, WONG};
-use tests::cluster::refused;
+use tests::cluster::{refused, until};
 use tests::{By, Cluster, Person, Token};
 use tidemark::drill::{at, request};
 use tonic::Streaming;
