@@ -259,12 +259,14 @@ pub(super) fn change(
     change: &Change,
     reason: &str,
 ) -> Effect {
-    let detail = format!(
-        "{}: add {}; remove {}: {reason}",
-        change.centre,
-        change.added(),
-        listed(change.remove.iter()),
-    );
+    let mut parts = Vec::new();
+    if !change.add.is_empty() {
+        parts.push(format!("add {}", change.added()));
+    }
+    if !change.remove.is_empty() {
+        parts.push(format!("remove {}", listed(change.remove.iter())));
+    }
+    let detail = format!("{}: {}: {reason}", change.centre, parts.join("; "));
     let event = Event::new(Kind::ActApproved).detail(format!("centre.nodes: {detail}"));
     let judged = cluster::may_set(state, context)
         .and_then(|()| reason_fits(reason))

@@ -20,23 +20,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What is dropped, record by record.
 fn dropped(found: &AssessReinstatementResponse) -> String {
-    let mut table = Table::new(&[
-        "ROW",
-        "TIME",
-        "WHAT",
-        "BY",
-        "ACCOUNT",
-        "DETAIL",
-        "COMMITTED",
-    ]);
+    let mut table = Table::new(&["ROW", "TIME", "WHAT", "BY", "ABOUT", "DETAIL", "COMMITTED"]);
     for record in &found.records {
         let [row, time, what, by, account, detail] = cells(record);
+        // Of a firm as a whole, the firm.
+        let about = match record.account.as_str() {
+            "" => record.participant.clone(),
+            _ => account,
+        };
         let committed = if record.sequence < found.uncommitted_from {
             "yes"
         } else {
             "not known"
         };
-        table.row([row, time, what, by, account, detail, committed.to_owned()]);
+        table.row([row, time, what, by, about, detail, committed.to_owned()]);
     }
     table.text()
 }
