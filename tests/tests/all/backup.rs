@@ -228,8 +228,8 @@ async fn a_node_starts_on_what_its_cluster_was_restored_from_and_on_nothing_else
         "{refusal}"
     );
     fs::remove_dir_all(&data).unwrap();
+    fs::rename(node.join("mine"), &data).unwrap();
 
-    // It comes back from nothing, too: the others have the rest.
     new.restart(6).await;
     until("node 6 has caught up", async || {
         let state = new.node(6).lines().main().state();

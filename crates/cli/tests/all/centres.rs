@@ -140,6 +140,9 @@ fn an_old_primary_comes_back_by_one_command_and_a_lost_disk_is_replaced() {
     cluster.expect(&dry, 0, &["nothing was changed"]);
     // Nobody protects yet.
     twice(&cluster, &reinstate, LOSS, "3 of 3 nodes are back");
+    // What was shown of people was read, and by whom is noted.
+    let reads = ["audit", "list", "--line", "reads", "--node", "4"];
+    cluster.expect(&reads, 0, &["AssessReinstatement", "reinstatement of east"]);
     let list = ["node", "list", "--node", "4"];
     cluster.expect(&list, 0, &["1001", "1002", "1003", "gone"]);
     cluster.expect(&reinstate, PRE_CHECK, &["east has nodes"]);

@@ -385,6 +385,13 @@ fn acts_out_of_their_order_are_refused_with_what_to_do_instead() {
         ],
     );
     expect(&rollover, REFUSED, &["session close"]);
+    // A request is as old as the clock of the node says that it is asked at.
+    cluster::until("the west knows the time", || {
+        ["4", "5", "6"].iter().all(|node| {
+            let told = cluster.operator(&["status", "--node", node]).1;
+            told.contains("clock 2023-06-10 22:3")
+        })
+    });
     expect(&close, 0, &["closed"]);
     expect(&close, ALREADY, &[]);
     expect(&with(&close, "--ok-if-done"), 0, &[]);
