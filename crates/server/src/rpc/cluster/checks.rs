@@ -1,6 +1,6 @@
 //! What is looked at before an act on the centres, each by itself: an operator sees all of it.
 
-use domain::{CentreName, LineId, Rejection, State};
+use domain::{CentreName, LineId, Rejection, State, UnixMs};
 use proto::operator::v1::{Check, Verdict};
 
 use super::heard::{self, Known, differing};
@@ -8,6 +8,12 @@ use crate::edge::Edge;
 
 /// Entries that a node of the other centre may lack.
 const LAG_MAX: u64 = 1_000;
+
+/// From how long before its end on a certificate is a warning, in milliseconds: 30 days.
+const CERTIFICATE_SOON_MS: u64 = 30 * 86_400_000;
+/// Below this much room the role does not move, and below that it is a warning; in percent.
+const DISK_FULL_PERCENT: u64 = 2;
+const DISK_LITTLE_PERCENT: u64 = 10;
 
 fn check(name: &str, verdict: Verdict, text: impl Into<String>) -> Check {
     Check {
@@ -27,7 +33,10 @@ pub(in crate::rpc) fn before_switchover(edge: &Edge, state: &State, to: &CentreN
         lag(state, &there),
         digests(edge, &known),
         clocks(&known),
-        keys(edge),
+        versions(&known),
+        keys(&there),
+        certificates(edge.node().base_time(), &there),
+        disks(&there),
     ];
     checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
     checks
@@ -117,9 +126,160 @@ fn clocks(known: &[Known]) -> Check {
     check("CLOCKS", Verdict::Error, text)
 }
 
-fn keys(edge: &Edge) -> Check {
-    match edge.keys().problem() {
-        None => check("KEYS", Verdict::Ok, "this node holds the keys in use"),
-        Some(problem) => check("KEYS", Verdict::Error, problem.to_string()),
+fn versions(known: &[Known]) -> Check {
+    let of = known.iter().filter(|node| !node.version.is_empty());
+    let mut versions: Vec<&str> = of.map(|node| node.version.as_str()).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    match versions.as_slice() {
+        [] | [_] => check("VERSIONS", Verdict::Ok, "all nodes run the same program"),
+        several => {
+            let text = format!(
+                "nodes run {}: finish the upgrade soon",
+                several.join(" and ")
+            );
+            check("VERSIONS", Verdict::Warning, text)
+        }
+    }
+}
+
+fn keys(there: &[&Known]) -> Check {
+    let problem = there.iter().find_map(|node| {
+        let problem = node.facts.key_problem.as_ref()?;
+        Some(format!("node {}: {problem}", node.id))
+    });
+    match problem {
+        None => check("KEYS", Verdict::Ok, "no node there misses a key in use"),
+        Some(problem) => check("KEYS", Verdict::Error, problem),
+    }
+}
+
+/// The certificate there that ends first; by the machines' clock, which TLS goes by.
+fn certificates(now: UnixMs, there: &[&Known]) -> Check {
+    let all = there.iter().flat_map(|node| {
+        let certificates = node.facts.certificates.iter();
+        // Those that callers showed are theirs to renew.
+        let own = certificates.filter(|one| one.name == "node" || one.name.starts_with("anchor/"));
+        own.map(|one| (one.not_after, node.id, &one.name))
+    });
+    let Some((ends, node, name)) = all.min() else {
+        return check(
+            "CERTIFICATES",
+            Verdict::Warning,
+            "no node there says when they end",
+        );
+    };
+    let text = format!("{name} of node {node} ends first: {ends}");
+    let verdict = match ends.since(now) {
+        0 => Verdict::Error,
+        left if left <= CERTIFICATE_SOON_MS => Verdict::Warning,
+        _ => Verdict::Ok,
+    };
+    check("CERTIFICATES", verdict, text)
+}
+
+fn disks(there: &[&Known]) -> Check {
+    let rooms = there.iter().filter_map(|node| {
+        let room = node.facts.room?;
+        let percent = room.free_bytes.saturating_mul(100) / room.total_bytes.max(1);
+        Some((percent, node.id))
+    });
+    let Some((percent, node)) = rooms.min() else {
+        return check(
+            "DISK",
+            Verdict::Warning,
+            "no node there says how much room it has",
+        );
+    };
+    let text = format!("at least {percent} % free, least at node {node}");
+    let verdict = match percent {
+        0..DISK_FULL_PERCENT => Verdict::Error,
+        DISK_FULL_PERCENT..DISK_LITTLE_PERCENT => Verdict::Warning,
+        _ => Verdict::Ok,
+    };
+    check("DISK", verdict, text)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use consensus::facts::{Certificate, Facts, Room};
+    use domain::NodeId;
+
+    use super::*;
+
+    fn node(id: u64, facts: Facts, version: &str) -> Known {
+        Known {
+            id: NodeId(id),
+            centre: CentreName::parse("west").unwrap(),
+            address: String::new(),
+            heard_ms: None,
+            ahead_ms: None,
+            clock_is_off: false,
+            version: version.to_owned(),
+            facts,
+            lines: Vec::new(),
+        }
+    }
+
+    fn certificate(ends: u64) -> Facts {
+        Facts {
+            certificates: vec![Certificate {
+                name: "node".to_owned(),
+                not_after: UnixMs(ends),
+            }],
+            ..Facts::default()
+        }
+    }
+
+    fn room(free_bytes: u64) -> Facts {
+        Facts {
+            room: Some(Room {
+                free_bytes,
+                total_bytes: 100,
+            }),
+            ..Facts::default()
+        }
+    }
+
+    fn verdict(check: &Check) -> Verdict {
+        check.verdict()
+    }
+
+    #[test]
+    fn what_would_stop_the_other_centre_tonight_is_seen_before_the_role_moves() {
+        let now = UnixMs(1_000);
+        let soon = CERTIFICATE_SOON_MS;
+        for (ends, wanted) in [
+            (1_000, Verdict::Error),
+            (1_001, Verdict::Warning),
+            (1_000 + soon, Verdict::Warning),
+            (1_001 + soon, Verdict::Ok),
+        ] {
+            let (good, bad) = (
+                node(4, certificate(u64::MAX), "1"),
+                node(5, certificate(ends), "1"),
+            );
+            let found = certificates(now, &[&good, &bad]);
+            assert_eq!(verdict(&found), wanted, "{found:?}");
+        }
+        for (free, wanted) in [
+            (1, Verdict::Error),
+            (2, Verdict::Warning),
+            (9, Verdict::Warning),
+            (10, Verdict::Ok),
+        ] {
+            let (good, bad) = (node(4, room(90), "1"), node(5, room(free), "1"));
+            let found = disks(&[&good, &bad]);
+            assert_eq!(verdict(&found), wanted, "{found:?}");
+        }
+        let missing = Facts {
+            key_problem: Some("key 3 is missing".to_owned()),
+            ..Facts::default()
+        };
+        let (good, bad) = (node(4, Facts::default(), "1"), node(5, missing, "2"));
+        assert_eq!(verdict(&keys(&[&good])), Verdict::Ok);
+        assert_eq!(verdict(&keys(&[&good, &bad])), Verdict::Error);
+        assert_eq!(verdict(&versions(&[good, bad])), Verdict::Warning);
     }
 }
