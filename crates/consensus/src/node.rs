@@ -28,6 +28,7 @@ use crate::peers::{BadAddress, Dialer, Peer, Peers};
 use crate::promotion::{self, Judge, Promotion};
 use crate::store::Log;
 use crate::store::{self, Disk};
+use crate::unplanned::{self, Unplanned};
 use crate::{base, duties, identity, image, place, standing};
 
 /// The epoch that a cluster is founded with.
@@ -162,6 +163,7 @@ pub(crate) struct Inner {
     main: watch::Sender<Line>,
     boundaries: boundary::Sender,
     pub(crate) promotion: Promotion,
+    pub(crate) unplanned: Unplanned,
     pub(crate) disk: Disk,
     pub(crate) trails: Trails,
     pub(crate) branch: RwLock<Option<Line>>,
@@ -217,6 +219,7 @@ impl Node {
             open_disk(config.data.clone(), founding.cluster, config.node).await?;
         let standing = standing::read(&config.data)?;
         let stands_still = standing.stops(reference.epoch);
+        let unplanned = unplanned::read(&config.data)?;
         let trails = Trails::new(&config.data);
         let clock = NodeClock {
             base: Arc::new(Base(config.base_clock)),
@@ -258,6 +261,7 @@ impl Node {
                 main: watch::Sender::new(main),
                 boundaries,
                 promotion: Promotion::new(standing, config.judge),
+                unplanned,
                 disk,
                 trails,
                 branch: RwLock::new(None),

@@ -9,3 +9,4 @@ mod protection;
 mod session;
 mod switchover;
 mod tls;
+mod unplanned;
