@@ -40,6 +40,16 @@ fn heard(node: &Node) -> Vec<(Order, BTreeSet<NodeId>)> {
     found.into_values().flatten().collect()
 }
 
+impl Node {
+    /// Whether any node says that the session is open without the primary.
+    #[must_use]
+    pub fn is_ordered(&self, session: &SessionId) -> bool {
+        heard(self)
+            .iter()
+            .any(|(order, _)| order.session.id == *session)
+    }
+}
+
 /// Follows an order that this node was not there for.
 pub(crate) async fn learn(node: &Node) -> Result<(), Error> {
     let main = node.main();

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::session::unplanned::{Order, USED_MAX, Used};
-use domain::{LineId, NodeId, OperatorId, SessionId, UnixMs};
+use domain::{LineId, LogId, NodeId, OperatorId, SessionId, UnixMs};
 use serde::{Deserialize, Serialize};
 
 use crate::node::{Error, Fork, Node, blocking};
@@ -69,6 +69,10 @@ struct Record {
 pub(crate) enum Promise {
     /// It has accepted nothing, and would open the session like this.
     Free(Box<Order>),
+    /// It has accepted nothing, and cannot open it from its last entry.
+    Unable(LogId, String),
+    /// It has accepted nothing, and hears the primary.
+    PrimaryHeard(String),
     /// It has accepted this.
     Accepted(Ballot, Box<Order>),
     /// This was decided.
@@ -177,10 +181,10 @@ impl Node {
     /// Whether anything at this node is against opening the session without the primary.
     fn may_take_part(&self, session: &SessionId) -> Result<(), Error> {
         let (main, id) = (self.main(), self.id());
-        main.running()?;
         if self.standing().stops(main.reference().epoch) {
             return Err(refused(format!("node {id} is sealed for a promotion")));
         }
+        main.running()?;
         if self.has_refused(session) {
             return Err(refused(format!(
                 "node {id} refused to start the branch of {session}"
@@ -229,19 +233,21 @@ impl Node {
         }
         let (heard, answers) = self.primary_heard();
         if answers {
-            return Err(refused(format!(
+            let heard: Vec<String> = heard.iter().map(ToString::to_string).collect();
+            self.keep_record(session, record).await?;
+            return Ok(Promise::PrimaryHeard(format!(
                 "node {} hears node {} of the primary",
                 self.id(),
-                heard
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", "),
+                heard.join(", "),
             )));
         }
         let tail = self.running_tail().await?;
-        let order = self.candidate(&tail, wanted)?;
+        let order = self.candidate(&tail, wanted);
         self.keep_record(session, record).await?;
+        let order = match order {
+            Ok(order) => order,
+            Err(error) => return Ok(Promise::Unable(tail.last, error.to_string())),
+        };
         let kept = &self.inner.unplanned.tail;
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fork {
             at: tail.last,
@@ -297,6 +303,7 @@ impl Node {
             boundary: tail.last,
             epoch: header.epoch,
             genesis: tail.digest,
+            clock: header.clock,
             committed: tail.applied,
             used: tail.rows.iter().take(USED_MAX).map(Used::from).collect(),
             used_count: tail.rows.len() as u64,

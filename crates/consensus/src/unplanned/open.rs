@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::session::unplanned::{Order, USED_MAX};
-use domain::{NodeId, SessionId, encoding};
+use domain::{LogId, NodeId, SessionId, encoding};
 use futures::future::join_all;
 use proto::peer::v1 as peer;
 use tonic::Status;
@@ -48,7 +48,7 @@ impl Node {
         }
         if promises.len() <= nodes.len() / 2 {
             return Err(refused(format!(
-                "{} of the {} nodes of {} can open {}, and a majority is needed: {}",
+                "{} of the {} nodes of {} take part in opening {}, and a majority is needed: {}",
                 promises.len(),
                 nodes.len(),
                 centre.name,
@@ -56,7 +56,7 @@ impl Node {
                 against.join("; ")
             )));
         }
-        let (source, order) = chosen(promises).ok_or_else(|| refused("no node has an order"))?;
+        let (source, order) = chosen(promises)?;
         // The others may have to fetch the genesis from this one.
         self.ask_to_accept(source, &order, ballot, source).await?;
         let others = nodes.iter().filter(|node| **node != source);
@@ -167,11 +167,13 @@ impl Node {
 
 /// What was accepted in the latest ballot; else the best node's order: the greatest last log id, by
 /// leader before index. With the node that has its genesis.
-fn chosen(promises: Vec<(NodeId, Promise)>) -> Option<(NodeId, Order)> {
+fn chosen(promises: Vec<(NodeId, Promise)>) -> Result<(NodeId, Order), Error> {
     let mut accepted: Option<(Ballot, NodeId, Order)> = None;
-    let mut free: Vec<(NodeId, Order)> = Vec::new();
+    let mut best: Option<(LogId, NodeId, Result<Order, String>)> = None;
+    let mut committed = LogId::default();
+    let mut heard = None;
     for (node, promise) in promises {
-        match promise {
+        let (last, said) = match promise {
             Promise::Accepted(ballot, order) => {
                 if accepted
                     .as_ref()
@@ -179,23 +181,42 @@ fn chosen(promises: Vec<(NodeId, Promise)>) -> Option<(NodeId, Order)> {
                 {
                     accepted = Some((ballot, node, *order));
                 }
+                continue;
             }
-            Promise::Free(order) => free.push((node, *order)),
-            Promise::Decided(_) => {}
+            Promise::Free(order) => {
+                committed = committed.max(order.committed);
+                (order.boundary, Ok(*order))
+            }
+            Promise::Unable(last, why) => (last, Err(why)),
+            Promise::PrimaryHeard(why) => {
+                heard = Some(why);
+                continue;
+            }
+            Promise::Decided(order) => return Ok((node, *order)),
+        };
+        // Of two that are as good, the one that can open it.
+        if best
+            .as_ref()
+            .is_none_or(|(known, _, so_far)| (*known, so_far.is_ok()) < (last, said.is_ok()))
+        {
+            best = Some((last, node, said));
         }
     }
     if let Some((_, node, order)) = accepted {
-        return Some((node, order));
+        return Ok((node, order));
     }
-    let committed = free.iter().map(|(_, order)| order.committed).max()?;
-    let (node, mut order) = free.into_iter().max_by_key(|(_, order)| order.boundary)?;
+    if let Some(why) = heard {
+        return Err(refused(why));
+    }
+    let (_, node, said) = best.ok_or_else(|| refused("no node could be asked"))?;
+    let mut order = said.map_err(refused)?;
     order.committed = committed;
     // What another node knows to be committed is not in doubt.
     if usize::try_from(order.used_count).is_ok_and(|count| count <= USED_MAX) {
         order.used.retain(|used| committed < used.at);
         order.used_count = order.used.len() as u64;
     }
-    Some((node, order))
+    Ok((node, order))
 }
 
 async fn within<T>(

@@ -40,6 +40,8 @@ pub struct Order {
     pub epoch: u64,
     /// The full digest of the state there, which the branch starts from.
     pub genesis: Digest,
+    /// The main line's clock there: what it has done since is not in the branch.
+    pub clock: UnixMs,
     /// The last entry that the secondary knows to be committed.
     pub committed: LogId,
     /// What was used beyond it, the oldest first: at most `USED_MAX`.
@@ -202,12 +204,23 @@ impl Plan {
 
 impl State {
     /// The session, and who approved it, if it could be opened now from this state without the
-    /// primary.
+    /// primary. Approvals count that counted when the main line was last heard: nobody can give it
+    /// new ones.
     ///
     /// # Errors
     /// Why not.
     pub fn may_open_unplanned(
         &self,
+        now: UnixMs,
+        id: &SessionId,
+    ) -> Result<(calendar::Session, approval::By), Rejection> {
+        self.may_open_from(self.header.clock, now, id)
+    }
+
+    /// As `may_open_unplanned`, with the main line's clock at the boundary.
+    fn may_open_from(
+        &self,
+        clock: UnixMs,
         now: UnixMs,
         id: &SessionId,
     ) -> Result<(calendar::Session, approval::By), Rejection> {
@@ -269,7 +282,7 @@ impl State {
         }
         let approved_by = match approved_by {
             Some(by) => by,
-            None => approved_at(self, now, &Act::Open(id.clone()), &session)?,
+            None => approved_at(self, clock, &Act::Open(id.clone()), &session)?,
         };
         Ok((session, approved_by))
     }
@@ -309,7 +322,7 @@ pub(super) fn begin(
         return Err(Rejection::EvidenceDiffers);
     }
     reason_fits(&order.reason)?;
-    let (session, _) = state.may_open_unplanned(order.at.max(state.header.clock), id)?;
+    let (session, _) = state.may_open_from(order.clock, order.at, id)?;
     if session != order.session {
         return Err(Rejection::PlanDiffers);
     }

@@ -202,6 +202,21 @@ pub(super) fn of(refusal: Refusal) -> Shape {
         Refusal::NotPromoted { why } => {
             Shape::precondition("NOT_PROMOTED", format!("{why}; nothing was promoted"))
         }
+        Refusal::NotOpened { why } => {
+            Shape::precondition("NOT_OPENED", format!("{why}; nothing was opened")).about("session")
+        }
+        Refusal::PrimaryAnswers { centre, nodes } => {
+            let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            Shape::precondition(
+                "PRIMARY_ANSWERS",
+                format!(
+                    "node {} of {centre} answers: open it as planned; nothing was opened",
+                    nodes.join(", ")
+                ),
+            )
+            .about("session")
+            .with("centre", centre)
+        }
         Refusal::NotFenced { centre, stopped } => Shape::precondition(
             "NOT_FENCED",
             format!(
