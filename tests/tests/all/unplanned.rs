@@ -42,7 +42,8 @@ async fn listed(cluster: &Cluster) -> Session {
 }
 
 async fn warnings(cluster: &Cluster) -> Vec<String> {
-    let answer = call(&cluster.operators_at(WEST), |channel| async move {
+    let doors = cluster.operators_at(WEST);
+    let answer = call(&doors, |channel| async move {
         proto::operator::v1::cluster_service_client::ClusterServiceClient::new(channel)
             .get_status(request(GetStatusRequest {}))
             .await
@@ -97,9 +98,7 @@ async fn r41_with_the_primary_off_people_log_in_with_a_code_by_each_channel_and_
     assert_eq!(refused(open(&cluster, EAST).await), "NOT_APPROVED");
     cluster.approved().await;
     assert_eq!(refused(open(&cluster, EAST).await), "NOT_OPENED");
-    cluster
-        .until(local("2023-06-10 22:00").plus(14_000))
-        .await;
+    cluster.until(local("2023-06-10 22:00").plus(14_000)).await;
 
     let opened = primary_off(&mut cluster).await;
     let unplanned = opened.unplanned.clone().unwrap();
@@ -116,8 +115,9 @@ async fn r41_with_the_primary_off_people_log_in_with_a_code_by_each_channel_and_
     .await;
     let told = warnings(&cluster).await;
     assert!(
-        told.iter().any(|told| told.contains("without the primary")
-            && told.contains("does not know of it yet")),
+        told.iter()
+            .any(|told| told.contains("without the primary")
+                && told.contains("does not know of it yet")),
         "{told:?}"
     );
 
@@ -157,7 +157,10 @@ async fn r41_with_the_primary_off_people_log_in_with_a_code_by_each_channel_and_
     assert_eq!(evidence.session.unwrap().unplanned.unwrap(), unplanned);
     assert_eq!(evidence.boundary.unwrap().log_id, boundary.log_id);
     let kinds = evidence.forgotten.iter().map(|change| change.kind.as_str());
-    assert!(kinds.into_iter().any(|kind| kind == "PasswordChanged"), "I5");
+    assert!(
+        kinds.into_iter().any(|kind| kind == "PasswordChanged"),
+        "I5"
+    );
 
     cluster.serves_at("2023-06-12 08:00").await;
     let new = cluster
