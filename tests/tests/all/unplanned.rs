@@ -12,7 +12,11 @@ use tests::Cluster;
 use tests::cast::{CHAN, LEE, OTP, OTP_S2, WONG};
 use tests::cluster::{EAST, S2, WEST, local, refused, until};
 use tests::login::By;
+use tidemark::args::{Change, Confirm, Connection, session};
 use tidemark::drill::{Door, call, request};
+use tidemark::exit::{Exit, Failure};
+use tidemark::output::{Format, Output};
+use tidemark::verb;
 use tonic::Status;
 
 /// An operator orders the opening at the first node that answers, of one centre.
@@ -168,5 +172,133 @@ async fn r41_with_the_primary_off_people_log_in_with_a_code_by_each_channel_and_
         .await;
     assert_eq!(refused(new), "CREDENTIALS_REJECTED", "R44");
     cluster.with_app(&WONG).await;
+    cluster.agreed_digests().await;
+}
+
+fn connection(cluster: &Cluster) -> Connection {
+    Connection {
+        profile: cluster.folder().join("profile.toml"),
+        operator: None,
+        node: None,
+        timeout: Duration::from_secs(20),
+    }
+}
+
+fn because(reason: &str) -> Change {
+    Change {
+        dry_run: false,
+        request_id: None,
+        reason: Some(reason.to_owned()),
+        ok_if_done: false,
+    }
+}
+
+async fn ordered(cluster: &Cluster, typed: &str, unplanned: bool) -> Result<(), Failure> {
+    let flags = session::Open {
+        session: S2.to_owned(),
+        unplanned,
+        connection: Connection {
+            timeout: Duration::from_secs(8),
+            ..connection(cluster)
+        },
+        change: because("the primary is dark"),
+        confirm: Confirm {
+            confirm: Some(typed.to_owned()),
+        },
+    };
+    verb::session::run(&session::Session::Open(flags), Output::new(Format::Json)).await
+}
+
+async fn rolled_over(cluster: &Cluster) -> Result<(), Failure> {
+    let flags = session::Rollover {
+        session: S2.to_owned(),
+        repeat: Vec::new(),
+        waive: Vec::new(),
+        accept_gap: None,
+        connection: connection(cluster),
+        change: because("a test"),
+        confirm: Confirm {
+            confirm: Some(S2.to_owned()),
+        },
+    };
+    let flags = session::Session::Rollover(flags);
+    verb::session::run(&flags, Output::new(Format::Json)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_primary_came_back_without_is_listed_and_the_commands_end_with_6() {
+    let mut cluster = Box::pin(Cluster::start()).await;
+    cluster.shut_at("2023-06-10 20:01").await;
+    cluster.at("2023-06-10 21:50").await;
+    cluster.approved().await;
+    cluster.at("2023-06-10 22:00").await;
+
+    // The primary begins to open the session, and is lost before a majority of it has the entry.
+    let leader = cluster.main_leader().await;
+    let others: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
+    for node in &others {
+        cluster.stop(*node).await;
+    }
+    let last = |node: u64| cluster.node(node).lines().main().last_log_index();
+    let before = last(leader);
+    let opening = tokio::time::timeout(Duration::from_secs(15), cluster.open());
+    let reached = until("the entry is at the secondary", async || {
+        (4..=6).all(|node| last(node) > before).then_some(())
+    });
+    tokio::select! {
+        done = opening => panic!("nobody can commit it: {done:?}"),
+        () = reached => {}
+    }
+    cluster.stop(leader).await;
+    let planned = ordered(&cluster, S2, false).await.unwrap_err();
+    let next = planned.next.clone().unwrap_or_default();
+    assert!(next.contains("--unplanned"), "{planned:?}");
+    let untyped = ordered(&cluster, S2, true).await.unwrap_err();
+    assert_eq!(untyped.exit, Exit::Usage, "the centre's name is typed");
+    until("the primary is heard no more", async || {
+        let done = ordered(&cluster, WEST, true).await;
+        done.is_ok().then_some(())
+    })
+    .await;
+    cluster.send_to(WEST);
+    let again = ordered(&cluster, WEST, true).await.unwrap_err();
+    assert_eq!(again.exit, Exit::Already);
+    cluster.with_card(&CHAN).await;
+
+    for node in &others {
+        cluster.restart(*node).await;
+    }
+    until("the main line has taken it over", async || {
+        let unplanned = listed(&cluster).await.unplanned?;
+        (unplanned.finding() == BoundaryFinding::NotOnMainLine).then_some(())
+    })
+    .await;
+    cluster.restart(leader).await;
+    cluster.at("2023-06-10 23:01").await;
+    until("its evidence is in both centres", async || {
+        let done = rolled_over(&cluster).await.unwrap_err();
+        (done.exit == Exit::Loss).then_some(())
+    })
+    .await;
+    let out = tempfile::tempdir().unwrap();
+    let flags = session::Report {
+        session: S2.to_owned(),
+        dir: Some(out.path().to_owned()),
+        connection: connection(&cluster),
+    };
+    let flags = session::Session::Report(flags);
+    let told = verb::session::run(&flags, Output::new(Format::Json)).await;
+    assert_eq!(told.unwrap_err().exit.code(), 6);
+    let text = std::fs::read_to_string(out.path().join("report.md")).unwrap();
+    for words in [
+        "boundary not on the main line",
+        "SessionOpened",
+        "the primary is dark",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    cluster.send_to(EAST);
+    cluster.serves_at("2023-06-12 08:00").await;
+    cluster.with_card(&CHAN).await;
     cluster.agreed_digests().await;
 }

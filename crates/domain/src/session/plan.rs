@@ -322,7 +322,7 @@ fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     }
     let session = may_open(state, context, id)?;
     let primary = primary(state)?.clone();
-    if let Some(pending) = &state.header.fence {
+    if let Some(pending) = state.standing_branch() {
         return Err(Rejection::RolloverPending {
             session: pending.clone(),
         });

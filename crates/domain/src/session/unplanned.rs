@@ -251,7 +251,7 @@ impl State {
                 closes: session.closes,
             });
         }
-        if let Some(pending) = self.header.fence.as_ref().filter(|fence| *fence != id) {
+        if let Some(pending) = self.standing_branch().filter(|standing| *standing != id) {
             return Err(Rejection::RolloverPending {
                 session: pending.clone(),
             });
@@ -292,6 +292,14 @@ impl State {
             Phase::Closed | Phase::RolledOver | Phase::Abandoned => true,
             Phase::Opening | Phase::Open => false,
         })
+    }
+
+    /// The session whose branch stands: the one that fences this line, else one that was opened
+    /// without the primary and is not rolled over yet.
+    #[must_use]
+    pub fn standing_branch(&self) -> Option<&SessionId> {
+        let unplanned = || self.unplanned().next().map(|plan| &plan.session.id);
+        self.header.fence.as_ref().or_else(unplanned)
     }
 
     /// The plans that were opened without the primary and are not rolled over yet.

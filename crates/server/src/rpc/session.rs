@@ -179,7 +179,8 @@ async fn open(
 ) -> Result<operator::OpenSessionResponse, Refusal> {
     let key = ask.key(&ask.body.request_id, edge.keyring())?;
     let session = read_session(&ask.body.session)?;
-    if edge.node().is_ordered(&session) {
+    let is_known = edge.node().main().state().plan(&session).is_some();
+    if !is_known && edge.node().is_ordered(&session) {
         return Err(Refusal::AlreadyOpen { session });
     }
     let line = edge.line(&ask)?;
