@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use domain::Digest;
+use consensus::Proposal;
+use domain::{Actor, Command, Digest};
 use proto::operator::v1::session_service_client::SessionServiceClient;
 use proto::operator::v1::{
-    Answer, BoundaryFinding, GetStatusRequest, OpenUnplannedRequest, Session, Verdict,
+    Answer, BoundaryFinding, GetStatusRequest, OpenUnplannedRequest, PlanStage, Session, Verdict,
 };
 use tests::Cluster;
 use tests::cast::{CHAN, LEE, OTP, OTP_S2, WONG};
@@ -82,7 +83,9 @@ async fn primary_off(cluster: &mut Cluster) -> Session {
         match open(cluster, WEST).await {
             Ok(session) => Some(session),
             Err(status) => {
-                assert_eq!(refused::<()>(Err(status)), "PRIMARY_ANSWERS");
+                // One node may have heard it a moment later than another.
+                let reason = refused::<()>(Err(status));
+                assert!(["PRIMARY_ANSWERS", "NOT_OPENED"].contains(&reason.as_str()));
                 None
             }
         }
@@ -155,6 +158,11 @@ async fn r41_with_the_primary_off_people_log_in_with_a_code_by_each_channel_and_
         "not a second time"
     );
     cluster.at("2023-06-10 23:01").await;
+    until("it closes by the timetable", async || {
+        let stage = listed(&cluster).await.stage();
+        (stage == PlanStage::Closed).then_some(())
+    })
+    .await;
     let done = cluster.rolled_over(Answer::Waive).await;
     let evidence = done.evidence.unwrap();
     assert!(evidence.lost.is_empty());
@@ -236,12 +244,19 @@ async fn what_the_primary_came_back_without_is_listed_and_the_commands_end_with_
     // The primary begins to open the session, and is lost before a majority of it has the entry.
     let leader = cluster.main_leader().await;
     let others: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
-    for node in &others {
-        cluster.stop(*node).await;
-    }
+    cluster.stop(others[0]).await;
     let last = |node: u64| cluster.node(node).lines().main().last_log_index();
     let before = last(leader);
-    let opening = tokio::time::timeout(Duration::from_secs(15), cluster.open());
+    // The second one goes at once, so that the leader does not know it yet.
+    cluster.node(others[1]).lines().stop().await;
+    let main = cluster.node(leader).lines().main();
+    let opening = main.propose(Proposal {
+        actor: Actor::Operator("alice".parse().unwrap()),
+        request: None,
+        command: Command::Session(domain::session::Command::Open {
+            session: S2.parse().unwrap(),
+        }),
+    });
     let reached = until("the entry is at the secondary", async || {
         (4..=6).all(|node| last(node) > before).then_some(())
     });
@@ -249,6 +264,8 @@ async fn what_the_primary_came_back_without_is_listed_and_the_commands_end_with_
         done = opening => panic!("nobody can commit it: {done:?}"),
         () = reached => {}
     }
+    drop(main);
+    cluster.stop(others[1]).await;
     cluster.stop(leader).await;
     let planned = ordered(&cluster, S2, false).await.unwrap_err();
     let next = planned.next.clone().unwrap_or_default();
