@@ -375,16 +375,17 @@ pub(super) fn adopt(
     match known {
         None => {}
         Some(known) if known.unplanned.is_some() => return Err(Rejection::AlreadySo),
-        Some(known) if known.gives_way() => {
-            if known.phase == Phase::Abandoned {
-                // What the branch did can still be attached.
-                plan.phase = known.phase;
-                plan.closed_at = known.closed_at;
-                plan.sealed = known.sealed;
-                state.plans.set(plan);
-                return moved(&id, Phase::Abandoned);
-            }
+        Some(known) if known.gives_way() && known.phase == Phase::Abandoned => {
+            // What the branch did can still be attached.
+            state.plans.set(Plan {
+                phase: known.phase,
+                closed_at: known.closed_at,
+                sealed: known.sealed,
+                ..plan
+            });
+            return moved(&id, Phase::Abandoned);
         }
+        Some(known) if known.gives_way() => {}
         Some(known) => return Err(Rejection::WrongPhase { phase: known.phase }),
     }
     state.approvals.remove(&Act::Open(id.clone()));
