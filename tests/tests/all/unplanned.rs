@@ -139,6 +139,11 @@ async fn r41_with_the_primary_off_people_log_in_with_a_code_by_each_channel_and_
     assert!(cluster.good(&token, token.scope()).await, "R41");
     let changed = cluster.change_password(&token, OTP, OTP_S2).await;
     changed.unwrap();
+    until("the holder is told of the change by mail", async || {
+        let told = cluster.notices(&WONG, "");
+        told.iter().any(|mail| mail.drill).then_some(())
+    })
+    .await;
 
     // The primary is switched on again: the main line takes the plan over.
     for node in 1..=3 {
