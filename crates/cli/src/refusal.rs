@@ -253,6 +253,14 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::PreCheck,
             "start the old primary's nodes and repeat, or replace them: tidemark node add",
         ),
+        "NOT_OPENED" => (
+            Exit::PreCheck,
+            "see which nodes answer: tidemark status; then repeat it",
+        ),
+        "PRIMARY_ANSWERS" => (
+            Exit::PreCheck,
+            "open it as planned: tidemark session open SESSION",
+        ),
         "NOT_FENCED" => (
             Exit::Refused,
             "stop the old primary and repeat, configure fence_hook, or say --accept-split-brain",

@@ -262,7 +262,7 @@ impl Node {
         self.note_genesis(session, None);
         self.forks().remove(session);
         genesis::remove(self.data(), session)?;
-        Ok(())
+        self.forget_order(session).await
     }
 
     /// Promises durably never to start the session's branch here, so that it can be given up

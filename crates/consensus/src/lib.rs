@@ -43,6 +43,7 @@ pub mod store;
 mod switchover;
 mod trails;
 mod transfer;
+pub mod unplanned;
 pub mod wire;
 
 pub use line::Line;

@@ -28,6 +28,7 @@ use crate::peers::{BadAddress, Dialer, Peer, Peers};
 use crate::promotion::{self, Judge, Promotion};
 use crate::store::Log;
 use crate::store::{self, Disk};
+use crate::unplanned::{self, Unplanned};
 use crate::{base, duties, identity, image, join, place, standing};
 
 /// The epoch that a cluster is founded with.
@@ -165,6 +166,7 @@ pub(crate) struct Inner {
     main: watch::Sender<Line>,
     boundaries: boundary::Sender,
     pub(crate) promotion: Promotion,
+    pub(crate) unplanned: Unplanned,
     pub(crate) disk: Disk,
     pub(crate) trails: Trails,
     pub(crate) branch: RwLock<Option<Line>>,
@@ -222,6 +224,7 @@ impl Node {
         let (disk, reference) = open_disk(config.data.clone(), founding.cluster, id).await?;
         let standing = standing::read(&config.data)?;
         let stands_still = standing.stops(reference.epoch);
+        let unplanned = unplanned::read(&config.data)?;
         let trails = Trails::new(&config.data);
         let clock = NodeClock {
             base: Arc::new(Base(config.base_clock)),
@@ -264,6 +267,7 @@ impl Node {
                 main: watch::Sender::new(main),
                 boundaries,
                 promotion: Promotion::new(standing, config.judge),
+                unplanned,
                 disk,
                 trails,
                 branch: RwLock::new(None),

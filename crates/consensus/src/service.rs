@@ -403,6 +403,48 @@ impl PeerService for Service {
         kept.map_err(|error| not_taken(&error))?;
         Ok(Response::new(peer::KeepTailResponse {}))
     }
+
+    async fn promise_unplanned(
+        &self,
+        request: Request<peer::PromiseUnplannedRequest>,
+    ) -> Result<Response<peer::PromiseUnplannedResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let wanted = decoded(&request.wanted)?;
+        let promised = self
+            .node
+            .promise_unplanned(&wanted, decoded(&request.ballot)?);
+        let promise = promised.await.map_err(|error| not_taken(&error))?;
+        Ok(Response::new(peer::PromiseUnplannedResponse {
+            promise: encoding::encode(&promise).into(),
+        }))
+    }
+
+    async fn accept_unplanned(
+        &self,
+        request: Request<peer::AcceptUnplannedRequest>,
+    ) -> Result<Response<peer::AcceptUnplannedResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let order = decoded(&request.order)?;
+        let source = NodeId(request.source);
+        let accepted = self
+            .node
+            .accept_unplanned(order, decoded(&request.ballot)?, source);
+        accepted.await.map_err(|error| not_taken(&error))?;
+        Ok(Response::new(peer::AcceptUnplannedResponse {}))
+    }
+
+    async fn decide_unplanned(
+        &self,
+        request: Request<peer::DecideUnplannedRequest>,
+    ) -> Result<Response<peer::DecideUnplannedResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let decided = self.node.decide_unplanned(decoded(&request.order)?);
+        decided.await.map_err(|error| not_taken(&error))?;
+        Ok(Response::new(peer::DecideUnplannedResponse {}))
+    }
 }
 
 fn seal_id(bytes: &[u8]) -> Result<SealId, Status> {

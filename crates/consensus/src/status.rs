@@ -1,6 +1,6 @@
 //! What a node says of itself to its peers.
 
-use domain::LogId;
+use domain::{LogId, encoding};
 use proto::peer::v1 as peer;
 
 use crate::clockwatch::ClockVerdict;
@@ -47,6 +47,11 @@ pub(crate) fn of(node: &Node) -> peer::GetNodeStatusResponse {
         mailed: node.mailed().iter().map(ToString::to_string).collect(),
         facts: Some(node.facts().message()),
         registered: registered(node),
+        unplanned: node
+            .orders()
+            .iter()
+            .map(|order| encoding::encode(order).into())
+            .collect(),
     }
 }
 

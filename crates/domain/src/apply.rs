@@ -170,7 +170,9 @@ fn promotes(envelope: &Envelope) -> bool {
 fn starts_branch(envelope: &Envelope) -> bool {
     matches!(
         envelope.command,
-        Command::Session(session::Command::BranchStart { .. })
+        Command::Session(
+            session::Command::BranchStart { .. } | session::Command::BeginUnplanned { .. }
+        )
     )
 }
 

@@ -76,6 +76,8 @@ pub enum Kind {
     RolledOver,
     /// A session was given up.
     SessionAbandoned,
+    /// What was opened without the primary was taken over.
+    SessionAdopted,
     /// Held items were answered.
     HoldsAnswered,
     /// Firms and people were imported.
@@ -266,6 +268,7 @@ impl Kind {
             | Self::SessionClosed
             | Self::RolledOver
             | Self::SessionAbandoned
+            | Self::SessionAdopted
             | Self::HoldsAnswered
             | Self::ChangeApproved
             | Self::MigrationProposed

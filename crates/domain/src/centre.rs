@@ -150,7 +150,7 @@ impl State {
         if self.header.line != LineId::Main {
             return Err(Rejection::MainLineOnly);
         }
-        if let Some(session) = &self.header.fence {
+        if let Some(session) = self.standing_branch() {
             return Err(Rejection::BranchOpen {
                 session: session.clone(),
             });

@@ -244,6 +244,8 @@ fn scripted(command: &Asked) -> bool {
             session::Command::Approve { .. }
             | session::Command::ConfirmOpen { .. }
             | session::Command::BranchStart { .. }
+            | session::Command::BeginUnplanned { .. }
+            | session::Command::Adopt { .. }
             | session::Command::Start { .. }
             | session::Command::Abandon { .. }
             | session::Command::AnswerHolds { .. } => false,

@@ -157,6 +157,18 @@ pub enum Refusal {
         /// Why.
         why: String,
     },
+    /// A session cannot be opened without the primary.
+    NotOpened {
+        /// Why.
+        why: String,
+    },
+    /// A session is opened without the primary only if the primary does not answer.
+    PrimaryAnswers {
+        /// It.
+        centre: CentreName,
+        /// Its nodes that were heard.
+        nodes: Vec<NodeId>,
+    },
     /// The old primary may still go on: nothing was promoted.
     NotFenced {
         /// It.

@@ -254,6 +254,7 @@ const OWN: &str = "scripts/saturday.profile.toml";
 
 async fn opens(cluster: &Cluster) -> Result<(), Failure> {
     let flags = session::Open {
+        unplanned: false,
         session: S2.to_owned(),
         connection: connection(cluster, OWN, None),
         change: change(),

@@ -29,4 +29,5 @@ mod steering;
 mod tidy;
 mod tokens;
 mod told_once;
+mod unplanned;
 mod writes;

@@ -58,6 +58,10 @@ pub enum Act {
 pub struct Open {
     /// The session.
     pub session: String,
+    /// Open it at the secondary although the primary cannot be asked; wants --reason, and the
+    /// centre's name as its confirmation.
+    #[arg(long)]
+    pub unplanned: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

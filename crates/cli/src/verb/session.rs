@@ -19,6 +19,7 @@ mod answers;
 mod holds;
 mod report;
 mod rollover;
+mod unplanned;
 
 /// Sessions to come that a list shows.
 const NEXT_SHOWN: usize = 5;
@@ -163,6 +164,9 @@ async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
 }
 
 async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
+    if flags.unplanned {
+        return unplanned::open(flags, output).await;
+    }
     let node = Operator::connect(&flags.connection).await?;
     let entry = entry(&node, &flags.session).await?;
     show(&entry, output);
@@ -185,7 +189,15 @@ async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
         let mut client = node.session();
         async move { client.open_session(request).await }
     };
-    let answer = node.change(id, &flags.change, message, ask).await?;
+    let answer = node.change(id, &flags.change, message, ask).await;
+    let answer = answer.map_err(|failure| match failure.reason.as_deref() {
+        Some("NO_LEADER") => failure.next(format!(
+            "if the primary cannot be brought back in time: tidemark session open {} --unplanned \
+             --reason WHY",
+            flags.session
+        )),
+        Some(_) | None => failure,
+    })?;
     let boundary = answer.boundary.unwrap_or_default();
     let place = boundary
         .log_id

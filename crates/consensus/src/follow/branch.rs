@@ -8,13 +8,20 @@ use domain::{Digest, LineId, NodeId, SessionId, State};
 use super::{main_line, seal, step};
 use crate::line::Line;
 use crate::node::{Error, Node, blocking};
+use crate::unplanned;
 
 pub(super) async fn round(node: &Node) -> Result<(), Error> {
     let state = node.main().state();
     drop_ended(node, &state).await?;
-    let plan = attended(&state).filter(|plan| main_line::voters(node, plan).contains(&node.id()));
-    let Some(plan) = plan else { return Ok(()) };
+    unplanned::learn(node).await?;
+    let plan = attended(node, &state);
+    let plan = plan.filter(|plan| main_line::voters(node, plan).contains(&node.id()));
+    let Some(plan) = &plan else { return Ok(()) };
     let branch = match node.branch() {
+        Some(branch) if is_another(node, &branch, plan) => {
+            tracing::warn!(session = %plan.session.id, "the main line decided for another branch");
+            return node.drop_branch(&plan.session.id).await;
+        }
         Some(branch) => branch,
         // One that was given up goes on where it had begun; it does not begin now.
         None if plan.phase == Phase::Abandoned && !was_started(node, plan).await? => return Ok(()),
@@ -26,16 +33,44 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
     lead(node, &branch, plan).await
 }
 
-/// The plan whose branch is looked after: the one that fences the main line, else the last one if
-/// it was given up and its evidence may still be found and attached (LINES.md, Abandon).
-pub(super) fn attended(state: &State) -> Option<&Plan> {
-    match &state.header().fence {
-        Some(session) => state.plan(session),
-        None => state
-            .plans()
-            .filter(|plan| plan.boundary.is_some())
+/// The plan whose branch is looked after: one that was opened here without the primary and that the
+/// main line has yet to take over, else the one that fences the main line, else one that was opened
+/// without it, else the last one if it was given up and its evidence may still be found and attached
+/// (LINES.md, Abandon).
+pub(super) fn attended(node: &Node, state: &State) -> Option<Plan> {
+    let epoch = node.main().reference().epoch;
+    let ordered = node.orders().into_iter().find(|order| {
+        let plan = state.plan(&order.session.id);
+        order.epoch == epoch
+            && plan.is_none_or(|plan| plan.gives_way() && plan.phase != Phase::Abandoned)
+    });
+    if let Some(order) = ordered {
+        return Some(order.plan());
+    }
+    if let Some(session) = &state.header().fence {
+        return state.plan(session).cloned();
+    }
+    let last = || {
+        let plans = state.plans().filter(|plan| plan.boundary.is_some());
+        plans
             .max_by_key(|plan| plan.opened_at)
-            .filter(|plan| awaits_evidence(plan, state)),
+            .filter(|plan| awaits_evidence(plan, state))
+    };
+    state.unplanned().next().or_else(last).cloned()
+}
+
+/// Whether the branch is of the plan's session, and the one of the two was opened without the
+/// primary and not the other.
+fn is_another(node: &Node, branch: &Line, plan: &Plan) -> bool {
+    if plan.unplanned.is_none() && node.order(&plan.session.id).is_none() {
+        return false;
+    }
+    let expected = plan.boundary.and_then(|boundary| boundary.digest);
+    match branch.reference().line {
+        LineId::Main => false,
+        LineId::Branch { session, genesis } => {
+            session == plan.session.id && expected.is_some_and(|expected| expected != genesis)
+        }
     }
 }
 
@@ -73,13 +108,14 @@ async fn drop_ended(node: &Node, state: &State) -> Result<(), Error> {
     if let Some(LineId::Branch { session, .. }) = running {
         here.push(session);
     }
-    let attended = attended(state).map(|plan| &plan.session.id);
+    here.extend(node.orders().into_iter().map(|order| order.session.id));
+    let attended = attended(node, state).map(|plan| plan.session.id);
     for session in here {
         let ended = state.plan(&session).is_some_and(|plan| match plan.phase {
             Phase::RolledOver | Phase::Abandoned => true,
             Phase::Opening | Phase::Open | Phase::Closed => false,
         });
-        if ended && attended != Some(&session) {
+        if ended && attended.as_ref() != Some(&session) {
             if let Some(plan) = state.plan(&session) {
                 // Another session does not wait for this one's mail.
                 if attended.is_none() && !mail_has_left(node, plan).await? {
@@ -221,7 +257,13 @@ async fn lead(node: &Node, branch: &Line, plan: &Plan) -> Result<(), Error> {
         return Ok(());
     }
     if state.header().line == LineId::Main {
-        return step(node, branch, Command::BranchStart { session, genesis }).await;
+        let first = match &plan.unplanned {
+            Some(unplanned) => Command::BeginUnplanned {
+                order: Box::new(unplanned.order.clone()),
+            },
+            None => Command::BranchStart { session, genesis },
+        };
+        return step(node, branch, first).await;
     }
     let skew_ms = state.policy().clock_skew_ms;
     // The main line says close, or the timetable does: the branch asks nobody (LINES.md, Close).

@@ -9,6 +9,7 @@ use domain::{Digest, NodeId, SessionId, State, UnixMs};
 use super::step;
 use crate::line::Line;
 use crate::node::{Error, Node};
+use crate::unplanned;
 
 pub(super) async fn round(node: &Node) -> Result<(), Error> {
     let main = node.main();
@@ -23,6 +24,17 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
         .is_some_and(|centres| centres.switch.is_some())
     {
         return Ok(());
+    }
+    if unplanned::adopt(node, &main, &state).await? {
+        return Ok(());
+    }
+    // One that does not fence the main line goes beside what the timetable asks for.
+    for plan in state.unplanned() {
+        if state.header().fence.as_ref() != Some(&plan.session.id)
+            && let Err(error) = secondary(node, &main, plan, &state, now).await
+        {
+            tracing::debug!(session = %plan.session.id, %error, "will try again");
+        }
     }
     if let Some(fence) = &state.header().fence {
         return match state.plan(fence) {

@@ -113,7 +113,11 @@ async fn changed(node: &Node) {
 }
 
 /// Proposes a step of a plan in the node's own name.
-async fn step(node: &Node, line: &Line, command: session::Command) -> Result<(), node::Error> {
+pub(crate) async fn step(
+    node: &Node,
+    line: &Line,
+    command: session::Command,
+) -> Result<(), node::Error> {
     let what = format!("{command:?}");
     let outcome = line
         .propose(Proposal {

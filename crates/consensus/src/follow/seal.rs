@@ -152,11 +152,12 @@ fn gathered(node: &Node, evidence: Evidence) -> Gathered {
 /// Copies the closed branch's audit rows to this node, if it is one of the primary's.
 pub(super) async fn round(node: &Node) -> Result<(), Error> {
     let state = node.main().state();
-    let plan = branch::attended(&state).filter(|plan| match plan.phase {
+    let plan = branch::attended(node, &state).filter(|plan| match plan.phase {
         Phase::Closed | Phase::Abandoned => true,
         Phase::Opening | Phase::Open | Phase::RolledOver => false,
     });
     let Some(plan) = plan else { return Ok(()) };
+    let plan = &plan;
     let is_voter = main_line::voters(node, plan).contains(&node.id());
     if is_voter || node.copied().of(&plan.session.id).is_some() {
         return Ok(());

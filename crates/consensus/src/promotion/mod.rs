@@ -73,14 +73,14 @@ impl Promotion {
     }
 }
 
-/// The state after all that is in the log of a line that stands still, committed or not.
+/// The state after all that is in the log of a line, committed or not.
 #[derive(Debug, Clone)]
-struct Tail {
-    last: LogId,
-    applied: LogId,
-    state: State,
-    digest: Digest,
-    rows: Vec<audit::Row>,
+pub(crate) struct Tail {
+    pub(crate) last: LogId,
+    pub(crate) applied: LogId,
+    pub(crate) state: State,
+    pub(crate) digest: Digest,
+    pub(crate) rows: Vec<audit::Row>,
 }
 
 /// What a main line left in the log when it stopped for good.
@@ -467,17 +467,19 @@ fn header(of: &LineRef, last: LogId) -> Header {
 }
 
 /// Replays what the line has in its log beyond what it knows to be committed. Blocks.
-fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
+pub(crate) fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
     // What was appended may still be on its way to the disk.
     shared.log().barrier().wait()?;
+    let applied = shared.applied().borrow().unwrap_or_default();
+    // A line that goes on may have applied more by now.
     let mut state = shared.state();
+    let applied = applied.max(state.header().applied);
     if state.founding().is_none() || state.header().epoch != epoch {
         return Err(refused(
             "the main line has not begun here: nothing can go on from it",
         ));
     }
     let (_, last) = shared.log().bounds();
-    let applied = shared.applied().borrow().unwrap_or_default();
     let last = last.unwrap_or(applied).max(applied);
     let line = LineId::Main;
     let mut rows = Vec::new();

@@ -10,3 +10,4 @@ mod protection;
 mod session;
 mod switchover;
 mod tls;
+mod unplanned;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod plan;
 mod rollover;
+pub mod unplanned;
 
 pub(crate) use plan::{apply, operator, planned};
 pub(crate) use rollover::give_up;
@@ -76,6 +77,9 @@ pub struct Plan {
     pub boundary: Option<Boundary>,
     /// What was sealed at rollover.
     pub sealed: Option<Sealing>,
+    /// That it was opened without the primary, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unplanned: Option<Box<unplanned::Unplanned>>,
 }
 
 impl Record for Plan {
@@ -308,6 +312,18 @@ pub enum Command {
         /// The digest that it starts from.
         genesis: Digest,
     },
+    /// The first entry of a branch that was opened without the primary.
+    BeginUnplanned {
+        /// The order.
+        order: Box<unplanned::Order>,
+    },
+    /// The main line takes over what was opened without the primary. By the node that leads.
+    Adopt {
+        /// The order.
+        order: Box<unplanned::Order>,
+        /// What became of the entries that it used.
+        found: unplanned::Found,
+    },
     /// The session begins to serve on this line; the timetable triggers it.
     Start {
         /// Which.
@@ -353,7 +369,8 @@ impl Command {
             Self::Approve { .. } => audit::Kind::ActApproved,
             Self::Open { .. } => audit::Kind::SessionOpened,
             Self::ConfirmOpen { .. } => audit::Kind::SessionConfirmed,
-            Self::BranchStart { .. } => audit::Kind::BranchStarted,
+            Self::BranchStart { .. } | Self::BeginUnplanned { .. } => audit::Kind::BranchStarted,
+            Self::Adopt { .. } => audit::Kind::SessionAdopted,
             Self::Start { .. } => audit::Kind::SessionStarted,
             Self::Close { .. } => audit::Kind::SessionClosed,
             Self::RollOver { .. } => audit::Kind::RolledOver,
@@ -368,6 +385,8 @@ impl Command {
             Self::Open { .. } => "OpenSession",
             Self::ConfirmOpen { .. } => "ConfirmOpen",
             Self::BranchStart { .. } => "BranchStart",
+            Self::BeginUnplanned { .. } => "BeginUnplanned",
+            Self::Adopt { .. } => "AdoptSession",
             Self::Start { .. } => "StartSession",
             Self::Close { .. } => "CloseSession",
             Self::RollOver { .. } => "RollOver",

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::rollover::{abandon, answer_holds, roll_over};
+use super::unplanned::{self, Found};
 use super::{Act, Approvals, Boundary, Command, PLANS_MAX, Phase, Plan};
 use crate::apply::{Context, Effect};
 use crate::approval;
@@ -35,6 +36,8 @@ pub(crate) fn apply(
         Command::BranchStart { session, genesis } => {
             branch_start(state, line, context, session, *genesis)
         }
+        Command::BeginUnplanned { order } => unplanned::begin(state, line, context, order),
+        Command::Adopt { order, found } => unplanned::adopt(state, context, order, *found),
         Command::Start { session } => start(state, context, session),
         Command::Close { session } => close(state, context, session),
         Command::RollOver {
@@ -78,6 +81,8 @@ fn deed_of(command: &Command) -> Option<Deed> {
         Command::Approve { .. }
         | Command::ConfirmOpen { .. }
         | Command::BranchStart { .. }
+        | Command::BeginUnplanned { .. }
+        | Command::Adopt { .. }
         | Command::Start { .. }
         | Command::Abandon { .. }
         | Command::AnswerHolds { .. } => None,
@@ -99,6 +104,13 @@ fn detail(command: &Command) -> String {
             evidence.full,
         ),
         Command::Abandon { reason, .. } => format!("{session}: {reason}"),
+        Command::BeginUnplanned { order } => order.to_string(),
+        Command::Adopt { order, found } => match found {
+            Found::OnMainLine => format!("{order}; boundary on the main line"),
+            Found::NotOnMainLine { from } => {
+                format!("{order}; boundary not on the main line, from entry {from} on")
+            }
+        },
         Command::Approve { .. }
         | Command::Open { .. }
         | Command::ConfirmOpen { .. }
@@ -124,6 +136,7 @@ impl Command {
             | Self::RollOver { session, .. }
             | Self::Abandon { session, .. }
             | Self::AnswerHolds { session, .. } => session,
+            Self::BeginUnplanned { order } | Self::Adopt { order, .. } => &order.session.id,
         }
     }
 }
@@ -134,14 +147,18 @@ pub(super) type Moved = Result<Answer, Rejection>;
 fn on_its_line(line: &LineId, command: &Command) -> Result<(), Rejection> {
     match (line, command) {
         (_, Command::Start { .. } | Command::Close { .. })
-        | (LineId::Branch { .. }, Command::BranchStart { .. }) => Ok(()),
-        (LineId::Main, Command::BranchStart { .. }) => Err(Rejection::BranchOnly),
+        | (LineId::Branch { .. }, Command::BranchStart { .. } | Command::BeginUnplanned { .. }) => {
+            Ok(())
+        }
+        (LineId::Main, Command::BranchStart { .. } | Command::BeginUnplanned { .. }) => {
+            Err(Rejection::BranchOnly)
+        }
         (LineId::Main, _) => Ok(()),
         (LineId::Branch { .. }, _) => Err(Rejection::MainLineOnly),
     }
 }
 
-fn primary(state: &State) -> Result<&CentreName, Rejection> {
+pub(super) fn primary(state: &State) -> Result<&CentreName, Rejection> {
     state
         .primary()
         .map(|primary| &primary.name)
@@ -219,7 +236,7 @@ fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) 
     let mut approvals = Approvals {
         act: act.clone(),
         plan: digest,
-        by: approved_lately(state, context, act, digest),
+        by: approved_lately(state, context.now, act, digest),
     };
     let signed = approval::Act::Session(act.clone(), digest);
     let (operator, approval) = approval::given(state, context, &signed)?;
@@ -233,12 +250,12 @@ fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) 
 }
 
 /// Who has approved the act on this plan by a statement that counts now.
-fn approved_lately(state: &State, context: &Context<'_>, act: &Act, plan: Digest) -> approval::By {
+fn approved_lately(state: &State, now: UnixMs, act: &Act, plan: Digest) -> approval::By {
     state
         .approvals
         .get(act)
         .filter(|approvals| approvals.plan == plan)
-        .map(|approvals| approval::counted(state, context.now, &approvals.by))
+        .map(|approvals| approval::counted(state, now, &approvals.by))
         .unwrap_or_default()
 }
 
@@ -249,7 +266,17 @@ pub(super) fn approved(
     act: &Act,
     session: &calendar::Session,
 ) -> Result<approval::By, Rejection> {
-    let by = approved_lately(state, context, act, Plan::digest_of(session));
+    approved_at(state, context.now, act, session)
+}
+
+/// As `approved`, by the statements that counted then.
+pub(super) fn approved_at(
+    state: &State,
+    now: UnixMs,
+    act: &Act,
+    session: &calendar::Session,
+) -> Result<approval::By, Rejection> {
+    let by = approved_lately(state, now, act, Plan::digest_of(session));
     let have = u32::try_from(by.len()).unwrap_or(u32::MAX);
     let need = state.policy.approvals;
     if have < need {
@@ -295,7 +322,7 @@ fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     }
     let session = may_open(state, context, id)?;
     let primary = primary(state)?.clone();
-    if let Some(pending) = &state.header.fence {
+    if let Some(pending) = state.standing_branch() {
         return Err(Rejection::RolloverPending {
             session: pending.clone(),
         });
@@ -343,6 +370,7 @@ fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
             digest: None,
         }),
         sealed: None,
+        unplanned: None,
     });
     state.header.fence = Some(id.clone());
     state.header.line_since = context.now;
@@ -359,7 +387,7 @@ fn has_closed(state: &State, session: &calendar::Session, now: UnixMs) -> bool {
 }
 
 /// Finished plans beyond the limit go, the oldest first.
-fn make_room(state: &mut State) {
+pub(super) fn make_room(state: &mut State) {
     while state.plans.len() >= PLANS_MAX {
         let oldest = state
             .plans
@@ -501,6 +529,7 @@ fn new_primary_plan(
         approved_by: approval::By::new(),
         boundary: None,
         sealed: None,
+        unplanned: None,
     })
 }
 

@@ -220,13 +220,16 @@ fn end_plan(
     let day = state.calendar.next_business_day(plan.session.day);
     let id = plan.session.id.clone();
     state.approvals.remove(&Act::Open(id.clone()));
-    state.approvals.remove(&Act::Abandon(id));
+    state.approvals.remove(&Act::Abandon(id.clone()));
     plan.phase = phase;
     plan.closed_at = plan.closed_at.or(Some(context.now));
     plan.sealed = Some(sealing);
     state.plans.set(plan);
-    state.header.fence = None;
-    state.header.current = None;
+    // One that was opened without the primary may not fence it: then its own session goes on.
+    if state.header.fence.as_ref() == Some(&id) {
+        state.header.fence = None;
+        state.header.current = None;
+    }
     state.header.business_day = state.header.business_day.max(day);
     state.header.line_since = context.now;
     line::end_short_lived(state, latest);

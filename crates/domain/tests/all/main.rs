@@ -20,4 +20,5 @@ mod request;
 mod rollover;
 mod standards;
 mod taken;
+mod unplanned;
 mod world;

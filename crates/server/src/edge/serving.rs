@@ -84,7 +84,9 @@ impl Edge {
                 // One that was given up may still run, to be closed: it serves nobody.
                 match &state.header().line {
                     LineId::Branch { session, .. } => {
-                        !state.header().ended && fence.as_ref() == Some(session)
+                        let line = &state.header().line;
+                        !state.header().ended
+                            && (fence.as_ref() == Some(session) || self.node().runs_unplanned(line))
                     }
                     LineId::Main => false,
                 }

@@ -162,7 +162,11 @@ pub(super) fn named(edge: &Edge, name: &str) -> Result<LineRef, Refusal> {
 
 /// The branch of a session: the one that runs here, or the one that the plan knows.
 pub(super) fn branch(edge: &Edge, state: &State, session: &SessionId) -> Option<LineRef> {
-    let plan = state.plan(session)?;
+    let Some(plan) = state.plan(session) else {
+        // Opened without the main line, which has yet to hear of it.
+        let order = edge.node().order(session)?;
+        return Some(edge.node().branch_reference(session, order.genesis));
+    };
     let boundary = plan.boundary?;
     let sealed = plan
         .sealed

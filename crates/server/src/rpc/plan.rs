@@ -39,6 +39,8 @@ pub(super) fn session(
         on_branch.map(|plan| plan.phase),
     ) {
         (Some(Phase::Opening | Phase::Open), Some(Phase::Closed)) => Some(Phase::Closed),
+        // Opened without the main line, which has yet to hear of it.
+        (None, on_branch) => on_branch,
         (phase, _) => phase,
     };
     let serving = [Some(state), branch].into_iter().flatten().any(|state| {
@@ -63,6 +65,7 @@ pub(super) fn session(
         stage: phase.map_or(operator::PlanStage::Unspecified, stage).into(),
         boundary: plan.and_then(|plan| boundary_of(plan, main)),
         serving,
+        unplanned: None,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::wire;
 mod abandon;
 mod evidence;
 mod rollover;
+pub(super) mod unplanned;
 
 const PAGE_DEFAULT: usize = 50;
 const PAGE_MAX: usize = 500;
@@ -49,6 +50,13 @@ impl SessionService for Sessions {
         request: Request<operator::OpenSessionRequest>,
     ) -> Answered<operator::OpenSessionResponse> {
         answered!(self.0, request, open)
+    }
+
+    async fn open_unplanned(
+        &self,
+        request: Request<operator::OpenUnplannedRequest>,
+    ) -> Answered<operator::OpenUnplannedResponse> {
+        answered!(self.0, request, unplanned::open)
     }
 
     async fn close_session(
@@ -117,7 +125,8 @@ pub(super) fn shown(edge: &Edge, id: &SessionId) -> Option<operator::Session> {
     };
     let branch = branch_state(edge, id);
     let now = edge.now(&state);
-    Some(plan::session(&session, &main, &state, branch.as_ref(), now))
+    let session = plan::session(&session, &main, &state, branch.as_ref(), now);
+    Some(unplanned::told(edge, &state, session))
 }
 
 /// The state of the session's branch, if it runs here.
@@ -170,6 +179,10 @@ async fn open(
 ) -> Result<operator::OpenSessionResponse, Refusal> {
     let key = ask.key(&ask.body.request_id, edge.keyring())?;
     let session = read_session(&ask.body.session)?;
+    let is_known = edge.node().main().state().plan(&session).is_some();
+    if !is_known && edge.node().is_ordered(&session) {
+        return Err(Refusal::AlreadyOpen { session });
+    }
     let line = edge.line(&ask)?;
     let command = domain::Command::Session(Command::Open {
         session: session.clone(),
@@ -317,7 +330,11 @@ async fn list(
                 operator::SessionEntry {
                     plan_digest: Plan::digest_of(&session).to_string(),
                     approvers: approvers.iter().map(ToString::to_string).collect(),
-                    session: Some(plan::session(&session, &main, &state, branch.as_ref(), now)),
+                    session: Some(unplanned::told(
+                        edge,
+                        &state,
+                        plan::session(&session, &main, &state, branch.as_ref(), now),
+                    )),
                 }
             })
             .collect(),

@@ -205,6 +205,21 @@ pub(super) fn of(refusal: Refusal) -> Shape {
         Refusal::NotReinstated { why } => {
             Shape::precondition("NOT_REINSTATED", format!("{why}; nothing was changed"))
         }
+        Refusal::NotOpened { why } => {
+            Shape::precondition("NOT_OPENED", format!("{why}; nothing was opened")).about("session")
+        }
+        Refusal::PrimaryAnswers { centre, nodes } => {
+            let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            Shape::precondition(
+                "PRIMARY_ANSWERS",
+                format!(
+                    "node {} of {centre} answers: open it as planned; nothing was opened",
+                    nodes.join(", ")
+                ),
+            )
+            .about("session")
+            .with("centre", centre)
+        }
         Refusal::NotFenced { centre, stopped } => Shape::precondition(
             "NOT_FENCED",
             format!(

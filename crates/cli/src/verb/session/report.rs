@@ -3,11 +3,12 @@
 use proto::operator::v1::{Evidence, GetEvidenceRequest};
 use serde_json::json;
 
+use super::unplanned;
 use crate::args::session::Report;
 use crate::client::{Operator, told};
 use crate::drill::evidence::{answered, change};
 use crate::drill::words;
-use crate::exit::{Failure, file_failure};
+use crate::exit::{Exit, Failure, file_failure};
 use crate::output::{Output, Table};
 
 pub(super) async fn run(flags: &Report, output: Output) -> Result<(), Failure> {
@@ -24,7 +25,19 @@ pub(super) async fn run(flags: &Report, output: Output) -> Result<(), Failure> {
             std::fs::write(&path, content).map_err(|error| file_failure("write", &path, &error))?;
         }
     }
-    output.data(&document, || text)
+    output.data(&document, || text)?;
+    let opened = evidence.session.as_ref();
+    if unplanned::is_lossy(opened.and_then(|session| session.unplanned.as_ref())) {
+        return Err(Failure::new(
+            Exit::Loss,
+            format!(
+                "{}: boundary not on the main line, {} changes that it used are lost",
+                flags.session,
+                evidence.lost.len()
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// The evidence with all pages of what was forgotten.
@@ -71,6 +84,12 @@ fn document(session: &str, evidence: &Evidence) -> serde_json::Value {
         "gap_accepted": evidence.gap_accepted,
         "forgotten": evidence.forgotten.iter().map(change).collect::<Vec<_>>(),
         "must_repeat": answered(evidence),
+        "unplanned": evidence
+            .session
+            .as_ref()
+            .and_then(|session| session.unplanned.as_ref())
+            .map(unplanned::document),
+        "lost": evidence.lost.iter().map(change).collect::<Vec<_>>(),
     })
 }
 
@@ -115,5 +134,18 @@ fn text(session: &str, evidence: &Evidence) -> String {
         ]);
     }
     text.push_str(&table.text());
+    let opened = evidence.session.as_ref();
+    if let Some(how) = opened.and_then(|session| session.unplanned.as_ref()) {
+        text.push_str(&format!(
+            "\n\n## Opening\n\n{}\n\nUsed, and not on the main line: {}\n\n",
+            unplanned::text(how),
+            evidence.lost.len()
+        ));
+        let mut table = Table::new(&["KIND", "ACCOUNT", "AT", "BY"]);
+        for row in evidence.lost.iter().map(change) {
+            table.row([row.kind, row.account, row.at, row.by]);
+        }
+        text.push_str(&table.text());
+    }
     text
 }

@@ -6,7 +6,7 @@ use proto::operator::v1::{
 use serde_json::json;
 
 use super::answers::{Given, answers, listed};
-use super::confirmed;
+use super::{confirmed, unplanned};
 use crate::args::session::Rollover;
 use crate::client::{Operator, told};
 use crate::exit::{Exit, Failure};
@@ -76,13 +76,26 @@ pub(super) async fn run(flags: &Rollover, output: Output) -> Result<(), Failure>
         )
     })?;
     if answer.already_done {
-        Err(Failure::new(
+        return Err(Failure::new(
             Exit::Already,
             "it had been rolled over before; nothing was changed",
-        ))
-    } else {
-        Ok(())
+        ));
     }
+    let session = answer.evidence.and_then(|evidence| evidence.session);
+    if unplanned::is_lossy(session.and_then(|session| session.unplanned).as_ref()) {
+        return Err(Failure::new(
+            Exit::Loss,
+            format!(
+                "{} is rolled over; boundary not on the main line",
+                flags.session
+            ),
+        )
+        .next(format!(
+            "see what is lost: tidemark session report {}",
+            flags.session
+        )));
+    }
+    Ok(())
 }
 
 fn given(flags: &Rollover) -> Given<'_> {

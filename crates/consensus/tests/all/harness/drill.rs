@@ -138,6 +138,12 @@ impl Drill {
     }
 
     pub async fn approve_and_open(&self) -> Outcome {
+        self.approve().await;
+        self.plan(Command::Open { session: id("S2") }).await
+    }
+
+    /// Both operators approve that session 2 opens.
+    pub async fn approve(&self) {
         let state = self.cluster.main(1).state();
         let primary = CentreName::parse("east").unwrap();
         let planned = state.calendar().session(&id("S2"), &primary).unwrap();
@@ -149,7 +155,6 @@ impl Drill {
             self.operator(operator, domain::Command::Session(command))
                 .await;
         }
-        self.plan(Command::Open { session: id("S2") }).await
     }
 
     /// To the branch of session 2, confirmed and running on all nodes of the secondary.

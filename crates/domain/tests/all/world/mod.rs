@@ -399,9 +399,24 @@ impl World {
 
     /// The branch of session 2, whose first entry comes at `began`.
     pub fn branch_at(&self, began: UnixMs) -> Self {
+        let mut branch = self.fork_at(began);
+        let genesis = branch.state.digests().full;
+        branch.done(
+            &node(),
+            Command::Session(session::Command::BranchStart {
+                session: session("S2"),
+                genesis,
+            }),
+        );
+        branch.start("S2", SATURDAY_2200);
+        branch
+    }
+
+    /// A branch of session 2 before its first entry.
+    pub fn fork_at(&self, began: UnixMs) -> Self {
         let genesis = line::fork(&self.state);
         let digest = genesis.digests().full;
-        let mut branch = Self {
+        Self {
             state: genesis,
             line: LineId::Branch {
                 session: session("S2"),
@@ -412,16 +427,7 @@ impl World {
             rows: Vec::new(),
             tokens: Vec::new(),
             counter: 1 << 32,
-        };
-        branch.done(
-            &node(),
-            Command::Session(session::Command::BranchStart {
-                session: session("S2"),
-                genesis: digest,
-            }),
-        );
-        branch.start("S2", SATURDAY_2200);
-        branch
+        }
     }
 
     /// What this closed branch leaves behind.

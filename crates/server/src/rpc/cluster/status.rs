@@ -158,6 +158,7 @@ fn reasons(edge: &Edge, state: &State, known: &[Known], differing: &[String]) ->
     of_plan(state, known, now, &mut reasons);
     of_migration(state, now, &mut reasons);
     of_mail(edge, now, &mut reasons);
+    reasons.extend(session::unplanned::reasons(edge, state));
     of_protection(state, &mut reasons);
     for hold in state.holds() {
         let items: Vec<String> = hold

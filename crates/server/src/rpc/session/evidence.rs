@@ -9,7 +9,7 @@ use domain::session::{Evidence, MustRepeat, Phase, Reply};
 use proto::operator::v1 as operator;
 
 use super::super::{audit, plan};
-use super::{read_session, shown};
+use super::{read_session, shown, unplanned};
 use crate::edge::Edge;
 use crate::reads::Read;
 use crate::request::Ask;
@@ -57,6 +57,7 @@ pub(super) async fn evidence_of(
             .as_ref()
             .and_then(|sealed| sealed.gap_accepted.clone())
             .unwrap_or_default(),
+        lost: unplanned::lost(plan.unplanned.as_deref()),
         ..Default::default()
     };
     let sealed = plan
