@@ -8,36 +8,34 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::promotion::{Begin, Certificate, SealId, Terms, ends_at};
 use domain::protection::Mode;
 use domain::state::State;
-use domain::{Actor, Command, Digest, LineId, LineRef, LogId, NodeId, UnixMs, audit};
-use openraft::EntryPayload;
+use domain::{Actor, Command, Digest, LineRef, LogId, NodeId, UnixMs};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{MutexGuard, watch};
 use tokio::time::Instant;
 
 use crate::image::{self, Header, Kind};
 use crate::line::{self, Line, PATIENCE};
-use crate::machine::Shared;
 use crate::node::{Error, FIRST_EPOCH, Node, blocking};
 use crate::propose::{Attempt, Proposal};
-use crate::raft::{self, Members, Proposed};
+use crate::raft::Members;
 use crate::standing::{Seal, Standing};
 use crate::{branch, place, standing};
 
 mod ask;
+mod tail;
 
 pub(crate) use ask::inform;
+use tail::write_rows;
+pub(crate) use tail::{Tail, replay};
 
 /// How often a node looks whether it has to go on with another main line.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Entries that are replayed between two looks at the disk.
-const PAGE: u64 = 256;
-
 /// Checks the signatures of a certificate against the state that it is shown to.
 pub type Judge = Arc<dyn Fn(&State, &Certificate) -> Result<(), String> + Send + Sync>;
 
@@ -71,29 +69,6 @@ impl Promotion {
     pub(crate) async fn change(&self) -> MutexGuard<'_, ()> {
         self.change.lock().await
     }
-}
-
-/// The state after all that is in the log of a line, committed or not.
-#[derive(Debug, Clone)]
-pub(crate) struct Tail {
-    pub(crate) last: LogId,
-    pub(crate) applied: LogId,
-    pub(crate) state: State,
-    pub(crate) digest: Digest,
-    pub(crate) rows: Vec<audit::Row>,
-}
-
-/// What a main line left in the log when it stopped for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stopped {
-    /// The last entry known to be committed.
-    pub(crate) applied: LogId,
-    /// The last entry.
-    pub(crate) last: LogId,
-    /// The end of the audit chain after it.
-    pub(crate) head: audit::Head,
-    /// Audit records from this one on are of entries not known to be committed.
-    pub(crate) uncommitted_from: u64,
 }
 
 /// What a sealed node has.
@@ -331,49 +306,6 @@ impl Node {
         Ok(())
     }
 
-    fn tails(&self) -> std::sync::MutexGuard<'_, Option<Tail>> {
-        let tail = &self.inner.promotion.tail;
-        tail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The state after all that is in the stopped line's log.
-    async fn tail(&self, main: &Line) -> Result<Tail, Error> {
-        if let Some(tail) = self.tails().clone() {
-            return Ok(tail);
-        }
-        let shared = Arc::clone(&main.inner.shared);
-        let epoch = main.reference().epoch;
-        let tail = blocking(move || replay(&shared, epoch)).await?;
-        *self.tails() = Some(tail.clone());
-        Ok(tail)
-    }
-
-    /// What is in the log of a main line that has stopped for good; its audit trail holds all of it
-    /// when this returns.
-    pub(crate) async fn stopped_tail(&self, main: &Line) -> Result<Stopped, Error> {
-        let _one_at_a_time = self.inner.promotion.change().await;
-        let tail = self.tail(main).await?;
-        let uncommitted_from = tail.rows.first().map(|row| row.sequence);
-        let head = write_rows(main, tail.rows).await?;
-        Ok(Stopped {
-            applied: tail.applied,
-            last: tail.last,
-            head,
-            uncommitted_from: uncommitted_from.unwrap_or(head.sequence),
-        })
-    }
-
-    /// The end of the audit chain that the main line of this epoch began with.
-    pub(crate) async fn began_with(&self, epoch: u64) -> Result<audit::Head, Error> {
-        let main = self.main();
-        let reference = main.reference();
-        if reference.epoch == epoch {
-            return Ok(main.inner.shared.base().header().audit);
-        }
-        let path = place::beginning(self.data(), &LineRef { epoch, ..reference });
-        blocking(move || Ok(image::read(&path)?.state.header().audit)).await
-    }
-
     /// Goes on with the main line that an accepted certificate names.
     async fn go_on(&self, certificate: &Certificate) -> Result<(), Error> {
         let _one_at_a_time = self.inner.promotion.change().await;
@@ -437,17 +369,6 @@ impl Standing {
     }
 }
 
-/// Puts rows that were replayed at the end of a stopped line's trail, durably; gives its end.
-async fn write_rows(main: &Line, rows: Vec<audit::Row>) -> Result<audit::Head, Error> {
-    let trail = main.inner.shared.audit().clone();
-    blocking(move || {
-        trail.append(&rows).map_err(crate::machine::Error::from)?;
-        trail.sync().map_err(crate::machine::Error::from)?;
-        Ok(trail.head())
-    })
-    .await
-}
-
 /// The nodes of this node's centre.
 fn nodes_beside(state: &State, id: NodeId) -> BTreeSet<NodeId> {
     let centre = state.centres().and_then(|centres| centres.of_node(id));
@@ -464,50 +385,6 @@ fn header(of: &LineRef, last: LogId) -> Header {
         members: Members::default(),
         members_at: None,
     }
-}
-
-/// Replays what the line has in its log beyond what it knows to be committed. Blocks.
-pub(crate) fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
-    // What was appended may still be on its way to the disk.
-    shared.log().barrier().wait()?;
-    let applied = shared.applied().borrow().unwrap_or_default();
-    // A line that goes on may have applied more by now.
-    let mut state = shared.state();
-    let applied = applied.max(state.header().applied);
-    if state.founding().is_none() || state.header().epoch != epoch {
-        return Err(refused(
-            "the main line has not begun here: nothing can go on from it",
-        ));
-    }
-    let (_, last) = shared.log().bounds();
-    let last = last.unwrap_or(applied).max(applied);
-    let line = LineId::Main;
-    let mut rows = Vec::new();
-    let mut next = applied.index.saturating_add(1);
-    while next <= last.index {
-        let upto = next.saturating_add(PAGE).min(last.index);
-        let entries = shared.log().entries(next, upto)?;
-        for entry in &entries {
-            let at = raft::log_id(&entry.log_id);
-            if at.index != next {
-                return Err(refused(format!("log entry {next} is not on the disk")));
-            }
-            if let EntryPayload::Normal(Proposed(envelope)) = &entry.payload {
-                rows.extend(domain::apply(&mut state, &line, at, envelope).audit);
-            }
-            next = next.saturating_add(1);
-        }
-        if next <= upto {
-            return Err(refused(format!("log entry {next} is not on the disk")));
-        }
-    }
-    Ok(Tail {
-        last,
-        applied,
-        digest: state.digests().full,
-        state,
-        rows,
-    })
 }
 
 /// What the main line of this reference begins with: in the first epoch what the cluster does, later

@@ -1,0 +1,140 @@
+//! What is in the log of a main line that stands still, committed or not: replayed once, on a copy.
+
+use std::sync::{Arc, PoisonError};
+
+use domain::state::State;
+use domain::{Digest, LineId, LineRef, LogId, audit};
+use openraft::EntryPayload;
+
+use super::refused;
+use crate::line::Line;
+use crate::machine::Shared;
+use crate::node::{Error, Node, blocking};
+use crate::raft::{self, Proposed};
+use crate::{image, place};
+
+/// Entries that are replayed between two looks at the disk.
+const PAGE: u64 = 256;
+
+/// The state after all that is in the log of a line, committed or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Tail {
+    pub(crate) last: LogId,
+    pub(crate) applied: LogId,
+    pub(crate) state: State,
+    pub(crate) digest: Digest,
+    pub(crate) rows: Vec<audit::Row>,
+}
+
+/// What a main line left in the log when it stopped for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    /// The last entry known to be committed.
+    pub(crate) applied: LogId,
+    /// The last entry.
+    pub(crate) last: LogId,
+    /// The end of the audit chain after it.
+    pub(crate) head: audit::Head,
+    /// Audit records from this one on are of entries not known to be committed.
+    pub(crate) uncommitted_from: u64,
+}
+
+impl Node {
+    pub(super) fn tails(&self) -> std::sync::MutexGuard<'_, Option<Tail>> {
+        let tail = &self.inner.promotion.tail;
+        tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state after all that is in the stopped line's log.
+    pub(super) async fn tail(&self, main: &Line) -> Result<Tail, Error> {
+        if let Some(tail) = self.tails().clone() {
+            return Ok(tail);
+        }
+        let shared = Arc::clone(&main.inner.shared);
+        let epoch = main.reference().epoch;
+        let tail = blocking(move || replay(&shared, epoch)).await?;
+        *self.tails() = Some(tail.clone());
+        Ok(tail)
+    }
+
+    /// What is in the log of a main line that has stopped for good; its audit trail holds all of it
+    /// when this returns.
+    pub(crate) async fn stopped_tail(&self, main: &Line) -> Result<Stopped, Error> {
+        let _one_at_a_time = self.inner.promotion.change().await;
+        let tail = self.tail(main).await?;
+        let uncommitted_from = tail.rows.first().map(|row| row.sequence);
+        let head = write_rows(main, tail.rows).await?;
+        Ok(Stopped {
+            applied: tail.applied,
+            last: tail.last,
+            head,
+            uncommitted_from: uncommitted_from.unwrap_or(head.sequence),
+        })
+    }
+
+    /// The end of the audit chain that the main line of this epoch began with.
+    pub(crate) async fn began_with(&self, epoch: u64) -> Result<audit::Head, Error> {
+        let main = self.main();
+        let reference = main.reference();
+        if reference.epoch == epoch {
+            return Ok(main.inner.shared.base().header().audit);
+        }
+        let path = place::beginning(self.data(), &LineRef { epoch, ..reference });
+        blocking(move || Ok(image::read(&path)?.state.header().audit)).await
+    }
+}
+
+/// Puts rows that were replayed at the end of a stopped line's trail, durably; gives its end.
+pub(super) async fn write_rows(main: &Line, rows: Vec<audit::Row>) -> Result<audit::Head, Error> {
+    let trail = main.inner.shared.audit().clone();
+    blocking(move || {
+        trail.append(&rows).map_err(crate::machine::Error::from)?;
+        trail.sync().map_err(crate::machine::Error::from)?;
+        Ok(trail.head())
+    })
+    .await
+}
+
+/// Replays what the line has in its log beyond what it knows to be committed. Blocks.
+pub(crate) fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
+    // What was appended may still be on its way to the disk.
+    shared.log().barrier().wait()?;
+    let applied = shared.applied().borrow().unwrap_or_default();
+    // A line that goes on may have applied more by now.
+    let mut state = shared.state();
+    let applied = applied.max(state.header().applied);
+    if state.founding().is_none() || state.header().epoch != epoch {
+        return Err(refused(
+            "the main line has not begun here: nothing can go on from it",
+        ));
+    }
+    let (_, last) = shared.log().bounds();
+    let last = last.unwrap_or(applied).max(applied);
+    let line = LineId::Main;
+    let mut rows = Vec::new();
+    let mut next = applied.index.saturating_add(1);
+    while next <= last.index {
+        let upto = next.saturating_add(PAGE).min(last.index);
+        let entries = shared.log().entries(next, upto)?;
+        for entry in &entries {
+            let at = raft::log_id(&entry.log_id);
+            if at.index != next {
+                return Err(refused(format!("log entry {next} is not on the disk")));
+            }
+            if let EntryPayload::Normal(Proposed(envelope)) = &entry.payload {
+                rows.extend(domain::apply(&mut state, &line, at, envelope).audit);
+            }
+            next = next.saturating_add(1);
+        }
+        if next <= upto {
+            return Err(refused(format!("log entry {next} is not on the disk")));
+        }
+    }
+    Ok(Tail {
+        last,
+        applied,
+        digest: state.digests().full,
+        state,
+        rows,
+    })
+}
