@@ -224,7 +224,8 @@ async fn every_read_that_can_name_a_person_leaves_one_record_and_no_other_does()
     let node = cluster.front()[0].node;
     let table = Table::read().unwrap();
     let (after_close, now): (Vec<&Rpc>, Vec<&Rpc>) = {
-        // What goes on without the main line, or with what a promotion left, is tried where that is so.
+        // What goes on without the main line, or with what a promotion left, is tried where that
+        // is so.
         let reads = table.rpcs().filter(|rpc| {
             !rpc.writes
                 && ![
