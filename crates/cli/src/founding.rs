@@ -331,6 +331,21 @@ fn record(
     })
 }
 
+/// Writes a new file, in a folder that is made if it is not there; never over another one.
+pub(crate) fn create(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|error| file_failure("make", parent, &error))?;
+    }
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| file_failure("write", path, &error))
+}
+
 /// Writes the files of a cluster folder.
 struct Writer<'p> {
     folder: &'p Path,
@@ -350,18 +365,7 @@ impl Writer<'_> {
     }
 
     fn write(&self, path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let path = self.folder.join(path);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|error| file_failure("make", parent, &error))?;
-        }
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| file_failure("write", &path, &error))
+        create(&self.folder.join(path), text, mode)
     }
 
     /// The authorities stay off the nodes: their keys belong in a safe.

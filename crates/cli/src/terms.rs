@@ -22,11 +22,7 @@ pub fn read(terms: &PromotionTerms) -> Result<Terms, Failure> {
     Ok(Terms {
         centre: terms.centre.parse().map_err(|_| odd())?,
         epoch: terms.epoch,
-        boundary: domain::LogId {
-            term: boundary.term,
-            node: boundary.node,
-            index: boundary.index,
-        },
+        boundary: server::wire::read_log_id(boundary),
         genesis: terms.genesis.parse().map_err(|_| odd())?,
         voters: voters.collect::<Result<BTreeMap<_, _>, Failure>>()?,
         left_out: terms

@@ -11,19 +11,22 @@ use std::time::Duration;
 
 use domain::audit::{Head, Row};
 use domain::centre::nodes::Tail;
-use domain::{Digest, LineId, LineRef, LogId, NodeId, encoding};
+use domain::{Digest, LineRef, LogId, NodeId, encoding};
+use futures::future::join_all;
 use proto::peer::v1 as peer;
 use tonic::Status;
 
 use crate::audit::Trail;
 use crate::node::{Error, Node, blocking};
+use crate::promotion::{ANSWER_MAX, answered};
 use crate::{place, wire};
 
 /// Records that are read or fetched at once.
 const PAGE: u32 = 4096;
 /// Most records of a tail that are kept: more than an old primary answers in a day cut off.
 const RECORDS_MAX: u64 = 10_000_000;
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long a node may take to copy a tail. Asked again, it goes on where it was.
+const KEEP_MAX: Duration = Duration::from_secs(60);
 
 /// What a fenced node says of its old main line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +87,10 @@ impl Node {
     pub async fn find_tail(&self, nodes: Vec<NodeId>) -> Result<Found, Error> {
         let mut said = BTreeMap::new();
         let mut problems = BTreeMap::new();
-        for node in nodes {
-            match self.ask_tail(node).await {
+        let asked = nodes.into_iter();
+        let asked = asked.map(|node| async move { (node, self.ask_tail(node).await) });
+        for (node, answer) in join_all(asked).await {
+            match answer {
                 Ok(one) => drop(said.insert(node, one)),
                 Err(error) => drop(problems.insert(node, error.to_string())),
             }
@@ -122,18 +127,12 @@ impl Node {
     }
 
     async fn ask_tail(&self, node: NodeId) -> Result<Said, Error> {
-        let client = self.peers().client(node);
-        let mut client =
-            client.ok_or_else(|| failed(format!("node {node} is not in the directory")))?;
+        let mut client = self.promising(node)?;
         let request = peer::GetTailRequest {
             cluster: self.cluster().0.to_vec().into(),
         };
-        let answer = tokio::time::timeout(ANSWER_MAX, client.get_tail(request)).await;
-        let answer = answer
-            .map_err(|_| failed(format!("node {node} took too long")))?
-            .map_err(|status| failed(format!("node {node}: {}", status.message())))?;
-        read(answer.into_inner())
-            .map_err(|status| failed(format!("node {node}: {}", status.message())))
+        let answer = answered(node, ANSWER_MAX, client.get_tail(request)).await?;
+        read(answer).map_err(|status| failed(format!("node {node}: {}", status.message())))
     }
 
     /// The sequence number of the first record of the old line that this one does not have.
@@ -176,38 +175,34 @@ impl Node {
     }
 
     fn main_of(&self, epoch: u64) -> LineRef {
-        LineRef {
-            cluster: self.cluster(),
-            line: LineId::Main,
-            epoch,
-        }
+        let main = self.main().reference();
+        LineRef { epoch, ..main }
     }
 
     /// Has these nodes keep the tail, each from the node that has it; gives those that did.
     pub async fn have_tail_kept(&self, tail: &Tail, nodes: Vec<NodeId>) -> Vec<NodeId> {
-        let mut kept = Vec::new();
-        for node in nodes {
+        let asked = nodes.into_iter().map(|node| async move {
             match self.ask_to_keep(tail, node).await {
-                Ok(()) => kept.push(node),
-                Err(error) => tracing::error!(%node, %error, "cannot keep what is dropped"),
+                Ok(()) => Some(node),
+                Err(error) => {
+                    tracing::error!(%node, %error, "cannot keep what is dropped");
+                    None
+                }
             }
-        }
-        kept
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     async fn ask_to_keep(&self, tail: &Tail, node: NodeId) -> Result<(), Error> {
         if node == self.id() {
             return self.keep_tail(tail).await;
         }
-        let client = self.peers().file_client(node);
-        let mut client =
-            client.ok_or_else(|| failed(format!("node {node} is not in the directory")))?;
+        let mut client = self.promising(node)?;
         let request = peer::KeepTailRequest {
             cluster: self.cluster().0.to_vec().into(),
             tail: encoding::encode(tail).into(),
         };
-        let kept = client.keep_tail(request).await;
-        kept.map_err(|status| failed(format!("node {node}: {}", status.message())))?;
+        answered(node, KEEP_MAX, client.keep_tail(request)).await?;
         Ok(())
     }
 

@@ -32,12 +32,15 @@ pub(crate) async fn follow_clock(node: Node, mut verdict: watch::Receiver<ClockV
     }
 }
 
-/// Keeps the directory of nodes true, and gives this node's disk up when its place has got another
+/// Keeps the directory of nodes and the list of those that were seen true, and gives this node's disk up when its place has got another
 /// id; for as long as the node runs.
 pub(crate) async fn see_to_place(node: Node) {
     let mut heard = node.heard().watch();
     loop {
         node.follow_centres();
+        if let Err(error) = node.note_seen().await {
+            tracing::warn!(%error, "cannot keep which nodes were seen");
+        }
         if let Some(life) = node.another_life_heard() {
             tracing::warn!(own = %node.id(), %life, "this place has another id now: giving up what is here");
             match node.begin_wipe().await {

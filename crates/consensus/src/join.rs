@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use domain::centre::Centres;
 use domain::cluster::Founding;
 use domain::promotion::Certificate;
 use domain::{CentreName, ClusterId, LineId, NodeId, encoding};
@@ -40,8 +41,12 @@ struct Told {
 /// The directory that the founding record gives, and who is asked first: where other machines came
 /// since, those that the configuration names.
 pub(crate) fn founders(founding: &Founding) -> Vec<Peer> {
-    let centres = std::iter::once(&founding.primary).chain(&founding.secondary);
-    let nodes = centres.flat_map(|centre| {
+    peers_of(&Centres::founded(founding))
+}
+
+/// The nodes of both centres.
+fn peers_of(centres: &Centres) -> Vec<Peer> {
+    let nodes = centres.all().flat_map(|centre| {
         centre.nodes.iter().map(|node| Peer {
             node: node.id,
             centre: centre.name.clone(),
@@ -185,22 +190,15 @@ impl Node {
                 "this node has no certificate of its epoch",
             ));
         }
-        let nodes = centres.all().flat_map(|centre| {
-            centre.nodes.iter().map(|node| peer::JoinPeer {
-                node: node.id.0,
-                centre: centre.name.to_string(),
-                address: node.address.clone(),
-            })
+        let nodes = peers_of(centres).into_iter().map(|node| peer::JoinPeer {
+            node: node.node.0,
+            centre: node.centre.to_string(),
+            address: node.address,
         });
         let node = centres.at_place(place).map(|node| node.id);
-        let heard = node.and_then(|node| self.heard().from(node));
-        let had_log = heard.is_some_and(|(_, said)| {
-            let mut lines = said.lines.iter();
-            said.node == node.map_or(0, |node| node.0) && lines.any(|line| line.applied.is_some())
-        });
         Ok(peer::JoinResponse {
             node: node.map_or(0, |node| node.0),
-            had_log,
+            had_log: node.is_some_and(|node| self.has_seen(node)),
             epoch,
             certificate: certificate
                 .map(|one| encoding::encode(&one).into())
@@ -215,13 +213,6 @@ impl Node {
         let Some(centres) = state.centres() else {
             return;
         };
-        let members = centres.all().flat_map(|centre| {
-            centre.nodes.iter().map(|node| Peer {
-                node: node.id,
-                centre: centre.name.clone(),
-                address: node.address.clone(),
-            })
-        });
         // Who has its place now is not the node that is gone.
         let gone = centres.retired.iter().filter_map(|(node, was)| {
             let left = centres.at_place(*node).is_none();
@@ -233,8 +224,8 @@ impl Node {
         });
         // Of two lives at one place the last is there, if any.
         let gone: BTreeMap<NodeId, Peer> = gone.map(|peer| (peer.node.place(), peer)).collect();
-        let (members, gone) = (members.collect(), gone.into_values().collect());
-        self.peers().follow(members, gone);
+        self.peers()
+            .follow(peers_of(centres), gone.into_values().collect());
     }
 
     /// The id that the main line has for this node's place, if it is another than its own: by the

@@ -35,6 +35,7 @@ pub mod propose;
 mod protection;
 pub mod raft;
 mod read;
+mod seen;
 pub mod service;
 pub mod snapshot;
 pub mod standing;

@@ -26,6 +26,7 @@ use crate::machine::{self, Machine, Shared};
 use crate::mailed::Mailed;
 use crate::peers::{BadAddress, Dialer, Peer, Peers};
 use crate::promotion::{self, Judge, Promotion};
+use crate::seen::Seen;
 use crate::store::Log;
 use crate::store::{self, Disk};
 use crate::unplanned::{self, Unplanned};
@@ -167,6 +168,7 @@ pub(crate) struct Inner {
     boundaries: boundary::Sender,
     pub(crate) promotion: Promotion,
     pub(crate) unplanned: Unplanned,
+    pub(crate) seen: Seen,
     pub(crate) disk: Disk,
     pub(crate) trails: Trails,
     pub(crate) branch: RwLock<Option<Line>>,
@@ -225,6 +227,7 @@ impl Node {
         let standing = standing::read(&config.data)?;
         let stands_still = standing.stops(reference.epoch);
         let unplanned = unplanned::read(&config.data)?;
+        let seen = Seen::read(&config.data)?;
         let trails = Trails::new(&config.data);
         let clock = NodeClock {
             base: Arc::new(Base(config.base_clock)),
@@ -268,6 +271,7 @@ impl Node {
                 boundaries,
                 promotion: Promotion::new(standing, config.judge),
                 unplanned,
+                seen,
                 disk,
                 trails,
                 branch: RwLock::new(None),

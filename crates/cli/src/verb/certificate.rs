@@ -2,7 +2,6 @@
 //! founding folder. It works where that folder is, and asks no node; registering the key is another
 //! step, `caller register`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use credential::authority::{Authority, Validity};
@@ -11,6 +10,7 @@ use domain::UnixMs;
 
 use crate::args::certificate::{Certificate, Issue};
 use crate::exit::{Failure, file_failure};
+use crate::founding::create;
 use crate::output::Output;
 use crate::profile::{self, Profile};
 
@@ -47,18 +47,16 @@ fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| file_failure("make", parent, &error))?;
-    }
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| file_failure("write", path, &error))
+/// An authority that `tidemark init` made, from the founding folder.
+pub(super) fn authority(dir: &Path, name: &str) -> Result<Authority, Failure> {
+    let ca = dir.join("ca");
+    let certificate = read(&ca.join(format!("{name}.pem")))?;
+    let key = zeroize::Zeroizing::new(read(&ca.join(format!("{name}.key")))?);
+    Authority::load(&certificate, &key).map_err(not_made)
+}
+
+pub(super) fn not_made(error: credential::authority::Error) -> Failure {
+    Failure::pre_check(format!("the certificate was not made: {error}"))
 }
 
 /// A profile with this one identity, beside its certificate; none for those that no verb acts as.
@@ -99,13 +97,7 @@ fn issue(flags: &Issue, output: Output) -> Result<(), Failure> {
                 .next("name role and id: operator/carol, front-end/web-3, script/saturday")
         })?;
     let (authority, kind) = place(&identity.holder)?;
-    let ca = flags.dir.join("ca");
-    let certificate = read(&ca.join(format!("{authority}.pem")))?;
-    let key = zeroize::Zeroizing::new(read(&ca.join(format!("{authority}.key")))?);
-    let not_made = |error: credential::authority::Error| {
-        Failure::pre_check(format!("the certificate was not made: {error}"))
-    };
-    let authority = Authority::load(&certificate, &key).map_err(not_made)?;
+    let authority = self::authority(&flags.dir, authority)?;
     let now = jiff::Timestamp::now().as_millisecond();
     let now = UnixMs(u64::try_from(now).unwrap_or(0));
     let validity = Validity {
@@ -131,10 +123,10 @@ fn issue(flags: &Issue, output: Output) -> Result<(), Failure> {
             )));
         }
     } else {
-        write(&path, &issued.certificate_pem, 0o644)?;
-        write(&folder.join(format!("{id}.key")), &issued.key_pem, 0o600)?;
+        create(&path, &issued.certificate_pem, 0o644)?;
+        create(&folder.join(format!("{id}.key")), &issued.key_pem, 0o600)?;
         if let (Some(text), Some(path)) = (&own, &profile_path) {
-            write(path, text, 0o644)?;
+            create(path, text, 0o644)?;
         }
     }
     let document = serde_json::json!({

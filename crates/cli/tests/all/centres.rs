@@ -9,7 +9,7 @@
     reason = "a test may fail loudly"
 )]
 
-use crate::cluster::{Cluster, said, until};
+use crate::cluster::{Cluster, free_ports, said, tidemark, until};
 
 const USAGE: i32 = 2;
 const PRE_CHECK: i32 = 3;
@@ -182,4 +182,77 @@ fn an_old_primary_comes_back_by_one_command_and_a_lost_disk_is_replaced() {
         0,
         &["A firm"],
     );
+}
+
+#[test]
+fn a_node_on_a_new_machine_is_prepared_added_and_removed_by_two_operators_s34() {
+    let mut cluster = Cluster::start();
+    relied_on(&cluster);
+    let (dir, port) = (cluster.path(""), free_ports());
+    let (dir, ports) = (dir.to_str().unwrap(), port.to_string());
+    let prepare = |node: &'static str| {
+        let act = [
+            "node", "prepare", "--dir", dir, "--node", node, "--centre", "west",
+        ];
+        [&act[..], &["--host", "127.0.0.1", "--port", &ports]].concat()
+    };
+    let plain = |act: &[&str], code: i32, word: &str| {
+        let (ended, told) = said(&tidemark(act));
+        assert_eq!(ended, code, "{act:?}\n{told}");
+        assert!(told.contains(word), "{told}");
+    };
+    plain(&prepare("1000"), USAGE, "from 1 to 999");
+    plain(&prepare("7"), 0, "tidemark node add 7 --centre west");
+    plain(&prepare("7"), PRE_CHECK, "is there");
+    // It waits to be registered, and says so.
+    cluster.spawn(&[7]);
+    until("it waits", || cluster.log(7).contains("register it"));
+    let address = format!("127.0.0.1:{}", port + 3);
+    let add = [
+        "node",
+        "add",
+        "7",
+        "--centre",
+        "west",
+        "--address",
+        &address,
+    ];
+    let add = [&add[..], &["--reason", "more room"]].concat();
+    cluster.expect(
+        &[&add[..], &["--dry-run"]].concat(),
+        0,
+        &["nothing was changed"],
+    );
+    let elsewhere = [
+        "node",
+        "add",
+        "6",
+        "--centre",
+        "west",
+        "--address",
+        &address,
+    ];
+    let elsewhere = [&elsewhere[..], &["--reason", "a slip"]].concat();
+    cluster.expect(&elsewhere, PRE_CHECK, &["node 6 has the place of 6"]);
+    twice(&cluster, &add, 0, "done, 2 of 2");
+    until("it follows", || {
+        let told = cluster.operator(&["status"]).1;
+        told.contains("west    secondary  no      4/4") && !told.contains("WARNING")
+    });
+    let remove = [
+        "node",
+        "remove",
+        "6",
+        "--confirm",
+        "6",
+        "--reason",
+        "its rack goes",
+    ];
+    until("the former change is settled", || {
+        cluster.operator(&[&remove[..], &["--dry-run"]].concat()).0 == 0
+    });
+    twice(&cluster, &remove, 0, "done, 2 of 2");
+    cluster.expect(&["node", "list"], 0, &["7     west", "gone"]);
+    let nobody = ["node", "remove", "6", "--confirm", "6", "--reason", "again"];
+    cluster.expect(&nobody, PRE_CHECK, &["no centre has a node 6"]);
 }

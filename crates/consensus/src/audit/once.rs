@@ -35,14 +35,7 @@ impl Trails {
     /// # Errors
     /// As `Trail::open`.
     pub fn of(&self, line: &LineRef) -> Result<Trail, Error> {
-        let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = place::line_name(line);
-        if let Some(trail) = opened.get(&name) {
-            return Ok(trail.clone());
-        }
-        let trail = Trail::open(&self.0.data, line)?;
-        opened.insert(name, trail.clone());
-        Ok(trail)
+        self.at(place::audit(&self.0.data, line), place::line_name(line))
     }
 
     /// A trail that is no line's, in a folder of its own. Blocks when it is opened.

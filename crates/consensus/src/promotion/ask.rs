@@ -16,7 +16,7 @@ use crate::peers::Client;
 use crate::wire;
 
 /// How long a node may take to promise, or to accept. One with a long tail replays it first.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 impl Node {
     /// Seals these nodes for the epoch, each under this name or the one that its promise has, and
@@ -43,7 +43,7 @@ impl Node {
             seal: id.0.to_vec().into(),
         };
         let mut client = self.promising(node)?;
-        let answer = answered(node, client.seal(request)).await?;
+        let answer = answered(node, ANSWER_MAX, client.seal(request)).await?;
         encoding::decode(&answer.report)
             .map_err(|error| refused(format!("node {node} answers in another form: {error}")))
     }
@@ -61,7 +61,7 @@ impl Node {
             seal: id.0.to_vec().into(),
         };
         let mut client = self.promising(node)?;
-        answered(node, client.release_seal(request)).await?;
+        answered(node, ANSWER_MAX, client.release_seal(request)).await?;
         Ok(())
     }
 
@@ -82,24 +82,30 @@ impl Node {
             certificate: encoding::encode(certificate).into(),
         };
         let mut client = self.promising(node)?;
-        let answer = answered(node, client.show_certificate(request)).await?;
+        let answer = answered(node, ANSWER_MAX, client.show_certificate(request)).await?;
         Ok(Accepted {
             fenced: answer.fenced,
             degraded: answer.degraded,
         })
     }
 
-    fn promising(&self, node: NodeId) -> Result<Client, Error> {
+    /// A client of a node's peer service.
+    ///
+    /// # Errors
+    /// `Promotion` when it is not in the directory.
+    pub(crate) fn promising(&self, node: NodeId) -> Result<Client, Error> {
         let client = self.peers().client(node);
         client.ok_or_else(|| refused(format!("node {node} is not in the directory")))
     }
 }
 
-async fn answered<T>(
+/// What a node's answer comes to within this time.
+pub(crate) async fn answered<T>(
     node: NodeId,
+    limit: Duration,
     answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(ANSWER_MAX, answer).await {
+    match tokio::time::timeout(limit, answer).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(refused(format!("node {node}: {}", status.message()))),
         Err(_) => Err(refused(format!("node {node} took too long"))),

@@ -30,7 +30,7 @@ use crate::{branch, place, standing};
 mod ask;
 mod tail;
 
-pub(crate) use ask::inform;
+pub(crate) use ask::{ANSWER_MAX, answered, inform};
 use tail::write_rows;
 pub(crate) use tail::{Tail, replay};
 

@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::harness::{Cluster, asked, marking, until};
 use crate::promotion::{certified, has_mark, seal, serves, show, six};
@@ -109,6 +110,33 @@ async fn a_voter_whose_disk_is_lost_comes_back_under_the_next_id() {
     cluster.stop(2).await;
     cluster.start(2).await;
     assert_eq!(cluster.node(2).id(), NodeId(1_002), "a restart keeps it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_was_lost_while_all_nodes_were_off_does_not_come_back_under_its_id() {
+    let mut cluster = six(Mode::Sync).await;
+    cluster.main(1).propose(marking(1)).await.unwrap();
+    let others = [1, 2, 3, 4, 6];
+    until("all have seen it", async || {
+        let mut others = others.iter();
+        others.all(|at| cluster.node(*at).has_seen(NodeId(5)))
+    })
+    .await;
+    for node in 1..=6 {
+        cluster.stop(node).await;
+    }
+    cluster.lose_disk(5);
+    for node in others {
+        cluster.start(node).await;
+    }
+    cluster.main(1).propose(marking(2)).await.unwrap();
+    let came = tokio::time::timeout(Duration::from_secs(3), cluster.start(5)).await;
+    assert!(came.is_err(), "nobody that runs now has heard it");
+    let address = address_of(&cluster, 1, 5);
+    say(&cluster, 1, &change("west", &[(1_005, address)], &[5])).await;
+    cluster.start(5).await;
+    assert_eq!(cluster.node(5).id(), NodeId(1_005));
+    has_members(&cluster, &[1, 2, 3], &[4, 6, 1_005]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

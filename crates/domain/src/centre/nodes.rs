@@ -64,12 +64,13 @@ impl Change {
     /// What a person is shown is what is signed.
     #[must_use]
     pub fn arguments(&self) -> Vec<(&'static str, String)> {
-        let tail = self.tail.as_ref().map(|tail| tail.told());
+        let tail = self.tail.as_ref();
+        let tail = tail.map_or_else(|| "nothing".to_owned(), |tail| tail.told());
         vec![
             ("centre", self.centre.to_string()),
             ("add", self.added()),
             ("remove", listed(self.remove.iter())),
-            ("dropped", tail.unwrap_or_default()),
+            ("dropped", tail),
         ]
     }
 

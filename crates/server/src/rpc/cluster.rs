@@ -12,7 +12,7 @@ use proto::operator::v1::clock_service_server::ClockService;
 use proto::operator::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
 
-use super::{answered, session};
+use super::answered;
 use crate::edge::Edge;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
@@ -104,7 +104,7 @@ async fn digests(
     let mut applied = line.applied();
     let latest: Option<LogId> = *applied.borrow();
     let at = match &ask.body.log_id {
-        Some(asked) => session::read_log_id(asked),
+        Some(asked) => wire::read_log_id(*asked),
         None => latest.ok_or(Refusal::NotFound {
             what: "entry on this line yet".to_owned(),
         })?,

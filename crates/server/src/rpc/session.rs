@@ -7,7 +7,7 @@ use consensus::{Line, Proposal};
 use domain::id::{OperatorId, SessionId};
 use domain::request::Key;
 use domain::session::{Act, Command, Plan};
-use domain::{Actor, Answer, LineId, LogId, Rejection, State, script};
+use domain::{Actor, Answer, LineId, Rejection, State, script};
 use proto::operator::v1 as operator;
 use proto::operator::v1::session_service_server::SessionService;
 use tonic::{Request, Response, Status};
@@ -344,13 +344,4 @@ async fn list(
             String::new()
         },
     })
-}
-
-/// The place of an entry, read from a message.
-pub(super) fn read_log_id(at: &proto::line::v1::LogId) -> LogId {
-    LogId {
-        term: at.term,
-        node: at.node,
-        index: at.index,
-    }
 }

@@ -3,7 +3,7 @@
 use domain::approval::Act;
 use domain::audit::Head;
 use domain::centre::nodes::{Change, Tail};
-use domain::{LogId, NodeId, cluster};
+use domain::{NodeId, cluster};
 use proto::line::v1 as line;
 use proto::operator::v1::{ChangeNodesRequest, DroppedTail, NodesChange};
 
@@ -35,12 +35,8 @@ fn read(change: &NodesChange) -> Result<Change, Failure> {
 fn read_tail(tail: &DroppedTail) -> Result<Tail, Failure> {
     let odd = || Failure::internal("the node answers with a tail that cannot be read");
     let entry = |log_id: Option<line::LogId>| {
-        let log_id = log_id.ok_or_else(odd)?;
-        Ok::<LogId, Failure>(LogId {
-            term: log_id.term,
-            node: log_id.node,
-            index: log_id.index,
-        })
+        let log_id = log_id.map(server::wire::read_log_id);
+        log_id.ok_or_else(odd)
     };
     Ok(Tail {
         epoch: tail.epoch,

@@ -2,20 +2,19 @@
 //! founding folder is, and asks no node; registering the node is another step, `node add`.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use credential::authority::{Authority, Validity};
+use credential::authority::{Issued, Validity};
 use domain::NodeId;
 use domain::id::PLACES;
 
 use crate::args::node::Prepare;
 use crate::exit::{Failure, file_failure};
-use crate::founding::{PlannedNode, configuration};
+use crate::founding::{PlannedNode, configuration, create};
 use crate::output::Output;
 use crate::profile::Profile;
+use crate::verb::certificate;
 use crate::verb::init::now;
 
 const DAY_MS: u64 = 86_400_000;
@@ -36,19 +35,6 @@ fn read(path: &Path) -> Result<zeroize::Zeroizing<String>, Failure> {
     fs::read_to_string(path)
         .map(zeroize::Zeroizing::new)
         .map_err(|error| file_failure("read", path, &error))
-}
-
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|error| file_failure("make", parent, &error))?;
-    }
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| file_failure("write", path, &error))
 }
 
 /// The four listeners, one port after the other.
@@ -81,12 +67,7 @@ pub(super) fn run(flags: &Prepare, output: Output) -> Result<(), Failure> {
     let like = profile.nodes().first();
     let like = like.ok_or_else(|| Failure::pre_check("the profile names no node"))?;
     let like = flags.dir.join(format!("nodes/{}", like.id));
-    let ca = flags.dir.join("ca");
-    let not_made = |error: credential::authority::Error| {
-        Failure::pre_check(format!("the certificate was not made: {error}"))
-    };
-    let authority = Authority::load(&read(&ca.join("peer.pem"))?, &read(&ca.join("peer.key"))?)
-        .map_err(not_made)?;
+    let authority = certificate::authority(&flags.dir, "peer")?;
     let now = now()?;
     let validity = Validity {
         not_before: now.minus(LEEWAY_MS),
@@ -107,20 +88,13 @@ pub(super) fn run(flags: &Prepare, output: Output) -> Result<(), Failure> {
             &[flags.host],
             validity,
         )
-        .map_err(not_made)?;
-    for (name, is_secret) in SAME {
-        let mode = if is_secret { 0o600 } else { 0o644 };
-        write(&folder.join(name), &read(&like.join(name))?, mode)?;
+        .map_err(certificate::not_made)?;
+    let written = fill(&folder, &like, &node, &issued);
+    if written.is_err() {
+        // What was begun holds a key, and would be in the way of the next try.
+        let _gone = fs::remove_dir_all(&folder);
     }
-    // What a restored cluster begins with.
-    let base = like.join(consensus::base::FILE);
-    if base.exists() {
-        let copy = folder.join(consensus::base::FILE);
-        fs::copy(&base, &copy).map_err(|error| file_failure("write", &copy, &error))?;
-    }
-    write(&folder.join("node.pem"), &issued.certificate_pem, 0o644)?;
-    write(&folder.join("node.key"), &issued.key_pem, 0o600)?;
-    write(&folder.join("node.toml"), &configuration(&node), 0o644)?;
+    written?;
     let document = serde_json::json!({
         "node": flags.node, "folder": folder, "peer_address": node.listen[3].to_string(),
     });
@@ -134,4 +108,22 @@ pub(super) fn run(flags: &Prepare, output: Output) -> Result<(), Failure> {
             flags.node, node.listen[3],
         )
     })
+}
+
+/// Writes what the node needs: its own, and what is the same in the folder of another one.
+fn fill(folder: &Path, like: &Path, node: &PlannedNode, issued: &Issued) -> Result<(), Failure> {
+    for (name, is_secret) in SAME {
+        let mode = if is_secret { 0o600 } else { 0o644 };
+        create(&folder.join(name), &read(&like.join(name))?, mode)?;
+    }
+    // What a restored cluster begins with.
+    let base = like.join(consensus::base::FILE);
+    if base.exists() {
+        let copy = folder.join(consensus::base::FILE);
+        fs::copy(&base, &copy).map_err(|error| file_failure("write", &copy, &error))?;
+    }
+    create(&folder.join("node.pem"), &issued.certificate_pem, 0o644)?;
+    create(&folder.join("node.key"), &issued.key_pem, 0o600)?;
+    create(&folder.join("node.toml"), &configuration(node), 0o644)?;
+    Ok(())
 }

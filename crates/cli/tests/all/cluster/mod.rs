@@ -398,7 +398,7 @@ impl Drop for Running {
 
 /// The first port of a stretch that nobody listens in. Tests that run side by side begin to look
 /// at different places.
-fn free_ports() -> u32 {
+pub fn free_ports() -> u32 {
     let stretches = (PORTS.end - PORTS.start) / PORTS_EACH;
     let unlike = uuid::Uuid::new_v4().as_u128();
     let first = u32::try_from(unlike % u128::from(stretches)).unwrap();
