@@ -98,8 +98,9 @@ fn plan(timetable: &str) -> Plan {
         centre: name(centre),
         listen: [0, 1, 2, 3].map(|kind| SocketAddr::new(loopback(centre), first + kind)),
         health: Some(SocketAddr::new(loopback(centre), first + 4)),
+        metrics: Some(SocketAddr::new(loopback(centre), first + 5)),
     };
-    let ports = (PORT_BASE + 100 * cluster..).step_by(5);
+    let ports = (PORT_BASE + 100 * cluster..).step_by(6);
     let east = (1..=3).zip(ports.clone());
     let west = (4..=6).zip(ports);
     let nodes = east

@@ -41,6 +41,8 @@ pub struct PlannedNode {
     pub listen: [SocketAddr; 4],
     /// Where it answers load balancers in plain HTTP, if it does.
     pub health: Option<SocketAddr>,
+    /// Where it gives its figures to a monitoring system in plain HTTP, if it does.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A cluster to be.
@@ -512,6 +514,9 @@ pub(crate) fn configuration(node: &PlannedNode) -> String {
     let health = node.health.map_or_else(String::new, |address| {
         format!("# Plain HTTP, for load balancers alone: GET /serving.\nhealth = \"{address}\"\n")
     });
+    let metrics = node.metrics.map_or_else(String::new, |address| {
+        format!("# Plain HTTP, for monitoring alone: GET /metrics.\nmetrics = \"{address}\"\n")
+    });
     format!(
         "# Node {id}, centre {centre}. Relative paths begin at this file's folder.\n\
          node = {id}\n\
@@ -525,7 +530,7 @@ pub(crate) fn configuration(node: &PlannedNode) -> String {
          back = \"{back}\"\n\
          operator = \"{operator}\"\n\
          peer = \"{peer}\"\n\
-         {health}\n\
+         {health}{metrics}\n\
          # Whom each listener trusts.\n\
          [anchors]\n\
          front = \"anchors/front.pem\"\n\

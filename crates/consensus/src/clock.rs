@@ -2,11 +2,14 @@
 //! clusters move it. Raft's own timers do not use it: they run on the monotonic clock, always
 //! (LINES.md, "Time").
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use domain::UnixMs;
+
+use crate::machine::Shared;
 
 /// Tells the time that the leader writes into an envelope.
 pub trait Clock: Send + Sync + 'static {
@@ -75,6 +78,55 @@ impl OffsetClock {
 impl Clock for OffsetClock {
     fn now(&self) -> UnixMs {
         UnixMs(WallClock.now().0.saturating_add_signed(self.offset_ms()))
+    }
+}
+
+/// The clock that stamps a node's proposals: the machine's, and in a cluster with a simulated clock
+/// the offset that the main line's state gives.
+#[derive(Clone)]
+pub(crate) struct NodeClock {
+    base: Arc<dyn Clock>,
+    founded_offset_ms: i64,
+    main: Arc<RwLock<Option<Arc<Shared>>>>,
+}
+
+impl fmt::Debug for NodeClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeClock").finish_non_exhaustive()
+    }
+}
+
+impl NodeClock {
+    /// The machine's clock with the offset of the founding record, until there is a main line.
+    pub(crate) fn new(base: Arc<dyn Clock>, founded_offset_ms: i64) -> Self {
+        Self {
+            base,
+            founded_offset_ms,
+            main: Arc::default(),
+        }
+    }
+
+    /// The machine's clock.
+    pub(crate) fn base(&self) -> &Arc<dyn Clock> {
+        &self.base
+    }
+
+    /// From now on the offset is this main line's.
+    pub(crate) fn follow(&self, main: Arc<Shared>) {
+        *self.main.write().unwrap_or_else(PoisonError::into_inner) = Some(main);
+    }
+}
+
+impl Clock for NodeClock {
+    fn now(&self) -> UnixMs {
+        let main = self.main.read().unwrap_or_else(PoisonError::into_inner);
+        let state = main.as_ref().map(|shared| shared.state());
+        let offset_ms = state
+            .filter(|state| state.founding().is_some())
+            .map_or(self.founded_offset_ms, |state| {
+                state.header().clock_offset_ms
+            });
+        UnixMs(self.base.now().0.saturating_add_signed(offset_ms))
     }
 }
 

@@ -16,6 +16,7 @@ use futures::future::join_all;
 use proto::peer::v1::{GetNodeStatusRequest, GetNodeStatusResponse};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tonic::{Code, Status};
 
 use crate::clock::Clock;
 use crate::peers::Peers;
@@ -65,10 +66,14 @@ impl ClockVerdict {
     }
 }
 
+/// How old a node's last word may be to be acted on.
+pub const WORD_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// The latest word of each other node, with the time it came.
 #[derive(Debug, Clone, Default)]
 pub struct Heard {
     latest: Arc<RwLock<BTreeMap<NodeId, (Instant, GetNodeStatusResponse)>>>,
+    refusals: Arc<RwLock<BTreeMap<NodeId, String>>>,
     count: Arc<watch::Sender<u64>>,
 }
 
@@ -83,7 +88,38 @@ impl Heard {
             .map(|(at, status)| (at.elapsed(), status.clone()))
     }
 
+    /// Why a node that can be reached does not talk to this one, as it said last.
+    #[must_use]
+    pub fn refusal(&self, node: NodeId) -> Option<String> {
+        self.refusals
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&node)
+            .cloned()
+    }
+
+    fn note_refusal(&self, node: NodeId, refused: &Status) {
+        let mut refusals = self
+            .refusals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if refused.code() != Code::FailedPrecondition {
+            // It cannot be reached, or is about to start or end.
+            refusals.remove(&node);
+            return;
+        }
+        let said = refused.message();
+        let former = refusals.insert(node, said.to_owned());
+        if former.as_deref() != Some(said) {
+            tracing::error!(%node, %said, "the node does not talk to this one");
+        }
+    }
+
     fn note(&self, node: NodeId, status: GetNodeStatusResponse) {
+        self.refusals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&node);
         self.latest
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -202,11 +238,14 @@ async fn poll(peers: &Peers, base: &dyn Clock, heard: &Heard) -> BTreeMap<NodeId
             cluster: peers.cluster().0.to_vec().into(),
         };
         let before = Instant::now();
-        let status = tokio::time::timeout(ANSWER_MAX, client.get_node_status(request))
-            .await
-            .ok()?
-            .ok()?
-            .into_inner();
+        let said = tokio::time::timeout(ANSWER_MAX, client.get_node_status(request)).await;
+        let status = match said.ok()? {
+            Ok(status) => status.into_inner(),
+            Err(refused) => {
+                heard.note_refusal(peer.node, &refused);
+                return None;
+            }
+        };
         // The answer was written about half a round trip ago.
         let age_ms = u64::try_from(before.elapsed().as_millis() / 2).unwrap_or(u64::MAX);
         let theirs = signed(status.clock_base_ms.saturating_add(age_ms));

@@ -15,6 +15,7 @@ use crate::node::{FIRST_EPOCH, Node};
 use crate::promotion;
 use crate::propose::Proposal;
 use crate::switchover;
+use crate::versions;
 
 /// How often a node looks whether something is left to do, when nothing told it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -95,7 +96,8 @@ async fn round(node: &Node, main: &Line) -> Result<(), Error> {
     promotion::inform(node, main).await;
     add_learners(node, main).await?;
     switchover::drive(node, main).await?;
-    members::settle(node, main).await
+    members::settle(node, main).await?;
+    versions::raise(node, main).await
 }
 
 /// Lets every node of the centres receive the log.

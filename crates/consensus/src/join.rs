@@ -16,13 +16,13 @@ use futures::future::join_all;
 use proto::peer::v1 as peer;
 use tonic::Status;
 
+use crate::clockwatch::WORD_AGE_MAX;
 use crate::node::{Error, FIRST_EPOCH, Node, blocking};
 use crate::peers::{Dialer, Peer, Peers};
 use crate::standing::{self, Standing};
+use crate::versions::Versions;
 use crate::{identity, place, store, wire};
 
-/// How old a node's last word may be to be acted on.
-const WORD_AGE_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// How often a node asks that nobody knows yet.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -63,6 +63,7 @@ pub(crate) async fn settle(
     place: NodeId,
     founding: &Founding,
     dialer: &Dialer,
+    versions: &Versions,
     others: Vec<Peer>,
 ) -> Result<(NodeId, Vec<Peer>), Error> {
     let data = data.to_owned();
@@ -84,7 +85,7 @@ pub(crate) async fn settle(
     }
     let asked = directory.clone().into_iter();
     let asked = asked.filter(|peer| peer.node.place() != place);
-    let peers = Peers::new(founding.cluster, place, dialer.clone(), asked)?;
+    let peers = Peers::new(founding.cluster, place, dialer.clone(), versions, asked)?;
     loop {
         let told = ask(&peers, place).await;
         let lost = told.iter().find(|told| told.had_log);

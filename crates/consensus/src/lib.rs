@@ -45,6 +45,7 @@ mod switchover;
 mod trails;
 mod transfer;
 pub mod unplanned;
+pub mod versions;
 pub mod wire;
 
 pub use line::Line;

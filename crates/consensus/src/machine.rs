@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use domain::planted::{self, Fault};
-use domain::state::{Digests, State};
-use domain::{Applied, Envelope, LogId, Outcome, audit};
+use domain::state::{Digests, RULES_VERSION, State};
+use domain::{Applied, Command, Envelope, LogId, Outcome, audit, cluster};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -51,6 +51,18 @@ pub enum Error {
     },
 }
 
+/// The line's rules were raised beyond those that this program knows.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "entry {at} raises the rules to {rules}, and this program knows them up to {known}: start the \
+     later program that ran here, or on the other nodes"
+)]
+pub struct TooNew {
+    at: LogId,
+    rules: u32,
+    known: u32,
+}
+
 /// The state machine of a line, as openraft drives it.
 pub struct Machine {
     shared: Arc<Shared>,
@@ -58,6 +70,7 @@ pub struct Machine {
     state: State,
     last: Option<LogId>,
     membership: StoredMembership,
+    rules: u32,
 }
 
 /// What others may see of a line's state machine, and ask of it.
@@ -108,7 +121,15 @@ impl Machine {
             state: base,
             last: None,
             membership: StoredMembership::default(),
+            rules: RULES_VERSION,
         })
+    }
+
+    /// The latest rules that it applies entries by; an entry that raises them further stops it.
+    #[must_use]
+    pub fn knowing(mut self, rules: u32) -> Self {
+        self.rules = rules;
+        self
     }
 
     /// What others may see of it.
@@ -117,10 +138,20 @@ impl Machine {
         Arc::clone(&self.shared)
     }
 
-    fn apply_entry(&mut self, entry: Entry, rows: &mut Vec<audit::Row>) -> Answer {
+    fn apply_entry(&mut self, entry: Entry, rows: &mut Vec<audit::Row>) -> io::Result<Answer> {
         let at = raft::log_id(&entry.log_id);
+        if let EntryPayload::Normal(Proposed(envelope)) = &entry.payload
+            && let Command::Cluster(cluster::Command::RaiseRules { to }) = &envelope.command
+            && *to > self.rules
+        {
+            return Err(io::Error::other(TooNew {
+                at,
+                rules: *to,
+                known: self.rules,
+            }));
+        }
         self.last = Some(at);
-        match entry.payload {
+        Ok(match entry.payload {
             EntryPayload::Blank => Answer(None),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
@@ -134,7 +165,7 @@ impl Machine {
                 (self.hook)(at, &envelope, &outcome, &self.state);
                 Answer(Some(outcome))
             }
-        }
+        })
     }
 
     fn publish(&self) {
@@ -301,7 +332,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             for item in chunk {
                 let (entry, responder) = item?;
                 let at = raft::log_id(&entry.log_id);
-                let answer = self.apply_entry(entry, &mut rows);
+                let answer = self.apply_entry(entry, &mut rows)?;
                 let digests = self.state.digests();
                 self.shared.ring().note(at, digests);
                 answers.push((responder, answer));

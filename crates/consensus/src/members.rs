@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::centre::Command;
 use domain::{LogId, NodeId};
@@ -14,6 +15,9 @@ use crate::line::{Error, Line, PATIENCE};
 use crate::node::Node;
 use crate::raft;
 use crate::switchover;
+
+/// How long a node that is about to stop waits for a successor.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// The members of a line's group, as this node knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,6 +160,21 @@ impl Line {
             address: peer.address,
             centre: peer.centre.as_str().to_owned(),
         })
+    }
+
+    /// Stands for no election any more and hands over what this node leads, so that a planned stop
+    /// costs the others no election. Waits for a successor, `LEAVE_MAX` at most.
+    pub async fn leave(&self) {
+        let mut changes = self.inner.raft.server_metrics();
+        self.inner.raft.runtime_config().elect(false);
+        if !self.is_leader() {
+            return;
+        }
+        self.hand_over().await;
+        let handed_over = async { while self.is_leader() && changes.changed().await.is_ok() {} };
+        if tokio::time::timeout(LEAVE_MAX, handed_over).await.is_err() {
+            tracing::warn!(line = %self.inner.reference.line, "nobody took leadership over");
+        }
     }
 
     /// Hands leadership to the voter with the longest log. Nothing happens when there is none.

@@ -17,12 +17,12 @@ use tokio::task::AbortHandle;
 
 use crate::audit::Trails;
 use crate::boundary;
-use crate::clock::Clock;
+use crate::clock::{Clock, NodeClock};
 use crate::clockwatch::{self, ClockVerdict, Heard, LastGood};
 use crate::facts;
 use crate::follow::{self, Copied};
 use crate::line::{self, Line};
-use crate::machine::{self, Machine, Shared};
+use crate::machine::{self, Machine};
 use crate::mailed::Mailed;
 use crate::peers::{BadAddress, Dialer, Peer, Peers};
 use crate::promotion::{self, Judge, Promotion};
@@ -30,6 +30,7 @@ use crate::seen::Seen;
 use crate::store::Log;
 use crate::store::{self, Disk};
 use crate::unplanned::{self, Unplanned};
+use crate::versions::Versions;
 use crate::{base, duties, identity, image, join, place, standing};
 
 /// The epoch that a cluster is founded with.
@@ -58,6 +59,8 @@ pub struct Config {
     /// Whether somebody mails notices here, and says when a branch's have left (`note_mailed`).
     /// Where nobody does, no branch is kept for them.
     pub mails_notices: bool,
+    /// What this node's program understands.
+    pub versions: Versions,
 }
 
 impl fmt::Debug for Config {
@@ -108,36 +111,6 @@ pub enum Error {
     File(#[from] std::io::Error),
 }
 
-/// The clock that stamps this node's proposals: the machine's, and in a cluster with a simulated
-/// clock the offset that the main line's state gives.
-#[derive(Debug, Clone)]
-struct NodeClock {
-    base: Arc<Base>,
-    founded_offset_ms: i64,
-    main: Arc<RwLock<Option<Arc<Shared>>>>,
-}
-
-struct Base(Arc<dyn Clock>);
-
-impl fmt::Debug for Base {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Base")
-    }
-}
-
-impl Clock for NodeClock {
-    fn now(&self) -> UnixMs {
-        let main = self.main.read().unwrap_or_else(PoisonError::into_inner);
-        let state = main.as_ref().map(|shared| shared.state());
-        let offset_ms = state
-            .filter(|state| state.founding().is_some())
-            .map_or(self.founded_offset_ms, |state| {
-                state.header().clock_offset_ms
-            });
-        UnixMs(self.base.0.now().0.saturating_add_signed(offset_ms))
-    }
-}
-
 /// The state at a boundary, as this node applied it: an O(1) clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Fork {
@@ -169,6 +142,7 @@ pub(crate) struct Inner {
     pub(crate) promotion: Promotion,
     pub(crate) unplanned: Unplanned,
     pub(crate) seen: Seen,
+    versions: Versions,
     pub(crate) disk: Disk,
     pub(crate) trails: Trails,
     pub(crate) branch: RwLock<Option<Line>>,
@@ -219,28 +193,32 @@ impl Node {
             config.node,
             &founding,
             &config.dialer,
+            &config.versions,
             config.others,
         )
         .await?;
-        let peers = Peers::new(founding.cluster, id, config.dialer, directory)?;
+        let peers = Peers::new(
+            founding.cluster,
+            id,
+            config.dialer,
+            &config.versions,
+            directory,
+        )?;
         let (disk, reference) = open_disk(config.data.clone(), founding.cluster, id).await?;
         let standing = standing::read(&config.data)?;
         let stands_still = standing.stops(reference.epoch);
         let unplanned = unplanned::read(&config.data)?;
         let seen = Seen::read(&config.data)?;
         let trails = Trails::new(&config.data);
-        let clock = NodeClock {
-            base: Arc::new(Base(config.base_clock)),
-            founded_offset_ms: founding.clock_offset_ms,
-            main: Arc::default(),
-        };
-        let last_good = LastGood::none_yet(Arc::clone(&clock.base.0));
+        let clock = NodeClock::new(config.base_clock, founding.clock_offset_ms);
+        let last_good = LastGood::none_yet(Arc::clone(clock.base()));
         let (sender, verdict) = watch::channel(ClockVerdict::Unknown);
         let base = promotion::base(&config.data, &reference, config.base).await?;
         let builders = Arc::new(Semaphore::new(1));
         let (boundaries, passed) = boundary::channel();
         let (log, machine) = open_main(&disk, &trails, &boundaries, &reference, base).await?;
-        *clock.main.write().unwrap_or_else(PoisonError::into_inner) = Some(machine.shared());
+        let machine = machine.knowing(config.versions.rules);
+        clock.follow(machine.shared());
         let main = Line::start(line::Start {
             reference,
             peers: peers.clone(),
@@ -272,6 +250,7 @@ impl Node {
                 promotion: Promotion::new(standing, config.judge),
                 unplanned,
                 seen,
+                versions: config.versions,
                 disk,
                 trails,
                 branch: RwLock::new(None),
@@ -304,6 +283,13 @@ impl Node {
             .push(task);
     }
 
+    /// Hands over what this node leads, before a planned stop.
+    pub async fn leave(&self) {
+        for line in std::iter::once(self.main()).chain(self.branch()) {
+            line.leave().await;
+        }
+    }
+
     /// Stops the lines and all that the node does. What is on its disk stays.
     pub async fn stop(&self) {
         let tasks = std::mem::take(
@@ -328,6 +314,12 @@ impl Node {
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.inner.id
+    }
+
+    /// What this node's program understands.
+    #[must_use]
+    pub fn versions(&self) -> &Versions {
+        &self.inner.versions
     }
 
     /// The cluster.
@@ -425,7 +417,7 @@ impl Node {
     /// The machine's own time.
     #[must_use]
     pub fn base_time(&self) -> UnixMs {
-        self.inner.clock.base.0.now()
+        self.inner.clock.base().now()
     }
 
     /// The main line.
@@ -453,6 +445,7 @@ impl Node {
             base,
         );
         let (log, machine) = opened.await?;
+        let machine = machine.knowing(inner.versions.rules);
         let shared = machine.shared();
         let line = Line::start(line::Start {
             reference,
@@ -465,8 +458,7 @@ impl Node {
             builders: Arc::clone(&inner.builders),
         })
         .await?;
-        let clock = &inner.clock.main;
-        *clock.write().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+        inner.clock.follow(shared);
         inner.main.send_replace(line);
         Ok(())
     }

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use domain::{CentreName, ClusterId, NodeId};
 use proto::peer::v1::peer_service_client::PeerServiceClient;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use crate::versions::{Speaks, Versions};
 
 /// Largest message that a node accepts from another, in bytes: the largest envelope several
 /// times over, since an append may hold more than one.
@@ -30,7 +33,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 const REQUESTS_QUEUED_MAX: usize = 1024;
 
 /// The client of the peer service, over one of our channels.
-pub type Client = PeerServiceClient<Channel>;
+pub type Client = PeerServiceClient<InterceptedService<Channel, Speaks>>;
 
 /// A node as the directory knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +146,7 @@ struct Inner {
     cluster: ClusterId,
     me: NodeId,
     dialer: Dialer,
+    speaks: Speaks,
     connected: RwLock<BTreeMap<NodeId, Connected>>,
 }
 
@@ -164,6 +168,7 @@ impl Peers {
         cluster: ClusterId,
         me: NodeId,
         dialer: Dialer,
+        versions: &Versions,
         peers: impl IntoIterator<Item = Peer>,
     ) -> Result<Self, BadAddress> {
         let directory = Self {
@@ -171,6 +176,7 @@ impl Peers {
                 cluster,
                 me,
                 dialer,
+                speaks: Speaks::new(versions),
                 connected: RwLock::new(BTreeMap::new()),
             }),
         };
@@ -271,14 +277,24 @@ impl Peers {
         self.read(|connected| {
             connected
                 .get(&node)
-                .map(|one| limited(one.messages.clone()))
+                .map(|one| self.limited(one.messages.clone()))
         })
     }
 
     /// A client for long transfers to or from a node; none if the node is unknown.
     #[must_use]
     pub fn file_client(&self, node: NodeId) -> Option<Client> {
-        self.read(|connected| connected.get(&node).map(|one| limited(one.files.clone())))
+        self.read(|connected| {
+            connected
+                .get(&node)
+                .map(|one| self.limited(one.files.clone()))
+        })
+    }
+
+    fn limited(&self, channel: Channel) -> Client {
+        PeerServiceClient::with_interceptor(channel, self.inner.speaks.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut BTreeMap<NodeId, Connected>) -> T) -> T {
@@ -295,10 +311,4 @@ impl Peers {
                 .unwrap_or_else(PoisonError::into_inner),
         )
     }
-}
-
-fn limited(channel: Channel) -> Client {
-    PeerServiceClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

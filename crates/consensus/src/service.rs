@@ -16,6 +16,7 @@ use proto::peer::v1 as peer;
 use proto::peer::v1::peer_service_server::{PeerService, PeerServiceServer};
 use serde::de::DeserializeOwned;
 use tokio::time::{Duration, Instant};
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::line::{Error, Line, PATIENCE};
@@ -23,6 +24,7 @@ use crate::node::{self, Node};
 use crate::peers::MESSAGE_BYTES_MAX;
 use crate::propose::{self, Proposal};
 use crate::raft::TypeConfig;
+use crate::versions::Understands;
 use crate::{status, transfer, wire};
 
 /// Most audit rows in one message.
@@ -41,15 +43,20 @@ pub struct Service {
     node: Node,
 }
 
+/// The peer service, behind what it understands.
+pub type Server = InterceptedService<PeerServiceServer<Service>, Understands>;
+
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
 
 impl Service {
     /// The service of this node, ready for a listener.
     #[must_use]
-    pub fn server(node: Node) -> PeerServiceServer<Self> {
-        PeerServiceServer::new(Self { node })
+    pub fn server(node: Node) -> Server {
+        let understands = Understands(node.versions().clone());
+        let service = PeerServiceServer::new(Self { node })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        InterceptedService::new(service, understands)
     }
 
     fn check_cluster(&self, named: &[u8]) -> Result<(), Status> {

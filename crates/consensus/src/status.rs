@@ -47,6 +47,7 @@ pub(crate) fn of(node: &Node) -> peer::GetNodeStatusResponse {
         mailed: node.mailed().iter().map(ToString::to_string).collect(),
         facts: Some(node.facts().message()),
         registered: registered(node),
+        rules: node.versions().rules,
         unplanned: node
             .orders()
             .iter()

@@ -201,7 +201,11 @@ fn may_jump(state: &State, envelope: &Envelope) -> bool {
             Command::Cluster(cluster::Command::AdvanceClock { offset_ms, .. }) => {
                 cluster::may_advance(state, &envelope.actor, *offset_ms).is_ok()
             }
-            Command::Cluster(cluster::Command::Found(_) | cluster::Command::BackUp { .. })
+            Command::Cluster(
+                cluster::Command::Found(_)
+                | cluster::Command::BackUp { .. }
+                | cluster::Command::RaiseRules { .. },
+            )
             | Command::Session(_)
             | Command::SetCalendar(_)
             | Command::SetPolicy { .. }
@@ -414,6 +418,7 @@ fn kind_of(command: &Command) -> Kind {
         Command::Cluster(cluster::Command::Found(_)) => Kind::Founded,
         Command::Cluster(cluster::Command::AdvanceClock { .. }) => Kind::ClockAdvanced,
         Command::Cluster(cluster::Command::BackUp { .. }) => Kind::BackupTaken,
+        Command::Cluster(cluster::Command::RaiseRules { .. }) => Kind::RulesRaised,
         Command::Session(command) => command.kind(),
         Command::SetCalendar(_) => Kind::CalendarSet,
         Command::SetPolicy { .. } => Kind::PolicySet,

@@ -40,6 +40,8 @@ pub enum Kind {
     Founded,
     /// The clock was moved.
     ClockAdvanced,
+    /// Entries are applied by later rules from here on.
+    RulesRaised,
     /// The calendar was set.
     CalendarSet,
     /// The policy was set.
@@ -250,6 +252,7 @@ impl Kind {
             | Self::ChannelReplaced => true,
             Self::Founded
             | Self::ClockAdvanced
+            | Self::RulesRaised
             | Self::CalendarSet
             | Self::PolicySet
             | Self::ProtectionDegraded

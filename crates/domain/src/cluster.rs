@@ -230,6 +230,12 @@ pub enum Command {
         /// Why, for the record.
         reason: String,
     },
+    /// The leader raises the rules that entries are applied by, once every node of both centres
+    /// runs a program that knows them. There is no way back (DESIGN.md).
+    RaiseRules {
+        /// The rules from now on.
+        to: u32,
+    },
 }
 
 pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
@@ -237,7 +243,24 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         Command::Found(founding) => found(state, context, founding),
         Command::AdvanceClock { to, offset_ms } => advance(state, context, *to, *offset_ms),
         Command::BackUp { id, reason } => backup::note(state, context, *id, reason),
+        Command::RaiseRules { to } => raise_rules(state, context, *to),
     }
+}
+
+fn raise_rules(state: &mut State, context: &Context<'_>, to: u32) -> Effect {
+    let from = state.header.rules_version;
+    let event = Event::new(Kind::RulesRaised).detail(format!("from {from} to {to}"));
+    if !matches!(context.actor, Actor::Node(_)) {
+        return Effect::rejected(Rejection::NotAllowed, event);
+    }
+    if matches!(state.header.line, LineId::Branch { .. }) {
+        return Effect::rejected(Rejection::MainLineOnly, event);
+    }
+    if to <= from {
+        return Effect::rejected(Rejection::AlreadySo, event);
+    }
+    state.header.rules_version = to;
+    Effect::done(Answer::Nothing, event)
 }
 
 fn found(state: &mut State, context: &Context<'_>, founding: &Founding) -> Effect {

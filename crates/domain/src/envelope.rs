@@ -103,6 +103,7 @@ impl Command {
             Self::Cluster(cluster::Command::Found(_)) => "Found",
             Self::Cluster(cluster::Command::AdvanceClock { .. }) => "AdvanceClock",
             Self::Cluster(cluster::Command::BackUp { .. }) => "BackUp",
+            Self::Cluster(cluster::Command::RaiseRules { .. }) => "RaiseRules",
             Self::Session(command) => command.method(),
             Self::SetCalendar(_) => "SetCalendar",
             Self::SetPolicy { .. } => "SetPolicy",

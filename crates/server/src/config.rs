@@ -106,6 +106,8 @@ pub struct Listen {
     pub peer: SocketAddr,
     /// For load balancers, in plain HTTP; not served unless it is named.
     pub health: Option<SocketAddr>,
+    /// Figures for a monitoring system, in plain HTTP; not served unless it is named.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Trust anchors, one file (PEM) for each listener, and for smartcards.

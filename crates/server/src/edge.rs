@@ -34,7 +34,8 @@ use crate::unheard::Unheard;
 
 mod serving;
 
-pub use serving::{Unserved, WORD_AGE_MAX, fault};
+pub use consensus::clockwatch::WORD_AGE_MAX;
+pub use serving::{Unserved, fault};
 
 /// What an edge is made of.
 pub struct Parts {

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use domain::cluster::Founding;
 use domain::protection::Mode;
@@ -18,6 +19,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use crate::health::metrics::Answers;
 use crate::identity::{self, Caller, Listener};
 use crate::shown::Shown;
 use crate::status::{self, Refusal, Unread};
@@ -47,6 +49,7 @@ pub struct Gate {
     register: Register,
     founding: Option<Arc<Founding>>,
     shown: Shown,
+    answers: Answers,
 }
 
 impl Gate {
@@ -59,6 +62,7 @@ impl Gate {
             register,
             founding: None,
             shown: Shown::default(),
+            answers: Answers::default(),
         }
     }
 
@@ -73,6 +77,13 @@ impl Gate {
     #[must_use]
     pub(crate) fn noting(mut self, shown: Shown) -> Self {
         self.shown = shown;
+        self
+    }
+
+    /// Counts answers there.
+    #[must_use]
+    pub(crate) fn counting(mut self, answers: Answers) -> Self {
+        self.answers = answers;
         self
     }
 
@@ -165,6 +176,7 @@ pin_project! {
         answer: F,
         gate: Gate,
         rpc: Option<Arc<Rpc>>,
+        began: Instant,
     }
 }
 
@@ -207,6 +219,10 @@ where
             answer = status::of(Refusal::Unread(why), &state.policy().support()).into_http();
         }
         let rpc = this.rpc.as_deref();
+        if let Some(rpc) = rpc {
+            let took = this.began.elapsed();
+            this.gate.answers.note(rpc, answer.headers(), took);
+        }
         if let Some(said) = rpc.and_then(|rpc| unprotected(&state, rpc)) {
             let said = HeaderValue::from_static(said);
             answer.headers_mut().insert(PROTECTION, said);
@@ -247,6 +263,7 @@ where
                     answer: self.inner.call(request),
                     gate: self.gate.clone(),
                     rpc,
+                    began: Instant::now(),
                 })
             }
             Err(status) => Either::Right(future::ready(Ok(status.into_http()))),

@@ -14,6 +14,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+pub mod metrics;
 pub mod plain;
 
 /// How often a watch looks again: a session opens by the clock, and nothing tells that.

@@ -178,6 +178,8 @@ pub struct Addresses {
     pub peer: SocketAddr,
     /// For load balancers, if it is configured.
     pub health: Option<SocketAddr>,
+    /// For a monitoring system, if it is configured.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A listener that has its address and serves nobody yet.
@@ -285,10 +287,10 @@ impl Serving {
         Ok(())
     }
 
-    /// Answers load balancers at a bound listener until `stop`.
-    pub fn add_plain_health(&mut self, bound: plain::Bound, people: plain::People) {
+    /// Answers with one page at a bound listener until `stop`.
+    pub fn add_page(&mut self, bound: plain::Bound, page: plain::Page) {
         self.tasks
-            .spawn(plain::serve(bound, people, self.stop.subscribe()));
+            .spawn(plain::serve(bound, page, self.stop.subscribe()));
     }
 
     /// Takes no more calls, gives those under way a few seconds to end, and returns.

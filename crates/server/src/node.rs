@@ -1,6 +1,7 @@
 //! A node as a whole: its lines, its edge and its listeners. `serve` and `demo` start the
 //! same one.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,8 @@ use crate::edge::{self, Edge, Parts};
 use crate::facts;
 use crate::gate::{Gate, Register};
 use crate::hashing::{self, Pool};
-use crate::health::plain;
+use crate::health::metrics::{self, Answers};
+use crate::health::plain::{self, Page};
 use crate::identity::Listener;
 use crate::keys;
 use crate::listener::{self, Addresses, Bound, Credentials, Serving};
@@ -219,6 +221,7 @@ impl Node {
             operator: bound.operator.address(),
             peer: bound.peer.address(),
             health: bound.health.as_ref().map(plain::Bound::address),
+            metrics: bound.metrics.as_ref().map(plain::Bound::address),
         };
         let outbox = Outbox::open(&config.mail)?;
         let pool = Pool::start(
@@ -237,6 +240,7 @@ impl Node {
             base_clock: environment.clock,
             judge: Arc::new(crate::promotion::signatures_hold),
             mails_notices: true,
+            versions: consensus::versions::Versions::default(),
         })
         .await?;
         // After the folder is known to be ours, and before anything is answered from it.
@@ -304,6 +308,7 @@ impl Node {
     ) -> Result<(), Error> {
         let no_web = Origins::default();
         let health = bound.health;
+        let answers = Answers::default();
         let all = [
             (Listener::Peer, bound.peer),
             (Listener::Operator, bound.operator),
@@ -315,7 +320,9 @@ impl Node {
             let edge = self.edge.clone();
             let register: Register = Arc::new(move || edge.node().main().state());
             let table = self.edge.parts().table.clone();
-            let gate = Gate::new(listener, table, register).noting(shown.clone());
+            let gate = Gate::new(listener, table, register)
+                .noting(shown.clone())
+                .counting(answers.clone());
             let gate = match listener {
                 Listener::Peer => gate.founded(Arc::clone(&founding)),
                 Listener::Front | Listener::Back | Listener::Operator => gate,
@@ -330,7 +337,11 @@ impl Node {
         if let Some(bound) = health {
             let edge = self.edge.clone();
             let people = Arc::new(move || edge.people());
-            self.serving.add_plain_health(bound, people);
+            self.serving.add_page(bound, Page::serving(people));
+        }
+        if let Some(bound) = bound.metrics {
+            let page = metrics::page(&self.edge, &answers);
+            self.serving.add_page(bound, page);
         }
         Ok(())
     }
@@ -381,6 +392,7 @@ impl Node {
     /// Takes no more calls, lets those under way end, and stops the lines. What is on its disk
     /// stays.
     pub async fn stop(self) {
+        self.edge.node().leave().await;
         self.serving.stop().await;
         if let Err(error) = self.post.await {
             tracing::error!(%error, "mailing notices ended badly");
@@ -417,6 +429,7 @@ struct AllBound {
     operator: Bound,
     peer: Bound,
     health: Option<plain::Bound>,
+    metrics: Option<plain::Bound>,
 }
 
 async fn bind(config: &Config) -> Result<AllBound, listener::Error> {
@@ -425,11 +438,16 @@ async fn bind(config: &Config) -> Result<AllBound, listener::Error> {
         back: Bound::at(Listener::Back, config.listen.back).await?,
         operator: Bound::at(Listener::Operator, config.listen.operator).await?,
         peer: Bound::at(Listener::Peer, config.listen.peer).await?,
-        health: match config.listen.health {
-            Some(address) => Some(plain::Bound::at(address).await?),
-            None => None,
-        },
+        health: bind_page(config.listen.health).await?,
+        metrics: bind_page(config.listen.metrics).await?,
     })
+}
+
+async fn bind_page(at: Option<SocketAddr>) -> Result<Option<plain::Bound>, listener::Error> {
+    match at {
+        Some(address) => Ok(Some(plain::Bound::at(address).await?)),
+        None => Ok(None),
+    }
 }
 
 fn read(path: &Path) -> Result<Zeroizing<String>, Error> {

@@ -13,6 +13,7 @@ mod keys;
 mod leaders;
 mod links;
 mod messages;
+mod metrics;
 mod migration;
 mod notices;
 mod one_client;

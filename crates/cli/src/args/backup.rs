@@ -86,6 +86,9 @@ pub struct Restore {
     /// Also answer load balancers in plain HTTP, as of `tidemark init`.
     #[arg(long)]
     pub health: bool,
+    /// Also give figures to a monitoring system in plain HTTP, as of `tidemark init`.
+    #[arg(long)]
+    pub metrics: bool,
     /// The name that clients call both centres by.
     #[arg(long, default_value = "www.ccass.com")]
     pub server_name: String,

@@ -37,6 +37,10 @@ pub struct Init {
     /// it may ask.
     #[arg(long)]
     pub health: bool,
+    /// Also give figures to a monitoring system in plain HTTP, at the port after that. Whoever
+    /// reaches it may ask.
+    #[arg(long)]
+    pub metrics: bool,
     /// The name that clients call both centres by.
     #[arg(long, default_value = "www.ccass.com")]
     pub server_name: String,

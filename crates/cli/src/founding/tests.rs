@@ -20,6 +20,7 @@ fn plan() -> Plan {
             centre: centre.parse().unwrap(),
             listen: [port(0), port(1), port(2), port(3)],
             health: (id == 1).then(|| port(4)),
+            metrics: (id == 1).then(|| port(5)),
         }
     };
     Plan {

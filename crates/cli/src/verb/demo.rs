@@ -102,6 +102,7 @@ fn plan(drill: &Drill, file: &Path) -> Result<Plan, Failure> {
             },
             listen: [free()?, free()?, free()?, free()?],
             health: None,
+            metrics: None,
         });
     }
     drop(held);

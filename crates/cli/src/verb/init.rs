@@ -111,6 +111,7 @@ fn nodes(
             centre: if index < each { primary } else { secondary }.clone(),
             listen: [port(0)?, port(1)?, port(2)?, port(3)?],
             health: if flags.health { Some(port(4)?) } else { None },
+            metrics: if flags.metrics { Some(port(5)?) } else { None },
         })
     };
     (1..).zip(hosts.iter().enumerate()).map(node).collect()

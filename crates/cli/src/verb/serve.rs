@@ -29,16 +29,16 @@ enum Next {
 async fn once(flags: &Serve, output: Output) -> Result<Next, Failure> {
     let node = start(&flags.config).await?;
     let addresses = node.addresses();
-    let health = addresses
-        .health
-        .map(|address| format!(", health {address}"));
+    let pages = [("health", addresses.health), ("metrics", addresses.metrics)];
+    let pages = pages.iter().filter_map(|(name, at)| Some((name, (*at)?)));
+    let pages: Vec<String> = pages.map(|(name, at)| format!(", {name} {at}")).collect();
     output.talk(&format!(
         "serving: front {}, back {}, operator {}, peer {}{}",
         addresses.front,
         addresses.back,
         addresses.operator,
         addresses.peer,
-        health.unwrap_or_default()
+        pages.concat()
     ));
     let ended = tokio::select! {
         asked = stopped() => asked.map(|()| Next::Nothing),

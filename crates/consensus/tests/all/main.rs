@@ -11,3 +11,4 @@ mod session;
 mod switchover;
 mod tls;
 mod unplanned;
+mod upgrade;

@@ -7,6 +7,7 @@
 )]
 
 use crate::world::*;
+use domain::audit::Kind;
 use domain::outcome::Result as Came;
 use domain::portal::LandingOption;
 use domain::request::Key;
@@ -195,6 +196,28 @@ fn a_clock_that_is_not_simulated_is_nobodys_to_set() {
         world.rejected(&operator("ann"), advance),
         Rejection::ClockNotSimulated
     );
+}
+
+#[test]
+fn rules_are_raised_by_a_node_on_the_main_line_and_never_lowered() {
+    let mut world = World::in_session_1();
+    let to = |rules| Command::Cluster(domain::cluster::Command::RaiseRules { to: rules });
+    let rules = world.state.header().rules_version;
+    for actor in [front(), back(), operator("ann")] {
+        assert_eq!(world.rejected(&actor, to(rules + 1)), Rejection::NotAllowed);
+    }
+    for same in [rules, rules - 1] {
+        assert_eq!(world.rejected(&node(), to(same)), Rejection::AlreadySo);
+    }
+    world.done(&node(), to(rules + 1));
+    assert_eq!(world.state.header().rules_version, rules + 1);
+    let row = world.rows.last().unwrap();
+    assert_eq!(row.kind, Kind::RulesRaised);
+    world.close("S1", SATURDAY_2000);
+    world.open_session_2(SATURDAY_2000.plus(MINUTE));
+    let mut branch = world.branch();
+    let rejection = branch.rejected(&node(), to(rules + 2));
+    assert_eq!(rejection, Rejection::MainLineOnly);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Deliberately absent: what a session may do. That is the line's, in `domain`.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
+use consensus::clockwatch::WORD_AGE_MAX;
 use consensus::{Line, line};
 use domain::session::Phase;
 use domain::{CentreName, LineId, NodeId, Rejection, SessionId, State};
@@ -15,9 +15,6 @@ use crate::identity::Caller;
 use crate::request::Ask;
 use crate::status::Refusal;
 use crate::table::Target;
-
-/// How old a node's last word may be. They ask each other every second.
-pub const WORD_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// Why people cannot log in at a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,8 +1,8 @@
-//! Whether a node serves people, for load balancers that speak no gRPC (R19): `GET /serving`
-//! answers 200 or 503 over plain HTTP, with a line that says why. It is the answer that
-//! `grpc.health.v1` gives, from the same source.
+//! One page over plain HTTP, for machines that speak no gRPC. `GET /serving` tells load balancers
+//! whether a node serves people (R19): 200 or 503, with a line that says why. It is the answer that
+//! `grpc.health.v1` gives, from the same source. What `metrics` tells is the other one.
 //!
-//! The listener is off unless `listen.health` names an address. Anybody who reaches it may ask, so
+//! Such a listener is off unless `[listen]` names its address. Anybody who reaches it may ask, so
 //! it says nothing of keys, accounts or people, reads no body, and holds few connections for a
 //! short time. Deliberately absent: every other path.
 
@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 use crate::edge::Unserved;
 use crate::listener;
 
-/// The one path.
-const PATH: &str = "/serving";
+/// What one says to whoever asks whether the node serves.
+const TEXT: &str = "text/plain; charset=utf-8";
 /// Most connections at a time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may last, from its first byte to its last.
@@ -39,6 +39,44 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Says which session people can log in to here now, or why they cannot.
 pub type People = Arc<dyn Fn() -> Result<SessionId, Unserved> + Send + Sync>;
+
+/// The one page of a listener.
+#[derive(Clone)]
+pub struct Page {
+    /// Its path.
+    pub path: &'static str,
+    /// The type of what it says.
+    pub kind: &'static str,
+    /// What it says now.
+    pub text: Arc<dyn Fn() -> (StatusCode, String) + Send + Sync>,
+}
+
+impl Page {
+    /// Whether people can log in at the node.
+    #[must_use]
+    pub fn serving(people: People) -> Self {
+        Self {
+            path: "/serving",
+            kind: TEXT,
+            text: Arc::new(move || match people() {
+                Ok(session) => (
+                    StatusCode::OK,
+                    format!("serving: session {session} is open\n"),
+                ),
+                Err(why) => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("not serving: {why}\n"),
+                ),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Page({})", self.path)
+    }
+}
 
 /// A listener that has its address and answers nobody yet.
 #[derive(Debug)]
@@ -67,15 +105,15 @@ impl Bound {
 }
 
 /// Answers until the node stops. What is still asked then is dropped.
-pub async fn serve(bound: Bound, people: People, mut stopping: watch::Receiver<bool>) {
+pub async fn serve(bound: Bound, page: Page, mut stopping: watch::Receiver<bool>) {
     tokio::select! {
-        () = answer_all(&bound.socket, &people) => {}
+        () = answer_all(&bound.socket, &page) => {}
         // The sender is gone only when the node is.
         _ = stopping.wait_for(|stop| *stop) => {}
     }
 }
 
-async fn answer_all(socket: &TcpListener, people: &People) {
+async fn answer_all(socket: &TcpListener, page: &Page) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -85,25 +123,24 @@ async fn answer_all(socket: &TcpListener, people: &People) {
         let stream = match socket.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::debug!(%error, "a load balancer's connection was not accepted");
+                tracing::debug!(%error, "a connection was not accepted");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let people = Arc::clone(people);
+        let page = page.clone();
         connections.spawn(async move {
             let _slot = slot;
-            let _too_slow =
-                tokio::time::timeout(CONNECTION_LIMIT, connection(stream, people)).await;
+            let _too_slow = tokio::time::timeout(CONNECTION_LIMIT, connection(stream, page)).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// One request of a connection, which then ends.
-async fn connection(stream: TcpStream, people: People) {
+async fn connection(stream: TcpStream, page: Page) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(&request, &people);
+        let answer = answer(&request, &page);
         async move { Ok::<_, Infallible>(answer) }
     });
     let served = http1::Builder::new()
@@ -115,29 +152,24 @@ async fn connection(stream: TcpStream, people: People) {
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, "a load balancer's request was cut short");
+        tracing::debug!(%error, "a request was cut short");
     }
 }
 
-fn answer<B>(request: &Request<B>, people: &People) -> Response<String> {
-    let (status, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET, PATH) => match people() {
-            Ok(session) => (
-                StatusCode::OK,
-                format!("serving: session {session} is open"),
-            ),
-            Err(why) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("not serving: {why}"),
-            ),
-        },
-        (_, PATH) => (StatusCode::METHOD_NOT_ALLOWED, format!("only GET {PATH}")),
-        _ => (StatusCode::NOT_FOUND, format!("only GET {PATH}")),
+fn answer<B>(request: &Request<B>, page: &Page) -> Response<String> {
+    let only = || format!("only GET {}\n", page.path);
+    let (status, kind, text) = match (request.method(), request.uri().path() == page.path) {
+        (&Method::GET, true) => {
+            let (status, text) = (page.text)();
+            (status, page.kind, text)
+        }
+        (_, true) => (StatusCode::METHOD_NOT_ALLOWED, TEXT, only()),
+        (_, false) => (StatusCode::NOT_FOUND, TEXT, only()),
     };
-    let mut answer = Response::new(format!("{text}\n"));
+    let mut answer = Response::new(text);
     *answer.status_mut() = status;
-    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(header::CONTENT_TYPE, plain);
+    let kind = header::HeaderValue::from_static(kind);
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     let never = header::HeaderValue::from_static("no-store");
     answer.headers_mut().insert(header::CACHE_CONTROL, never);
     if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -170,7 +202,7 @@ mod tests {
         let said = Arc::clone(&says);
         let (stop, stopping) = watch::channel(false);
         let people: People = Arc::new(move || said.lock().unwrap().clone());
-        let task = tokio::spawn(serve(bound, people, stopping));
+        let task = tokio::spawn(serve(bound, Page::serving(people), stopping));
         Listening {
             address,
             says,

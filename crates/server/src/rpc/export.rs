@@ -136,6 +136,7 @@ mod tests {
             base_clock: Arc::new(WallClock),
             judge: Arc::new(|_, _| Ok(())),
             mails_notices: false,
+            versions: consensus::versions::Versions::default(),
         })
         .await
         .unwrap();

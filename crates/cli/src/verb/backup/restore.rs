@@ -155,6 +155,7 @@ fn plan(flags: &Restore, opened: &Opened) -> Result<Plan, Failure> {
         host: flags.host.clone(),
         port: flags.port,
         health: flags.health,
+        metrics: flags.metrics,
         server_name: flags.server_name.clone(),
         operators: or(&flags.operators, |known| match &known.holder {
             Holder::Operator(id) => Some(id.to_string()),

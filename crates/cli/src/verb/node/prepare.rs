@@ -78,6 +78,7 @@ pub(super) fn run(flags: &Prepare, output: Output) -> Result<(), Failure> {
         centre: flags.centre.clone(),
         listen: listen(flags.host, flags.port)?,
         health: None,
+        metrics: None,
     };
     let peer_name = server::node::peer_name(node.id);
     let issued = authority

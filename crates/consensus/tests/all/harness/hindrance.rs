@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::{Service, http};
+use tonic::codegen::{Bytes, Service, StdError, http};
 use tonic::server::NamedService;
 
 /// What a method does instead.
@@ -34,10 +34,12 @@ impl<S: NamedService> NamedService for Hindered<S> {
 
 type Answer = Result<http::Response<Body>, Infallible>;
 
-impl<S> Service<http::Request<Body>> for Hindered<S>
+impl<S, B> Service<http::Request<Body>> for Hindered<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>,
     S::Future: Send + 'static,
+    B: tonic::codegen::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -51,7 +53,10 @@ where
         let method = request.uri().path().rsplit('/').next().unwrap();
         let hindrance = self.hindrances.lock().unwrap().get(method).copied();
         match hindrance {
-            None => Box::pin(self.service.call(request)),
+            None => {
+                let answer = self.service.call(request);
+                Box::pin(async { answer.await.map(|answer| answer.map(Body::new)) })
+            }
             Some(Hindrance::Refuses) => {
                 let refused = Status::unavailable("hindered").into_http();
                 Box::pin(async { Ok(refused) })

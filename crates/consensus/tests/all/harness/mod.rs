@@ -22,6 +22,7 @@ use consensus::clock::OffsetClock;
 use consensus::node::{Config, Error};
 use consensus::peers::Dialer;
 use consensus::service::Service;
+use consensus::versions::Versions;
 use consensus::{Line, Node, Proposal};
 use domain::account;
 use domain::approval::{Act, Approval, LIFE_MS_MAX, Signed};
@@ -54,6 +55,8 @@ pub struct Cluster {
     pub hindrances: BTreeMap<u64, Hindrances>,
     /// None in plaintext.
     pub certificates: Option<Certificates>,
+    /// What the nodes' programs understand, where it is not what this one does.
+    pub versions: BTreeMap<u64, Versions>,
 }
 
 /// A CA and a certificate for each node.
@@ -197,6 +200,7 @@ impl Cluster {
             hindrances: (1..=6).map(|id| (id, Hindrances::default())).collect(),
             certificates: None,
             base: domain::State::unfounded(),
+            versions: BTreeMap::new(),
         }
     }
 
@@ -222,6 +226,7 @@ impl Cluster {
                 .map_or_else(Dialer::plaintext, |certificates| certificates.dialer(id)),
             base_clock: Arc::new(self.clocks[&id].clone()),
             mails_notices: false,
+            versions: self.versions.get(&id).cloned().unwrap_or_default(),
             // These approvals have no signatures.
             judge: Arc::new(|_, _| Ok(())),
         }

@@ -217,6 +217,7 @@ mod tests {
             ahead_ms: None,
             clock_is_off: false,
             version: version.to_owned(),
+            refusal: None,
             facts,
             lines: Vec::new(),
         }

@@ -34,6 +34,8 @@ pub(super) struct Known {
     pub(super) clock_is_off: bool,
     /// Empty if it was never heard.
     pub(super) version: String,
+    /// Why it does not talk to this one, as it says.
+    pub(super) refusal: Option<String>,
     pub(super) facts: Facts,
     pub(super) lines: Vec<Heard>,
 }
@@ -59,6 +61,7 @@ impl Known {
             certificates: self.facts.certificates.iter().map(certificate).collect(),
             key_problem: self.facts.key_problem.clone().unwrap_or_default(),
             clock_off: self.clock_is_off,
+            refusal: self.refusal.clone().unwrap_or_default(),
         }
     }
 }
@@ -101,6 +104,7 @@ fn known(edge: &Edge, centre: &Centre, node: &domain::cluster::Node) -> Known {
         ahead_ms: None,
         clock_is_off: false,
         version: String::new(),
+        refusal: edge.node().heard().refusal(node.id),
         facts: Facts::default(),
         lines: Vec::new(),
     };

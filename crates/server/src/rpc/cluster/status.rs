@@ -271,6 +271,12 @@ fn of_lines(known: &[Known], reasons: &mut Vec<Reason>) {
             .map(|at| at.index)
             .max()
     };
+    for node in known {
+        if let Some(refusal) = &node.refusal {
+            let text = format!("node {} does not talk to this one: {refusal}", node.id);
+            reasons.push((Verdict::Error, text));
+        }
+    }
     for node in known.iter().filter(|node| node.is_reachable()) {
         if node.clock_is_off {
             let text = format!("node {}: its clock is off its peers'", node.id);
