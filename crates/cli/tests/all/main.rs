@@ -3,6 +3,7 @@
 mod backup;
 mod centres;
 mod cluster;
+mod drills;
 mod import;
 mod keys;
 mod looking;
