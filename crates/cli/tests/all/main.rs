@@ -4,6 +4,7 @@ mod backup;
 mod centres;
 mod cluster;
 mod drills;
+mod fence;
 mod import;
 mod keys;
 mod looking;
