@@ -10,6 +10,7 @@
     reason = "a test may fail loudly"
 )]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -17,6 +18,7 @@ use crate::cluster::{Cluster, Running, TIDEMARK, repository, said, tidemark, unt
 
 const PRE_CHECK: i32 = 3;
 const REFUSED: i32 = 4;
+const UNKNOWN: i32 = 5;
 const ALREADY: i32 = 8;
 const S2: &str = "S2-2023-06-10";
 const PRIMARY: [u64; 3] = [1, 2, 3];
@@ -233,4 +235,63 @@ fn the_primary_moves_there_and_back_by_a_script_that_stops_at_a_failed_check() {
     let other = ["west", "another"];
     expect(&cluster, "failover-and-return", &other, REFUSED, &anew);
     primary(&cluster, "east");
+}
+
+/// A program that loses what it is told to lose of the orders to move the primary to the west, notes
+/// the request id of each, and is `tidemark` otherwise.
+fn lossy(cluster: &Cluster) -> PathBuf {
+    let path = cluster.path("lossy");
+    let text = format!(
+        "#!/bin/sh\n\
+         case \"$*\" in *'--to west'*--request-id*) ;; *) exec {TIDEMARK} \"$@\" ;; esac\n\
+         for id; do :; done\n\
+         echo \"$id\" >>\"$0.ids\"\n\
+         lost=$(head -n 1 \"$0.losses\")\n\
+         sed -i 1d \"$0.losses\"\n\
+         case $lost in\n\
+         order) exit 5 ;;\n\
+         leader) exit 3 ;;\n\
+         answer) {TIDEMARK} \"$@\" >/dev/null 2>&1; exit 5 ;;\n\
+         esac\n\
+         exec {TIDEMARK} \"$@\"\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
+#[test]
+fn an_unknown_outcome_is_never_guessed_and_repeated_under_one_request_id() {
+    let cluster = evening();
+    granted(&cluster, &["switchover"], "2023-06-11 02:00");
+    let program = lossy(&cluster);
+    let lose = |losses: &str| std::fs::write(cluster.path("lossy.losses"), losses).unwrap();
+    let run = || {
+        let mut command = script(&cluster, "failover-and-return", &["west", "moved"]);
+        command.env("TIDEMARK_BIN", &program);
+        Running::start(command).end()
+    };
+    let dry = ["centre", "switchover", "--to", "west", "--dry-run"];
+    until("all checks hold", || cluster.operator(&dry).0 == 0);
+
+    // Nobody knows of the first, and what refuses the repeats tells nothing of it.
+    lose("order\nleader\nleader\n");
+    let (code, told) = run();
+    assert_eq!(code, UNKNOWN, "{told}");
+    assert!(told.contains("the same request is repeated"), "{told}");
+    assert!(told.contains("STOPPED, exit code 5"), "{told}");
+    primary(&cluster, "east");
+    // It is carried out, and the answer is lost: the repeat is told what was done, and is no other
+    // run. The way back is not granted.
+    lose("answer\n");
+    let (code, told) = run();
+    assert_eq!(code, REFUSED, "{told}");
+    assert!(told.contains("outcome unknown (try 1 of 3)"), "{told}");
+    assert!(told.contains("to-east was not done"), "{told}");
+    primary(&cluster, "west");
+    assert!(grants(&cluster).contains("1 of 1"));
+    let ids = std::fs::read_to_string(cluster.path("lossy.ids")).unwrap();
+    let ids: Vec<&str> = ids.lines().collect();
+    assert_eq!(ids.len(), 5, "{ids:?}");
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }

@@ -131,6 +131,23 @@ fn a_script_moves_no_primary_without_the_grant_outside_its_window_or_with_anothe
 }
 
 #[test]
+fn the_plan_of_a_session_that_names_no_centre_is_another_once_the_primary_moved() {
+    let mut world = scripted();
+    let monday = session("day-2023-06-12");
+    let east = CentreName::parse("east").unwrap();
+    let planned = world.state.calendar().session(&monday, &east).unwrap();
+    let ordinary = Terms {
+        session: monday,
+        plan: domain::session::Plan::digest_of(&planned),
+        ..of(&world, Deed::SwitchOver, 2)
+    };
+    granted(&mut world, &ordinary);
+    switched(&mut world, "west");
+    let back = world.rejected(&script_actor(), switch("east"));
+    assert_eq!(back, Rejection::PlanDiffers);
+}
+
+#[test]
 fn r41_a_script_opens_without_the_primary_as_granted_and_the_main_line_counts_it() {
     let mut main = scripted();
     let once = of(&main, Deed::OpenUnplanned, 1);
