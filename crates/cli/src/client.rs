@@ -399,6 +399,17 @@ impl Operator {
     }
 }
 
+/// The answer of an act that has no request id, or the failure that a person reads: a lost answer
+/// leaves an unknown outcome.
+///
+/// # Errors
+/// The node's refusal.
+pub fn acted<T>(answer: Result<tonic::Response<T>, Status>) -> Result<T, Failure> {
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| refusal::failure(&status, Asked::Act))
+}
+
 /// The answer of a read, or the failure that a person reads.
 ///
 /// # Errors

@@ -15,6 +15,8 @@ pub enum Asked {
     Read,
     /// To change something, under this request id.
     Change(uuid::Uuid),
+    /// To change something that is repeated without an id: a repeat goes on with what was begun.
+    Act,
 }
 
 /// The stable reason of a status, if it has one.
@@ -79,6 +81,9 @@ pub fn failure(status: &Status, asked: Asked) -> Failure {
         (Exit::Unknown, Asked::Change(id)) => Some(format!(
             "repeat the command with --request-id {id}: it is carried out once at most"
         )),
+        (Exit::Unknown, Asked::Act) => {
+            Some("repeat the command: it goes on with what was begun".to_owned())
+        }
         _ => next,
     };
     let mut what = status.message().to_owned();
@@ -298,7 +303,7 @@ fn by_code(status: &Status, asked: Asked) -> (Exit, Option<String>) {
         // The call may have arrived before the connection or the time was gone.
         Code::DeadlineExceeded | Code::Cancelled | Code::Unavailable | Code::Unknown => match asked
         {
-            Asked::Change(_) => (Exit::Unknown, None),
+            Asked::Change(_) | Asked::Act => (Exit::Unknown, None),
             Asked::Read => (
                 Exit::PreCheck,
                 Some("check that the node runs, or ask another: --node NUMBER".to_owned()),

@@ -16,6 +16,7 @@ use crate::envelope::Actor;
 use crate::id::{CentreName, NodeId};
 use crate::line::LineId;
 use crate::outcome::{Answer, Rejection};
+use crate::script::{self, Deed};
 use crate::state::{Held, State};
 use crate::time::UnixMs;
 
@@ -187,7 +188,7 @@ impl State {
 /// What is asked of the centres.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Begins a switchover, by an operator.
+    /// Begins a switchover, by an operator, or a script to which it is granted.
     SwitchStart {
         /// The centre that becomes the primary.
         to: CentreName,
@@ -267,8 +268,12 @@ fn start(
     to: &CentreName,
     reason: &str,
 ) -> Result<String, Rejection> {
-    if !matches!(context.actor, Actor::Operator(_)) {
-        return Err(Rejection::NotAllowed);
+    match context.actor {
+        Actor::Operator(_) => {}
+        Actor::Script(_) => script::may(state, context, None, Deed::SwitchOver)?,
+        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
+            return Err(Rejection::NotAllowed);
+        }
     }
     state.may_switch(to)?;
     let centres = state.centres().ok_or(Rejection::NotFounded)?;
@@ -280,6 +285,7 @@ fn start(
         ..centres.clone()
     };
     state.centres = Some(Held::new(centres));
+    script::count(state, context.actor, context.now, None, Deed::SwitchOver);
     Ok(format!("to {to}: {reason}"))
 }
 

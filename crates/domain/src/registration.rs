@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::{Context, Effect};
 use crate::approval::{self, Act};
 use crate::audit::{Event, Kind};
+use crate::centre;
 use crate::cluster::{Founding, KeyPin, may_set};
 use crate::envelope::{Actor, Command as Asked};
 use crate::id::{BackEndId, FrontEndId, OperatorId, ScriptId};
@@ -251,6 +252,13 @@ fn scripted(command: &Asked) -> bool {
             | session::Command::AnswerHolds { .. } => false,
         },
         Asked::Script(command) => command.is_run(),
+        Asked::Centre(command) => match command {
+            centre::Command::SwitchStart { .. } => true,
+            centre::Command::SwitchDone { .. }
+            | centre::Command::SwitchGivenUp { .. }
+            | centre::Command::ChangeNodes { .. }
+            | centre::Command::NodesSettled { .. } => false,
+        },
         Asked::Cluster(_)
         | Asked::SetCalendar(_)
         | Asked::SetPolicy { .. }
@@ -266,7 +274,6 @@ fn scripted(command: &Asked) -> bool {
         | Asked::Notice(_)
         | Asked::Keys(_)
         | Asked::Protection(_)
-        | Asked::Centre(_)
         | Asked::Promote(_)
         | Asked::Registration(_)
         | Asked::Signed(_) => false,

@@ -43,6 +43,10 @@ pub enum Deed {
     Close,
     /// Rolling it over, where nothing must be repeated.
     RollOver,
+    /// Opening it although the primary cannot be asked.
+    OpenUnplanned,
+    /// Moving the primary's role to the other centre, either way.
+    SwitchOver,
 }
 
 impl Deed {
@@ -53,6 +57,8 @@ impl Deed {
             Self::Open => "open",
             Self::Close => "close",
             Self::RollOver => "rollover",
+            Self::OpenUnplanned => "open-unplanned",
+            Self::SwitchOver => "switchover",
         }
     }
 }
@@ -301,7 +307,8 @@ fn withdraw(state: &mut State, context: &Context<'_>, id: &Digest, reason: &str)
     Effect::done(Answer::Nothing, event)
 }
 
-/// The grant under which the script may do this now: the one with runs left that ends first.
+/// The grant under which the script may do this now: the one with runs left that ends first. A
+/// switchover is of no session, so that each grant that names it counts.
 ///
 /// # Errors
 /// Why there is none; of several grants, what is wrong with the last.
@@ -309,14 +316,14 @@ pub(crate) fn granted<'a>(
     state: &'a State,
     now: UnixMs,
     script: &ScriptId,
-    session: &SessionId,
+    session: Option<&SessionId>,
     deed: Deed,
 ) -> Result<&'a Grant, Rejection> {
     let mut refused = Rejection::NotGranted;
     let mut found: Option<&Grant> = None;
     let own = state.grants.iter().filter(|grant| {
         grant.terms.script == *script
-            && grant.terms.session == *session
+            && session.is_none_or(|session| grant.terms.session == *session)
             && grant.terms.deeds.contains(&deed)
             && grant.withdrawn.is_none()
     });
@@ -353,7 +360,7 @@ fn holds(state: &State, now: UnixMs, grant: &Grant) -> Result<(), Rejection> {
 pub(crate) fn may(
     state: &State,
     context: &Context<'_>,
-    session: &SessionId,
+    session: Option<&SessionId>,
     deed: Deed,
 ) -> Result<(), Rejection> {
     match context.actor {
@@ -362,12 +369,18 @@ pub(crate) fn may(
     }
 }
 
-/// Counts an act that a script has carried out.
-pub(crate) fn count(state: &mut State, context: &Context<'_>, session: &SessionId, deed: Deed) {
-    let Actor::Script(script) = context.actor else {
+/// Counts an act that was carried out, if by a script.
+pub(crate) fn count(
+    state: &mut State,
+    actor: &Actor,
+    at: UnixMs,
+    session: Option<&SessionId>,
+    deed: Deed,
+) {
+    let Actor::Script(script) = actor else {
         return;
     };
-    let found = granted(state, context.now, script, session, deed);
+    let found = granted(state, at, script, session, deed);
     if let Ok(id) = found.map(Record::key) {
         state.grants.change(&id, |grant| {
             grant.used = grant.used.saturating_add(1);
@@ -378,7 +391,9 @@ pub(crate) fn count(state: &mut State, context: &Context<'_>, session: &SessionI
 fn run(state: &mut State, context: &Context<'_>, session: &SessionId, deed: Deed) -> Effect {
     let event = Event::new(Kind::ScriptRun).detail(format!("{session}: {}", deed.name()));
     let judged = match context.actor {
-        Actor::Script(_) if state.header.line == LineId::Main => may(state, context, session, deed),
+        Actor::Script(_) if state.header.line == LineId::Main => {
+            may(state, context, Some(session), deed)
+        }
         Actor::Script(_) => Err(Rejection::MainLineOnly),
         Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
             Err(Rejection::NotAllowed)
@@ -387,6 +402,6 @@ fn run(state: &mut State, context: &Context<'_>, session: &SessionId, deed: Deed
     if let Err(rejection) = judged {
         return Effect::rejected(rejection, event);
     }
-    count(state, context, session, deed);
+    count(state, context.actor, context.now, Some(session), deed);
     Effect::done(Answer::Nothing, event)
 }

@@ -41,10 +41,16 @@ impl Rpc {
     /// Whether scripts may call it although it changes something: what a grant can name.
     #[must_use]
     pub fn scripted(&self) -> bool {
-        let method = self
-            .path
-            .strip_prefix("/tidemark.operator.v1.SessionService/");
-        matches!(method, Some("OpenSession" | "CloseSession" | "RollOver"))
+        let method = self.path.strip_prefix("/tidemark.operator.v1.");
+        matches!(
+            method,
+            Some(
+                "SessionService/OpenSession"
+                    | "SessionService/CloseSession"
+                    | "SessionService/RollOver"
+                    | "CentreService/Switchover"
+            )
+        )
     }
 }
 

@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod centres;
 mod concurrency;
+mod conflicts;
 mod flood;
 mod keys;
 mod leaders;

@@ -64,6 +64,10 @@ pub enum Act {
     Close,
     /// Rolling it over, where nothing wants an answer.
     Rollover,
+    /// Opening it although the primary cannot be asked.
+    OpenUnplanned,
+    /// Moving the primary's role to the other centre, either way.
+    Switchover,
 }
 
 /// Flags of `script approve` and `script withdraw`.

@@ -25,6 +25,8 @@ pub enum Session {
     Report(Report),
     /// List the sessions that were opened, and the next ones.
     List(List),
+    /// Show one session as it stands, with the digest of its plan.
+    Show(Show),
 }
 
 /// Flags of `session approve`.
@@ -157,6 +159,16 @@ pub struct Report {
     /// Also write report.json and report.md into this folder.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+}
+
+/// Flags of `session show`.
+#[derive(Debug, Clone, Args)]
+pub struct Show {
+    /// The session.
+    pub session: String,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

@@ -70,6 +70,8 @@ fn acts(terms: &GrantTerms) -> String {
         ScriptAct::Open => "open",
         ScriptAct::Close => "close",
         ScriptAct::RollOver => "rollover",
+        ScriptAct::OpenUnplanned => "open-unplanned",
+        ScriptAct::SwitchOver => "switchover",
         ScriptAct::Unspecified => "-",
     });
     acts.collect::<Vec<_>>().join(",")
@@ -131,6 +133,8 @@ fn signed(terms: &GrantTerms) -> Result<Terms, Failure> {
         ScriptAct::Open => Ok(Deed::Open),
         ScriptAct::Close => Ok(Deed::Close),
         ScriptAct::RollOver => Ok(Deed::RollOver),
+        ScriptAct::OpenUnplanned => Ok(Deed::OpenUnplanned),
+        ScriptAct::SwitchOver => Ok(Deed::SwitchOver),
         ScriptAct::Unspecified => Err(wrong("the act")),
     });
     Ok(Terms {
@@ -199,6 +203,8 @@ async fn grant(flags: &script::Grant, output: Output) -> Result<(), Failure> {
             script::Act::Open => ScriptAct::Open.into(),
             script::Act::Close => ScriptAct::Close.into(),
             script::Act::Rollover => ScriptAct::RollOver.into(),
+            script::Act::OpenUnplanned => ScriptAct::OpenUnplanned.into(),
+            script::Act::Switchover => ScriptAct::SwitchOver.into(),
         })
         .collect();
     let each = u32::try_from(acts.len()).unwrap_or(u32::MAX);

@@ -19,6 +19,7 @@ mod answers;
 mod holds;
 mod report;
 mod rollover;
+mod show;
 mod unplanned;
 
 /// Sessions to come that a list shows.
@@ -42,6 +43,7 @@ pub async fn run(flags: &Session, output: Output) -> Result<(), Failure> {
         }
         Session::Report(flags) => report::run(flags, output).await,
         Session::List(flags) => list(flags, output).await,
+        Session::Show(flags) => show::run(flags, output).await,
     }
 }
 
@@ -96,7 +98,7 @@ pub(crate) fn show(entry: &SessionEntry, output: Output) {
 }
 
 /// A connection to a node of the centre that holds the session.
-async fn holder(connection: &Connection, centre: &str) -> Result<Operator, Failure> {
+pub(super) async fn holder(connection: &Connection, centre: &str) -> Result<Operator, Failure> {
     let profile = crate::profile::Profile::read(&connection.profile)?;
     let there = profile
         .nodes()

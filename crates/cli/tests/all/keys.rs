@@ -1,4 +1,4 @@
-//! Keys rotate by the verbs of the built binary against six processes, as docs/operating.md says.
+//! Keys rotate by the verbs of the built binary against six processes, as docs/operations.md says.
 
 #![allow(
     clippy::unwrap_used,

@@ -3,6 +3,8 @@
 mod backup;
 mod centres;
 mod cluster;
+mod drills;
+mod fence;
 mod import;
 mod keys;
 mod looking;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::session::unplanned::{Order, USED_MAX, Used};
-use domain::{LineId, LogId, NodeId, OperatorId, SessionId, UnixMs};
+use domain::{Actor, LineId, LogId, NodeId, SessionId, UnixMs};
 use serde::{Deserialize, Serialize};
 
 use crate::node::{Error, Fork, Node, blocking};
@@ -39,7 +39,7 @@ pub struct Wanted {
     /// The session that is to be opened.
     pub session: SessionId,
     /// Who orders it.
-    pub by: OperatorId,
+    pub by: Actor,
     /// Why.
     pub reason: String,
     /// When.
@@ -287,7 +287,7 @@ impl Node {
         let now = wanted.at.max(header.clock);
         let (session, approved_by) = tail
             .state
-            .may_open_unplanned(now, &wanted.session)
+            .may_open_unplanned(now, &wanted.by, &wanted.session)
             .map_err(|rejection| refused(format!("node {}: {rejection:?}", self.id())))?;
         let centres = tail.state.centres();
         let here = centres.and_then(|centres| centres.of_node(self.id()));

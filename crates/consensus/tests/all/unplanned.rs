@@ -13,7 +13,7 @@ use consensus::unplanned::Wanted;
 use domain::promotion::SealId;
 use domain::session::Phase;
 use domain::session::unplanned::{Found, Order, Unplanned};
-use domain::{OperatorId, audit};
+use domain::{Actor, OperatorId, audit};
 
 use crate::harness::drill::{Drill, at, id};
 use crate::harness::hindrance::Hindrance;
@@ -22,7 +22,7 @@ use crate::harness::{marking, until};
 fn wanted(drill: &Drill, node: u64) -> Wanted {
     Wanted {
         session: id("S2"),
-        by: OperatorId::parse("op1").unwrap(),
+        by: Actor::Operator(OperatorId::parse("op1").unwrap()),
         reason: "the primary is dark".to_owned(),
         at: drill.cluster.node(node).time(),
     }
@@ -88,7 +88,7 @@ async fn r41_a_session_opens_with_the_primary_off_and_is_taken_over_and_rolled_o
     let order = order(&drill, 5).await.unwrap();
     assert_eq!(drill.branch_runs().await, order.genesis, "I1");
     assert_eq!(order.genesis, before.full, "I1");
-    assert_eq!(order.by.as_str(), "op1");
+    assert_eq!(order.by.to_string(), "operator/op1");
     drill.serve_session_2().await;
     drill.suspend_on_branch(1).await;
     let branch = drill.cluster.node(4).branch().unwrap();

@@ -64,7 +64,13 @@ pub(crate) fn apply(
     if result.is_ok()
         && let Some(deed) = deed_of(command)
     {
-        script::count(state, context, command.session(), deed);
+        script::count(
+            state,
+            context.actor,
+            context.now,
+            Some(command.session()),
+            deed,
+        );
     }
     match result {
         Ok(answer) => Effect::done(answer, event),
@@ -216,7 +222,7 @@ pub(super) fn may(
     deed: Deed,
 ) -> Result<(), Rejection> {
     match context.actor {
-        Actor::Script(_) => script::may(state, context, session, deed),
+        Actor::Script(_) => script::may(state, context, Some(session), deed),
         Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
             operator_or_node(context)
         }
@@ -315,7 +321,7 @@ fn may_open(
 /// Opens a session at the secondary: this entry is the boundary.
 fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     match context.actor {
-        Actor::Script(_) => script::may(state, context, id, Deed::Open)?,
+        Actor::Script(_) => script::may(state, context, Some(id), Deed::Open)?,
         Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
             operator(context).map(|_| ())?;
         }
@@ -348,7 +354,7 @@ fn open(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     let approved_by = match context.actor {
         // Those who granted it approved this very plan.
         Actor::Script(script) => {
-            let grant = script::granted(state, context.now, script, id, Deed::Open)?;
+            let grant = script::granted(state, context.now, script, Some(id), Deed::Open)?;
             grant.approvals.clone()
         }
         Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {

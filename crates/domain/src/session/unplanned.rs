@@ -20,9 +20,10 @@ use crate::audit;
 use crate::calendar;
 use crate::digest::Digest;
 use crate::envelope::Actor;
-use crate::id::{AccountId, OperatorId, ParticipantId, SessionId};
+use crate::id::{AccountId, ParticipantId, SessionId};
 use crate::line::{self, LineId, LogId};
 use crate::outcome::Rejection;
+use crate::script::{self, Deed};
 use crate::state::State;
 use crate::time::UnixMs;
 
@@ -53,8 +54,8 @@ pub struct Order {
     pub degraded_since: Option<UnixMs>,
     /// Who approved that the session opens, each with the signed statement.
     pub approved_by: approval::By,
-    /// Who ordered it.
-    pub by: OperatorId,
+    /// Who ordered it: an operator, or a script to which it was granted.
+    pub by: Actor,
     /// Why.
     pub reason: String,
     /// When.
@@ -212,9 +213,10 @@ impl State {
     pub fn may_open_unplanned(
         &self,
         now: UnixMs,
+        by: &Actor,
         id: &SessionId,
     ) -> Result<(calendar::Session, approval::By), Rejection> {
-        self.may_open_from(self.header.clock, now, id)
+        self.may_open_from(self.header.clock, now, by, id)
     }
 
     /// As `may_open_unplanned`, with the main line's clock at the boundary.
@@ -222,6 +224,7 @@ impl State {
         &self,
         clock: UnixMs,
         now: UnixMs,
+        by: &Actor,
         id: &SessionId,
     ) -> Result<(calendar::Session, approval::By), Rejection> {
         if self.header.line != LineId::Main {
@@ -280,11 +283,21 @@ impl State {
                 session: earlier.id,
             });
         }
-        let approved_by = match approved_by {
-            Some(by) => by,
-            None => approved_at(self, clock, &Act::Open(id.clone()), &session)?,
+        let approvals = match (by, approved_by) {
+            // Those who granted it approved this very plan.
+            (Actor::Script(script), known) => {
+                let grant = script::granted(self, now, script, Some(id), Deed::OpenUnplanned)?;
+                known.unwrap_or_else(|| grant.approvals.clone())
+            }
+            (Actor::Operator(_), Some(by)) => by,
+            (Actor::Operator(_), None) => {
+                approved_at(self, clock, &Act::Open(id.clone()), &session)?
+            }
+            (Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_), _) => {
+                return Err(Rejection::NotAllowed);
+            }
         };
-        Ok((session, approved_by))
+        Ok((session, approvals))
     }
 
     fn has_closed_plan(&self, id: &SessionId) -> bool {
@@ -330,7 +343,7 @@ pub(super) fn begin(
         return Err(Rejection::EvidenceDiffers);
     }
     reason_fits(&order.reason)?;
-    let (session, _) = state.may_open_from(order.clock, order.at, id)?;
+    let (session, _) = state.may_open_from(order.clock, order.at, &order.by, id)?;
     if session != order.session {
         return Err(Rejection::PlanDiffers);
     }
@@ -349,13 +362,21 @@ pub(super) fn begin(
     moved(id, Phase::Opening)
 }
 
-/// The main line takes the plan over. Nothing of the branch's state comes with it.
+/// The main line takes the plan over. Nothing of the branch's state comes with it. What a script
+/// did is counted here, for the main line could not be asked when it was done.
 pub(super) fn adopt(
     state: &mut State,
     context: &Context<'_>,
     order: &Order,
     found: Found,
 ) -> Moved {
+    let moved = take_over(state, context, order, found)?;
+    let session = Some(&order.session.id);
+    script::count(state, &order.by, order.at, session, Deed::OpenUnplanned);
+    Ok(moved)
+}
+
+fn take_over(state: &mut State, context: &Context<'_>, order: &Order, found: Found) -> Moved {
     if !matches!(context.actor, Actor::Node(_)) {
         return Err(Rejection::NotAllowed);
     }

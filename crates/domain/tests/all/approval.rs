@@ -19,7 +19,7 @@ use domain::script::{self, Deed, Terms};
 use domain::session::{self, Plan};
 use domain::{Actor, Answer, Command, Digest, Rejection, ScriptId, State, UnixMs};
 
-fn planned(world: &World) -> Digest {
+pub(crate) fn planned(world: &World) -> Digest {
     let primary = domain::CentreName::parse("east").unwrap();
     let session = world.state.calendar().session(&session("S2"), &primary);
     Plan::digest_of(&session.unwrap())
@@ -32,7 +32,7 @@ fn approve_opening(world: &World) -> Command {
     })
 }
 
-fn open() -> Command {
+pub(crate) fn open() -> Command {
     Command::Session(session::Command::Open {
         session: session("S2"),
     })
@@ -45,7 +45,7 @@ fn with(world: &mut World, who: &str, command: Command, approval: Approval) -> C
 }
 
 /// Session 1 is over.
-fn evening() -> World {
+pub(crate) fn evening() -> World {
     let mut world = World::in_session_1();
     world.close("S1", SATURDAY_2000);
     world
@@ -189,15 +189,15 @@ fn an_approval_of_a_state_is_the_same_after_a_snapshot() {
     assert_eq!(again.pending(world.now).count(), 1);
 }
 
-fn script_id() -> ScriptId {
+pub(crate) fn script_id() -> ScriptId {
     ScriptId::parse("saturday").unwrap()
 }
 
-fn script_actor() -> Actor {
+pub(crate) fn script_actor() -> Actor {
     Actor::Script(script_id())
 }
 
-fn script_holder() -> Holder {
+pub(crate) fn script_holder() -> Holder {
     Holder::Script(script_id())
 }
 
@@ -212,14 +212,14 @@ fn register(holder: Holder, key: u8, portals: &[Portal]) -> Command {
     })
 }
 
-fn retire(holder: Holder) -> Command {
+pub(crate) fn retire(holder: Holder) -> Command {
     Command::Registration(registration::Command::Retire {
         holder,
         reason: "test".to_owned(),
     })
 }
 
-fn registered(world: &mut World, holder: Holder, key: u8, portals: &[Portal]) {
+pub(crate) fn registered(world: &mut World, holder: Holder, key: u8, portals: &[Portal]) {
     for who in ["ann", "ben"] {
         world.done(&operator(who), register(holder.clone(), key, portals));
     }
@@ -293,7 +293,7 @@ fn a_retired_front_ends_tokens_end_and_it_logs_nobody_in_s32() {
     assert_eq!(refused.result, Came::Rejected(Rejection::CallerRetired));
 }
 
-fn terms(world: &World) -> Terms {
+pub(crate) fn terms(world: &World) -> Terms {
     Terms {
         script: script_id(),
         session: session("S2"),
@@ -305,27 +305,27 @@ fn terms(world: &World) -> Terms {
     }
 }
 
-fn grant(terms: &Terms) -> Command {
+pub(crate) fn grant(terms: &Terms) -> Command {
     Command::Script(script::Command::Grant {
         terms: terms.clone(),
         reason: "test".to_owned(),
     })
 }
 
-fn granted(world: &mut World, terms: &Terms) {
+pub(crate) fn granted(world: &mut World, terms: &Terms) {
     for who in ["ann", "ben"] {
         world.done(&operator(who), grant(terms));
     }
 }
 
 /// Session 1 is over, and a script is registered.
-fn scripted() -> World {
+pub(crate) fn scripted() -> World {
     let mut world = evening();
     registered(&mut world, script_holder(), 50, &[]);
     world
 }
 
-fn used(world: &World) -> u32 {
+pub(crate) fn used(world: &World) -> u32 {
     world.state.grants().next().unwrap().used
 }
 

@@ -18,6 +18,7 @@ mod policy;
 mod reminder;
 mod request;
 mod rollover;
+mod script;
 mod standards;
 mod taken;
 mod unplanned;

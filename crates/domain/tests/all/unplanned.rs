@@ -15,11 +15,15 @@ use domain::account::Account;
 use domain::audit::Kind;
 use domain::session::unplanned::{Found, Order, Used};
 use domain::session::{Act, Command as Plan, Phase};
-use domain::{Command, LineId, LogId, NodeId, OperatorId, Rejection, State, UnixMs};
+use domain::{Actor, Command, LineId, LogId, NodeId, Rejection, State, UnixMs};
 
 /// The order that a node of the secondary makes of a state.
 fn order(state: &State, at: UnixMs) -> Result<Order, Rejection> {
-    let (session, approved_by) = state.may_open_unplanned(at, &session("S2"))?;
+    order_by(operator("ann"), state, at)
+}
+
+pub(crate) fn order_by(by: Actor, state: &State, at: UnixMs) -> Result<Order, Rejection> {
+    let (session, approved_by) = state.may_open_unplanned(at, &by, &session("S2"))?;
     let header = state.header();
     Ok(Order {
         session,
@@ -32,7 +36,7 @@ fn order(state: &State, at: UnixMs) -> Result<Order, Rejection> {
         used_count: 0,
         degraded_since: None,
         approved_by,
-        by: OperatorId::parse("ann").unwrap(),
+        by,
         reason: "the primary is dark".to_owned(),
         at,
     })
@@ -51,13 +55,13 @@ fn begin(order: &Order) -> Command {
     Command::Session(Plan::BeginUnplanned { order })
 }
 
-fn adopt(order: &Order, found: Found) -> Command {
+pub(crate) fn adopt(order: &Order, found: Found) -> Command {
     let order = Box::new(order.clone());
     Command::Session(Plan::Adopt { order, found })
 }
 
 /// The branch of an order, in session 2.
-fn serving(main: &World, order: &Order) -> World {
+pub(crate) fn serving(main: &World, order: &Order) -> World {
     let mut branch = main.fork_at(order.at);
     branch.done(&node(), begin(order));
     branch.start("S2", SATURDAY_2200);

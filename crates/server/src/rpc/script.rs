@@ -59,6 +59,8 @@ fn read_terms(terms: Option<&operator::GrantTerms>) -> Result<Terms, Refusal> {
             Ok(operator::ScriptAct::Open) => Ok(Deed::Open),
             Ok(operator::ScriptAct::Close) => Ok(Deed::Close),
             Ok(operator::ScriptAct::RollOver) => Ok(Deed::RollOver),
+            Ok(operator::ScriptAct::OpenUnplanned) => Ok(Deed::OpenUnplanned),
+            Ok(operator::ScriptAct::SwitchOver) => Ok(Deed::SwitchOver),
             Ok(operator::ScriptAct::Unspecified) | Err(_) => {
                 Err(malformed("acts", "SCRIPT_ACT_OPEN, _CLOSE or _ROLL_OVER"))
             }
@@ -126,6 +128,8 @@ fn terms(of: &Terms) -> operator::GrantTerms {
         Deed::Open => operator::ScriptAct::Open,
         Deed::Close => operator::ScriptAct::Close,
         Deed::RollOver => operator::ScriptAct::RollOver,
+        Deed::OpenUnplanned => operator::ScriptAct::OpenUnplanned,
+        Deed::SwitchOver => operator::ScriptAct::SwitchOver,
     });
     operator::GrantTerms {
         script: of.script.to_string(),

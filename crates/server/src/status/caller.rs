@@ -81,8 +81,8 @@ pub(super) fn script_may_not() -> Shape {
     Shape::new(
         Code::PermissionDenied,
         "SCRIPT_MAY_NOT",
-        "a script opens, closes and rolls over sessions that were granted to it, and reads; it does \
-         nothing else",
+        "a script opens, closes and rolls over sessions and moves the primary's role as it was granted, \
+         and reads; it does nothing else",
     )
 }
 

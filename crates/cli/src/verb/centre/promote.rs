@@ -9,7 +9,7 @@ use proto::operator::v1::{
 
 use crate::args::Connection;
 use crate::args::centre::{AcceptedLoss, Promote, Release};
-use crate::client::{Operator, told};
+use crate::client::{Operator, acted, told};
 use crate::drill::words;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Table};
@@ -155,7 +155,7 @@ pub(super) async fn run(flags: &Promote, output: Output) -> Result<(), Failure> 
         terms: Some(terms),
         approval: Some(node.sign(&act, &seen, output)?),
     };
-    let answer = told(node.centre().promote(node.request(message, None)).await)?;
+    let answer = acted(node.centre().promote(node.request(message, None)).await)?;
     show(&answer, node.node(), output)
 }
 

@@ -5,7 +5,7 @@ use proto::operator::v1::{BoundaryFinding, OpenUnplannedRequest, UnplannedOpenin
 
 use super::{confirmed, entry, holder, show};
 use crate::args::session::Open;
-use crate::client::{Operator, told};
+use crate::client::{Operator, acted};
 use crate::drill::words;
 use crate::exit::Failure;
 use crate::output::Output;
@@ -41,7 +41,7 @@ pub(super) async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
         reason,
     };
     let request = node.request(message, None);
-    let answer = told(node.session().open_unplanned(request).await)?;
+    let answer = acted(node.session().open_unplanned(request).await)?;
     let session = answer.session.unwrap_or_default();
     let boundary = session.boundary.clone().unwrap_or_default();
     let place = boundary
@@ -70,7 +70,7 @@ pub(super) async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
 /// How it was opened, for scripts.
 pub(super) fn document(of: &UnplannedOpening) -> serde_json::Value {
     serde_json::json!({
-        "by": of.operator,
+        "by": of.actor,
         "reason": of.reason,
         "at": words::local(of.order_time.as_ref()),
         "known_committed": of.committed_log_id.as_ref().map(words::log_id),
@@ -85,7 +85,7 @@ pub(super) fn text(of: &UnplannedOpening) -> String {
     let mut text = format!(
         "Opened without the primary by {} at {}: {}\nknown to be committed up to {}; {} changes \
          used beyond\n{}",
-        of.operator,
+        of.actor,
         words::local(of.order_time.as_ref()),
         of.reason,
         of.committed_log_id

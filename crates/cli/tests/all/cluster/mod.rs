@@ -283,35 +283,9 @@ impl Cluster {
 
     /// Starts an operator's command that tells as it goes.
     pub fn begin(&self, arguments: &[&str]) -> Running {
-        let mut child = Command::new(TIDEMARK)
-            .args(arguments)
-            .args(["--profile", &self.profile()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let (sender, lines) = channel();
-        let stdout = child.stdout.take().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let talk = sender.clone();
-        std::thread::spawn(move || {
-            BufReader::new(stdout)
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
-        std::thread::spawn(move || {
-            BufReader::new(stderr)
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| talk.send(line))
-        });
-        Running {
-            child,
-            lines,
-            seen: Vec::new(),
-        }
+        let mut command = Command::new(TIDEMARK);
+        command.args(arguments).args(["--profile", &self.profile()]);
+        Running::start(command)
     }
 }
 
@@ -347,20 +321,56 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let (sender, lines) = channel();
+        let stdout = child.stdout.take().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let talk = sender.clone();
+        std::thread::spawn(move || {
+            BufReader::new(stdout)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        std::thread::spawn(move || {
+            BufReader::new(stderr)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| talk.send(line))
+        });
+        Self {
+            child,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
     /// Returns when the command has told this: a step of a drill.
     pub fn until(&mut self, step: &str) {
+        self.until_one(&[step]);
+    }
+
+    /// Returns which of these the command has told first.
+    pub fn until_one<'a>(&mut self, words: &[&'a str]) -> &'a str {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
-                    let found = line.contains(step);
+                    let found = words.iter().find(|word| line.contains(**word));
                     self.seen.push(line);
-                    if found {
-                        return;
+                    if let Some(found) = found {
+                        return found;
                     }
                 }
-                Err(error) => panic!("no \"{step}\": {error}\n{}", self.seen.join("\n")),
+                Err(error) => panic!("none of {words:?}: {error}\n{}", self.seen.join("\n")),
             }
         }
     }

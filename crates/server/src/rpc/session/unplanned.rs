@@ -33,9 +33,11 @@ pub(super) async fn open(
         rejection,
         clock: edge.now(&state),
     };
-    // Not for a script: what the primary has is judged by a person.
-    let Caller::Operator(by) = &ask.caller else {
-        return Err(rejected(Rejection::NotAllowed));
+    let by = match &ask.caller {
+        Caller::Operator(_) | Caller::Script(_) => ask.caller.actor(),
+        Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_) => {
+            return Err(rejected(Rejection::NotAllowed));
+        }
     };
     let reason = reason(&ask, &ask.body.reason)?;
     if reason.is_empty() {
@@ -48,7 +50,7 @@ pub(super) async fn open(
         return Err(Refusal::AlreadyOpen { session });
     }
     let (planned, _) = state
-        .may_open_unplanned(edge.now(&state), &session)
+        .may_open_unplanned(edge.now(&state), &by, &session)
         .map_err(rejected)?;
     if node.centre().is_none_or(|here| here.name != planned.centre) {
         return Err(Refusal::NotOpened {
@@ -64,7 +66,7 @@ pub(super) async fn open(
     }
     let wanted = Wanted {
         session: session.clone(),
-        by: by.clone(),
+        by,
         reason,
         at: edge.now(&state),
     };
@@ -120,7 +122,7 @@ fn message(unplanned: &Unplanned) -> operator::UnplannedOpening {
         Some(Found::NotOnMainLine { .. }) => operator::BoundaryFinding::NotOnMainLine,
     };
     operator::UnplannedOpening {
-        operator: order.by.to_string(),
+        actor: order.by.to_string(),
         reason: order.reason.clone(),
         order_time: Some(wire::time(order.at)),
         committed_log_id: Some(wire::log_id(order.committed)),
