@@ -21,7 +21,7 @@ fn door(cluster: &Cluster, operator: usize, node: u64) -> &Door {
     doors.iter().find(|door| door.node == node).unwrap()
 }
 
-async fn status(cluster: &Cluster, node: u64) -> GetStatusResponse {
+pub(crate) async fn status(cluster: &Cluster, node: u64) -> GetStatusResponse {
     let channel = door(cluster, 1, node).channel.clone();
     let answer = ClusterServiceClient::new(channel)
         .get_status(request(GetStatusRequest {}))
@@ -29,7 +29,7 @@ async fn status(cluster: &Cluster, node: u64) -> GetStatusResponse {
     answer.unwrap().into_inner()
 }
 
-async fn protected(cluster: &Cluster) {
+pub(crate) async fn protected(cluster: &Cluster) {
     until("the other centre is relied on", async || {
         let protection = status(cluster, 2).await.protection?;
         protection.degraded_time.is_none().then_some(())
@@ -49,7 +49,11 @@ async fn checks(cluster: &Cluster, to: &str) -> Vec<Check> {
     answer.await.unwrap().checks
 }
 
-async fn switch(cluster: &Cluster, node: u64, to: &str) -> Result<SwitchoverResponse, Status> {
+pub(crate) async fn switch(
+    cluster: &Cluster,
+    node: u64,
+    to: &str,
+) -> Result<SwitchoverResponse, Status> {
     let message = SwitchoverRequest {
         request_id: cluster.id(),
         centre: to.to_owned(),
@@ -123,14 +127,17 @@ async fn a_switchover_is_refused_while_a_check_fails_and_changes_nothing() {
     cluster.with_card(&CHAN).await;
 }
 
-async fn assess(cluster: &Cluster, node: u64) -> Result<AssessPromotionResponse, Status> {
+pub(crate) async fn assess(
+    cluster: &Cluster,
+    node: u64,
+) -> Result<AssessPromotionResponse, Status> {
     CentreServiceClient::new(door(cluster, 1, node).channel.clone())
         .assess_promotion(request(AssessPromotionRequest {}))
         .await
         .map(tonic::Response::into_inner)
 }
 
-async fn promote(
+pub(crate) async fn promote(
     cluster: &Cluster,
     operator: usize,
     node: u64,

@@ -8,16 +8,21 @@
     reason = "who runs them wants to know how long it took"
 )]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::centres::{assess, promote, switch};
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
-use proto::operator::v1::{GetStatusRequest, GetStatusResponse, Verdict};
+use proto::operator::v1::{
+    CentreRole, CentreStatus, GetStatusRequest, GetStatusResponse, Loss, PromotionTerms, Verdict,
+};
 use tests::Cluster;
-use tests::cast::{CHAN, LAU, TAM};
-use tests::cluster::until;
-use tidemark::drill::request;
+use tests::cast::{CARD, CHAN, LAU, TAM};
+use tests::cluster::{EAST, WEST, refused, until};
+use tests::login::By;
+use tidemark::drill::{Door, request};
 
 /// When protection is given up (`T_degrade`), and by when it must have been.
 const DEGRADE: Duration = Duration::from_secs(3);
@@ -126,9 +131,110 @@ async fn while_the_link_is_cut(cluster: &Cluster, way: &str) {
     assert_eq!(after.degraded_count, before.degraded_count + 1);
 }
 
+/// Begins to move the primary's role, and cuts the link that much later. Whatever came of it, once
+/// the link is back one centre is the primary for all nodes, and people log in there.
+async fn a_switchover_that_the_link_dies_in(cluster: &Cluster, after: Duration) {
+    let from = primary(cluster).await;
+    let to = if from == EAST { WEST } else { EAST };
+    let node = if from == EAST { 2 } else { 5 };
+    let (said, ()) = tokio::join!(switch(cluster, node, to), async {
+        // When it dies is what is tried.
+        tokio::time::sleep(after).await;
+        link(&["cut", "both"]);
+    });
+    let told = match &said {
+        Ok(done) => {
+            assert_eq!(done.primary, to, "what is answered is so");
+            "done"
+        }
+        Err(_) => "not answered, or refused",
+    };
+    link(&["heal"]);
+    healed(cluster, "the link is back").await;
+    let now = primary(cluster).await;
+    if said.is_ok() {
+        assert_eq!(now, to, "what was answered stays so");
+    }
+    println!(
+        "switchover from {from}, cut after {} ms: {told}; the primary is {now}",
+        after.as_millis()
+    );
+    cluster.send_to(&now);
+    for person in [&CHAN, &LAU, &TAM] {
+        cluster.with_card(person).await;
+    }
+}
+
+/// The centre that every node takes for the primary.
+async fn primary(cluster: &Cluster) -> String {
+    until("all nodes name one primary", async || {
+        let mut named = BTreeSet::new();
+        for node in 1..=6 {
+            let status = status(cluster, node).await?;
+            let is_primary = |centre: &CentreStatus| centre.role() == CentreRole::Primary;
+            let centre = status.centres.into_iter().find(is_primary)?;
+            named.insert(centre.centre);
+        }
+        named.pop_first().filter(|_| named.is_empty())
+    })
+    .await
+}
+
+/// The secondary is promoted while the primary goes on by itself, cut off. What the client was told
+/// to be protected is there; once the link is back, nobody logs in at the old primary (I11, I12).
+async fn the_secondary_is_promoted_while_the_primary_is_cut_off(cluster: &Cluster) {
+    if primary(cluster).await == WEST {
+        let back = async || switch(cluster, 5, EAST).await.ok();
+        until("the role goes back", back).await;
+        healed(cluster, "the east is the primary").await;
+    }
+    cluster.send_to(EAST);
+    cluster.suspend_serving(&LAU).await.unwrap();
+    link(&["cut", "both"]);
+    until_degraded(cluster).await;
+    let began = Instant::now();
+    let found = assess(cluster, 4).await.unwrap();
+    let wanted = PromotionTerms {
+        accepted_loss: Loss::Unknown.into(),
+        accept_split_brain: true,
+        reason: "the east is not heard".to_owned(),
+        ..found.terms.unwrap()
+    };
+    promote(cluster, 1, 4, &wanted).await.unwrap();
+    let done = promote(cluster, 2, 4, &wanted).await.unwrap();
+    assert_eq!(done.primary, WEST);
+    // The old one goes on: that is what was accepted by name.
+    cluster.with_card(&CHAN).await;
+    cluster.send_to(WEST);
+    until("people log in at the new primary", async || {
+        let by = (CHAN.card_option(), CARD, By::Card);
+        let login = cluster.log_in(&CHAN, by.0, by.1, by.2);
+        login.await.ok()
+    })
+    .await;
+    println!(
+        "promoted, cut off: first login after {} ms",
+        began.elapsed().as_millis()
+    );
+    let there = cluster.log_in(&LAU, LAU.card_option(), CARD, By::Card);
+    assert_eq!(refused(there.await), "CREDENTIALS_REJECTED", "I11");
+
+    link(&["heal"]);
+    for node in 1..=3 {
+        until("the old primary serves nobody", async || {
+            let doors = cluster.front_at(EAST);
+            let door: Vec<Door> = doors.into_iter().filter(|door| door.node == node).collect();
+            let login = cluster.log_in_at(&door, &CHAN, CHAN.card_option(), CARD, By::Card);
+            login.await.is_err().then_some(())
+        })
+        .await;
+    }
+    cluster.with_card(&TAM).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs network namespaces: scripts/netns test"]
-async fn logins_go_on_while_the_centres_are_cut_apart_and_protection_comes_back() {
+async fn logins_go_on_while_the_centres_are_cut_apart_and_as_the_primary_moves_i11_i12() {
     let folder = std::env::var_os("TIDEMARK_CLUSTER").map(PathBuf::from);
     let cluster = Box::pin(Cluster::elsewhere(&folder.unwrap())).await;
     cluster.at("2023-06-10 18:00").await;
@@ -139,6 +245,9 @@ async fn logins_go_on_while_the_centres_are_cut_apart_and_protection_comes_back(
         while_the_link_is_cut(&cluster, way).await;
     }
 
+    for after in [0, 20, 60, 150, 300] {
+        a_switchover_that_the_link_dies_in(&cluster, Duration::from_millis(after)).await;
+    }
     let kinds = cluster.audited_kinds().await;
     for kind in ["ProtectionDegraded", "ProtectionRecovered"] {
         assert!(
@@ -146,4 +255,5 @@ async fn logins_go_on_while_the_centres_are_cut_apart_and_protection_comes_back(
             "{kinds:?}"
         );
     }
+    the_secondary_is_promoted_while_the_primary_is_cut_off(&cluster).await;
 }

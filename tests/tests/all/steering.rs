@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::centres::{protected, switch};
 use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use tests::cast::{CARD, CCMS_CARD, CHAN, LAU, Person};
@@ -163,5 +164,32 @@ async fn an_unchanged_client_and_one_with_stale_dns_go_with_the_serving_centre_r
     let reason = refusal::reason(&told).unwrap();
     assert_eq!(reason, "CENTRE_NOT_SERVING");
     assert_eq!(refusal::fact(&told, "centre").as_deref(), Some(WEST));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs haproxy: scripts/steering test"]
+async fn an_unchanged_client_and_one_with_stale_dns_go_with_the_primary_and_back_r19() {
+    let cluster = Box::pin(Cluster::start()).await;
+    let east = Balancer::start(&cluster, EAST);
+    let west = Balancer::start(&cluster, WEST);
+    let client = Client::configured(&cluster, "www.ccass.com", east.address.port());
+    let fresh = Steered::new("the client", &client, &east, &CHAN);
+    let stale = Steered::new("the client with stale DNS", &client, &east, &LAU);
+    cluster.serves_at("2023-06-10 18:00").await;
+    fresh.gets_to(&cluster, S1, EAST).await;
+    stale.gets_to(&cluster, S1, EAST).await;
+
+    for (to, balancer) in [(WEST, &west), (EAST, &east)] {
+        protected(&cluster).await;
+        let moved = until("no check fails", async || {
+            switch(&cluster, 2, to).await.ok()
+        })
+        .await;
+        assert_eq!(moved.primary, to);
+        fresh.name.set(balancer.address.ip());
+        fresh.gets_to(&cluster, S1, to).await;
+        stale.gets_to(&cluster, S1, to).await;
+    }
     cluster.end().await;
 }
