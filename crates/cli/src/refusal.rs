@@ -347,6 +347,13 @@ mod tests {
         assert_eq!(failure(&lost, Asked::Read).exit, Exit::PreCheck);
     }
 
+    #[test]
+    fn an_act_without_a_request_id_whose_answer_was_lost_is_exit_5_too() {
+        let told = failure(&Status::deadline_exceeded("too late"), Asked::Act);
+        assert_eq!(told.exit, Exit::Unknown);
+        assert!(told.next.unwrap().contains("repeat the command"));
+    }
+
     /// A refusal with this message and these violations, as a person reads it.
     fn read(message: &str, violations: &[(&str, &str)]) -> String {
         let mut details = ErrorDetails::with_error_info("BAD_VALUES", "tidemark", HashMap::new());
