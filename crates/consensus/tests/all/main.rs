@@ -3,6 +3,7 @@
 mod boundary;
 mod branch;
 mod cluster;
+mod crash;
 mod harness;
 mod nodes;
 mod promotion;
