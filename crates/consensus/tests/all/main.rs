@@ -9,6 +9,7 @@ mod nodes;
 mod promotion;
 mod protection;
 mod session;
+mod sizes;
 mod switchover;
 mod tls;
 mod unplanned;

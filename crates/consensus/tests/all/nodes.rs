@@ -175,13 +175,14 @@ async fn a_node_on_a_new_machine_joins_and_one_that_is_removed_is_gone_from_the_
 }
 
 pub(crate) async fn found_tail(cluster: &Cluster, at: u64) -> Tail {
+    let east = cluster.founding.primary.nodes.iter().map(|node| node.id);
     let mut tail = None;
     until("the old primary says what it has", async || {
-        let found = cluster
-            .node(at)
-            .find_tail(ids(&[1, 2, 3]).into_iter().collect());
+        let east: Vec<NodeId> = east.clone().collect();
+        let all = east.len();
+        let found = cluster.node(at).find_tail(east);
         tail = found.await.ok().map(|found| found.tail);
-        tail.as_ref().is_some_and(|tail| tail.read.len() == 3)
+        tail.as_ref().is_some_and(|tail| tail.read.len() == all)
     })
     .await;
     tail.unwrap()

@@ -20,7 +20,12 @@ use crate::switchover::is_at;
 
 /// The primary is this centre with these voters, everywhere alike; one node leads, nothing that was
 /// acknowledged is lost, and changes are answered.
-async fn ends_at(cluster: &Cluster, primary: &str, voters: &[u64], acknowledged: &[u64]) {
+pub(crate) async fn ends_at(
+    cluster: &Cluster,
+    primary: &str,
+    voters: &[u64],
+    acknowledged: &[u64],
+) {
     until("all nodes know the same primary", async || {
         let mut nodes = cluster.running.values();
         nodes.all(|running| is_at(&running.node.main(), primary, voters))
