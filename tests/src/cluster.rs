@@ -113,7 +113,7 @@ fn plan(timetable: &str) -> Plan {
     Plan {
         title: "test".to_owned(),
         primary: name(EAST),
-        secondary: name(WEST),
+        secondary: Some(name(WEST)),
         nodes,
         server_name: "www.ccass.com".to_owned(),
         operators: vec!["alice".parse().unwrap(), "bob".parse().unwrap()],

@@ -52,8 +52,8 @@ pub struct Plan {
     pub title: String,
     /// The centre that is primary at first.
     pub primary: CentreName,
-    /// The other one.
-    pub secondary: CentreName,
+    /// The other one; none in a cluster of one.
+    pub secondary: Option<CentreName>,
     /// The nodes of both.
     pub nodes: Vec<PlannedNode>,
     /// The name that clients call every node by (R19).
@@ -70,6 +70,17 @@ pub struct Plan {
     pub now: UnixMs,
     /// The time that a simulated clock begins with; none for the machines' own.
     pub simulated: Option<UnixMs>,
+}
+
+impl Plan {
+    /// Its centres, for people.
+    #[must_use]
+    pub fn centres(&self) -> String {
+        match &self.secondary {
+            Some(secondary) => format!("{} and {secondary}", self.primary),
+            None => format!("{} alone", self.primary),
+        }
+    }
 }
 
 /// Somebody registered, with the certificate.
@@ -174,8 +185,9 @@ pub fn found_on(plan: &Plan, base: Option<&Base<'_>>, folder: &Path) -> Result<C
         keys: keyring.proofs(cluster),
         ..record(plan, cluster, &operators, &front_ends, &back_ends)?
     };
-    if let Some(base) = base {
-        begin_with(&mut founding, base, plan.now)?;
+    match base {
+        Some(base) => begin_with(&mut founding, base, plan.now)?,
+        None => possible(&founding)?,
     }
     let cards = base.and_then(|base| base.cards);
     let writer = Writer {
@@ -238,6 +250,11 @@ fn begin_with(founding: &mut Founding, base: &Base<'_>, now: UnixMs) -> Result<(
         by: base.by.clone(),
         reason: base.reason.clone(),
     }));
+    possible(founding)
+}
+
+/// A node does not start on a record that no cluster can be founded from.
+fn possible(founding: &Founding) -> Result<(), Failure> {
     let problems = founding.problems();
     if problems.is_empty() {
         return Ok(());
@@ -301,7 +318,7 @@ fn record(
         cluster,
         title: plan.title.clone(),
         primary: centre(&plan.primary),
-        secondary: Some(centre(&plan.secondary)),
+        secondary: plan.secondary.as_ref().map(centre),
         operators: operators
             .iter()
             .map(|one| Operator {

@@ -246,6 +246,10 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::PreCheck,
             "try again shortly; if it stays so: tidemark status",
         ),
+        "SECONDARY_UNREACHABLE" => (
+            Exit::PreCheck,
+            "bring the secondary's nodes back, or mend the link to them: tidemark status",
+        ),
         "CHECK_FAILED" | "SWITCHOVER_GIVEN_UP" | "DEGRADED" => (
             Exit::PreCheck,
             "see every check: tidemark centre switchover --dry-run",

@@ -57,7 +57,8 @@ fn peers_of(centres: &Centres) -> Vec<Peer> {
 }
 
 /// The node that the folder belongs to, or that it is to belong to, with the nodes that it begins
-/// to talk to. Waits for as long as the cluster runs and knows no node at this place.
+/// to talk to. Waits for as long as the cluster runs and knows no node at this place, and after a
+/// wipe until somebody says who it is.
 pub(crate) async fn settle(
     data: &Path,
     place: NodeId,
@@ -76,7 +77,13 @@ pub(crate) async fn settle(
         .await?
     };
     let mut directory = founders(founding);
-    let is_founder = directory.iter().any(|peer| peer.node == place);
+    let former = {
+        let data = data.clone();
+        blocking(move || Ok(place::former_lives(&data)?)).await?
+    };
+    // Whose disk was given up has promised what it does not know any more: it begins as nobody
+    // that it was, and not by itself.
+    let is_founder = former.is_empty() && directory.iter().any(|peer| peer.node == place);
     directory.extend(others);
     if let Some(owner) = owner {
         // Another cluster's or machine's folder is refused when it is claimed.
@@ -87,7 +94,9 @@ pub(crate) async fn settle(
     let asked = asked.filter(|peer| peer.node.place() != place);
     let peers = Peers::new(founding.cluster, place, dialer.clone(), versions, asked)?;
     loop {
-        let told = ask(&peers, place).await;
+        let mut told = ask(&peers, place).await;
+        // Who says that has not heard yet.
+        told.retain(|told| told.node.is_none_or(|node| !former.contains(&node)));
         let lost = told.iter().find(|told| told.had_log);
         if let Some(node) = lost.and_then(|told| told.node) {
             // As if it had never promised anything, it could vote twice.
@@ -109,7 +118,11 @@ pub(crate) async fn settle(
             }
             // The cluster begins, or nobody can be asked: a founder begins as the record says.
             (None, _) if is_founder => return Ok((place, directory)),
-            (Some(_), None) | (None, _) => {
+            (None, _) => {
+                tracing::warn!(%place, "nobody says yet who the node at this place is now");
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+            (Some(_), None) => {
                 tracing::warn!(%place, "the centres have no node at this place: register it");
                 tokio::time::sleep(ASK_EVERY).await;
             }
@@ -283,9 +296,12 @@ fn finish_wipe(data: &Path) -> Result<(), Error> {
     // Another process may still have it open.
     let _lock = store::take_lock(data)?;
     let audit = data.join("audit");
+    let kept = place::former_audit(data, former);
     if audit.is_dir() {
-        let kept = data.join(format!("audit.{former}"));
         place::rename(&audit, &kept)?;
+    } else {
+        // It also says whose the folder was.
+        place::create_folder(&kept)?;
     }
     for folder in ["store", "snapshots", "genesis"] {
         place::remove_folder(&data.join(folder))?;

@@ -56,6 +56,10 @@ pub enum Error {
     /// No leader was found in time; nothing was executed.
     #[error("no leader answers; nothing was executed, try again")]
     NoLeader,
+    /// The secondary centre does not confirm what the answer rests on, and nothing is answered
+    /// without it: of a read alone. Nothing was executed.
+    #[error("the secondary centre does not confirm; nothing was executed, try again")]
+    SecondaryUnreachable,
     /// The command may have been executed, or may still be: only a repeat under the same request
     /// id tells.
     #[error("the outcome is unknown; repeat with the same request id")]

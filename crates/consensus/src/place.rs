@@ -15,12 +15,13 @@
 //! audit.<node>/            the audit trails of an earlier life of this node; never removed
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::centre::nodes::Tail;
-use domain::{LineId, LineRef, SessionId};
+use domain::{LineId, LineRef, NodeId, SessionId};
 
 /// The name of a line in paths and among the store's trees.
 #[must_use]
@@ -97,6 +98,34 @@ pub const READS: &str = "reads";
 #[must_use]
 pub fn reads(data: &Path) -> PathBuf {
     data.join("audit").join(READS)
+}
+
+/// How the name of a folder with the audit trails of an earlier life begins.
+const FORMER: &str = "audit.";
+
+/// The folder of the audit trails of an earlier life of this node.
+#[must_use]
+pub fn former_audit(data: &Path, former: NodeId) -> PathBuf {
+    data.join(format!("{FORMER}{former}"))
+}
+
+/// The nodes that this folder belonged to before it was given up.
+///
+/// # Errors
+/// The file system's.
+pub fn former_lives(data: &Path) -> io::Result<BTreeSet<NodeId>> {
+    let entries = match fs::read_dir(data) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    let mut lives = BTreeSet::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(FORMER));
+        lives.extend(id.and_then(|id| id.parse().ok()).map(NodeId));
+    }
+    Ok(lives)
 }
 
 /// The file with the checkpoints that were signed of the trail in a folder, beside its rows.

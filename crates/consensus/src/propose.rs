@@ -249,7 +249,9 @@ fn read_answer(answer: peer::ProposeResponse) -> Attempt {
                 Reason::NotLeader | Reason::ClockOff | Reason::Stopped | Reason::Storage => {
                     Attempt::Again
                 }
-                Reason::OutcomeUnknown | Reason::Unspecified => Attempt::Unclear,
+                Reason::OutcomeUnknown | Reason::SecondaryUnreachable | Reason::Unspecified => {
+                    Attempt::Unclear
+                }
                 Reason::TooLarge => Attempt::Refused(Error::TooLarge {
                     bytes: refusal.detail.parse().unwrap_or_default(),
                 }),
@@ -282,7 +284,9 @@ pub(crate) fn answer(attempt: Attempt, leader: Option<NodeId>) -> peer::ProposeR
             Error::NoLeader | Error::WrongLine { .. } => {
                 refusal(Reason::NotLeader, error.to_string())
             }
-            Error::OutcomeUnknown => refusal(Reason::OutcomeUnknown, String::new()),
+            Error::OutcomeUnknown | Error::SecondaryUnreachable => {
+                refusal(Reason::OutcomeUnknown, String::new())
+            }
             Error::ClockOff => refusal(Reason::ClockOff, String::new()),
             Error::Stopped => refusal(Reason::Stopped, String::new()),
             Error::Storage(detail) => refusal(Reason::Storage, detail),

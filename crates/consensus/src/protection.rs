@@ -38,7 +38,8 @@ impl Line {
     /// where the line is degraded.
     ///
     /// # Errors
-    /// `OutcomeUnknown` when leadership went, or the deadline came, before the secondary confirmed.
+    /// `SecondaryUnreachable` when the deadline came before the secondary confirmed,
+    /// `OutcomeUnknown` when leadership went before that.
     pub(crate) async fn protect(
         &self,
         at: LogId,
@@ -70,6 +71,9 @@ impl Line {
             };
             match tokio::time::timeout_at(deadline, moved).await {
                 Ok(true) if self.is_leader() && self.term() == term => {}
+                Err(_) if self.is_leader() && self.term() == term => {
+                    return Err(Error::SecondaryUnreachable);
+                }
                 Ok(_) | Err(_) => return Err(Error::OutcomeUnknown),
             }
         }

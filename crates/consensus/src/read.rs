@@ -21,6 +21,9 @@ pub(crate) const READS_QUEUED_MAX: usize = 8192;
 /// How long one round may look for a leader.
 const ROUND_MAX: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long before its deadline the leader says that the secondary does not confirm, so that the
+/// word arrives in time.
+const WORD_MAX: Duration = Duration::from_millis(250);
 
 /// A caller that waits for a round.
 pub(crate) type Waiting = oneshot::Sender<Result<LogId, Error>>;
@@ -30,9 +33,11 @@ impl Line {
     /// says up to which entry that is.
     ///
     /// # Errors
-    /// `NoLeader` when no leader could confirm that it leads; `Stopped`, `Storage`.
+    /// `NoLeader` when no leader could confirm that it leads, `SecondaryUnreachable` when one did
+    /// and what is read is not protected; `Stopped`, `Storage`.
     pub async fn read_index(&self) -> Result<LogId, Error> {
         let deadline = Instant::now() + PATIENCE;
+        let mut why = Error::NoLeader;
         while Instant::now() < deadline {
             let (sender, receiver) = oneshot::channel();
             let queued = tokio::time::timeout_at(deadline, self.inner.reads.send(sender)).await;
@@ -45,11 +50,12 @@ impl Line {
             };
             match round.map_err(|_| Error::Stopped)? {
                 Ok(log_id) if self.wait_applied(log_id.index, deadline).await => return Ok(log_id),
-                Ok(_) | Err(Error::NoLeader) => {}
+                Ok(_) => {}
+                Err(error @ (Error::NoLeader | Error::SecondaryUnreachable)) => why = error,
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::NoLeader)
+        Err(why)
     }
 
     /// The log id that a read must wait for, if this node leads, a quorum says so, and what is read
@@ -58,8 +64,18 @@ impl Line {
         let term = self.term();
         // What is waited for depends on the entries up to there.
         let at = self.lead_and_apply(deadline).await?;
-        let protected = self.protect(at, term, deadline).await;
-        protected.map_err(|_| Error::NoLeader)
+        let until = deadline.checked_sub(WORD_MAX).unwrap_or(deadline);
+        let protected = self.protect(at, term, until).await;
+        protected.map_err(|error| match error {
+            Error::SecondaryUnreachable => error,
+            Error::NoLeader
+            | Error::OutcomeUnknown
+            | Error::WrongLine { .. }
+            | Error::ClockOff
+            | Error::Stopped
+            | Error::Storage(_)
+            | Error::TooLarge { .. } => Error::NoLeader,
+        })
     }
 
     /// As `confirm_leading`, protected or not: for what the leader itself decides by.
@@ -123,7 +139,20 @@ impl Line {
             .into_inner();
         match answer.result {
             Some(peer::read_index_response::Result::LogId(log_id)) => Ok(wire::read_log_id(log_id)),
-            Some(peer::read_index_response::Result::Refusal(_)) | None => Err(Error::NoLeader),
+            Some(peer::read_index_response::Result::Refusal(refusal)) => {
+                use peer::refusal::Reason;
+                Err(match refusal.reason() {
+                    Reason::SecondaryUnreachable => Error::SecondaryUnreachable,
+                    Reason::Unspecified
+                    | Reason::NotLeader
+                    | Reason::OutcomeUnknown
+                    | Reason::ClockOff
+                    | Reason::Stopped
+                    | Reason::Storage
+                    | Reason::TooLarge => Error::NoLeader,
+                })
+            }
+            None => Err(Error::NoLeader),
         }
     }
 }

@@ -242,11 +242,19 @@ impl PeerService for Service {
         let confirmed = tokio::time::timeout_at(deadline, line.confirm_leading(deadline)).await;
         let result = match confirmed {
             Ok(Ok(log_id)) => peer::read_index_response::Result::LogId(wire::log_id(log_id)),
-            Ok(Err(_)) | Err(_) => peer::read_index_response::Result::Refusal(peer::Refusal {
-                reason: peer::refusal::Reason::NotLeader.into(),
-                leader: line.leader().map_or(0, |NodeId(node)| node),
-                detail: String::new(),
-            }),
+            Ok(Err(_)) | Err(_) => {
+                let reason = match confirmed {
+                    Ok(Err(Error::SecondaryUnreachable)) => {
+                        peer::refusal::Reason::SecondaryUnreachable
+                    }
+                    Ok(_) | Err(_) => peer::refusal::Reason::NotLeader,
+                };
+                peer::read_index_response::Result::Refusal(peer::Refusal {
+                    reason: reason.into(),
+                    leader: line.leader().map_or(0, |NodeId(node)| node),
+                    detail: String::new(),
+                })
+            }
         };
         Ok(Response::new(peer::ReadIndexResponse {
             result: Some(result),

@@ -34,6 +34,10 @@ pub(crate) async fn drive(node: &Node, main: &Line) -> Result<(), Error> {
     let wanted: BTreeSet<NodeId> = centres.voting().nodes.iter().map(|node| node.id).collect();
     let there = !members.joint && members.voters == wanted;
     if there && centres.switch.is_none() {
+        // Kept as one that only receives, who led until now would lead on from the other centre.
+        if !members.voters.contains(&node.id()) {
+            main.hand_over().await;
+        }
         return Ok(());
     }
     // What this node has applied may be old; what it decides now must not be.

@@ -259,6 +259,7 @@ impl Edge {
                 request_id: request.map(|key| key.id.to_string()).unwrap_or_default(),
             },
             line::Error::NoLeader
+            | line::Error::SecondaryUnreachable
             | line::Error::WrongLine { .. }
             | line::Error::ClockOff
             | line::Error::Stopped

@@ -4,8 +4,8 @@
 
 use domain::policy::Policy;
 use domain::protection::Mode;
-use proto::admin::v1::SuspendAccountRequest;
 use proto::admin::v1::account_service_client::AccountServiceClient;
+use proto::admin::v1::{GetAccountRequest, SuspendAccountRequest};
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
 use proto::operator::v1::{GetStatusRequest, GetStatusResponse, ProtectionMode, Verdict};
 use server::gate::PROTECTION;
@@ -118,6 +118,16 @@ async fn a_notice_waits_until_what_it_tells_of_is_protected() {
         .suspend_account(request(message))
         .await;
     assert_eq!(refused(unknown), "OUTCOME_UNKNOWN");
+    // Who reads is told why nothing is answered, at each node of the primary.
+    for door in doors.iter().filter(|door| door.node <= 3) {
+        let message = GetAccountRequest {
+            name: TAM.resource(),
+        };
+        let read = AccountServiceClient::new(door.channel.clone())
+            .get_account(request(message))
+            .await;
+        assert_eq!(refused(read), "SECONDARY_UNREACHABLE", "node {}", door.node);
+    }
     let state = cluster.node(leader).lines().main().state();
     let account = state.account(&TAM.id.parse().unwrap()).unwrap().clone();
     assert!(!account.active(), "it is not committed");

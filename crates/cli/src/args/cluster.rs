@@ -23,6 +23,9 @@ pub struct Init {
     /// The other centre.
     #[arg(long, default_value = "west")]
     pub secondary: String,
+    /// There is one centre, the primary, and no other to go on at when it is lost.
+    #[arg(long, conflicts_with = "secondary")]
+    pub single_centre: bool,
     /// Nodes in each centre.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
     pub nodes: u16,

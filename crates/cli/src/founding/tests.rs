@@ -26,7 +26,7 @@ fn plan() -> Plan {
     Plan {
         title: "test".to_owned(),
         primary: "east".parse().unwrap(),
-        secondary: "west".parse().unwrap(),
+        secondary: Some("west".parse().unwrap()),
         nodes: vec![node(1, "east"), node(2, "west")],
         server_name: "www.ccass.com".to_owned(),
         operators: vec!["alice".parse().unwrap(), "bob".parse().unwrap()],

@@ -110,7 +110,7 @@ fn plan(drill: &Drill, file: &Path) -> Result<Plan, Failure> {
     Ok(Plan {
         title: "demo".to_owned(),
         primary,
-        secondary,
+        secondary: Some(secondary),
         nodes,
         server_name: "www.ccass.com".to_owned(),
         operators: vec![

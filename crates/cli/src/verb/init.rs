@@ -31,13 +31,12 @@ pub fn run(flags: &Init, output: Output) -> Result<(), Failure> {
     output.data(&document, || {
         let dir = flags.dir.display();
         format!(
-            "cluster {cluster}: {} nodes in {} and {}\n\
+            "cluster {cluster}: {} nodes in {}\n\
              start each node:  tidemark serve --config {dir}/nodes/1/node.toml\n\
              then look at it:  tidemark status --profile {dir}/profile.toml\n\
              take {dir}/ca/*.key into a safe: no node needs them",
             plan.nodes.len(),
-            plan.primary,
-            plan.secondary,
+            plan.centres(),
         )
     })
 }
@@ -46,11 +45,15 @@ pub fn run(flags: &Init, output: Output) -> Result<(), Failure> {
 pub(crate) fn plan(flags: &Init) -> Result<Plan, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
     let primary: CentreName = flags.primary.parse().map_err(|error| wrong(&error))?;
-    let secondary: CentreName = flags.secondary.parse().map_err(|error| wrong(&error))?;
-    if primary == secondary {
+    let secondary = match flags.single_centre {
+        true => None,
+        false => Some(flags.secondary.parse().map_err(|error| wrong(&error))?),
+    };
+    if secondary.as_ref() == Some(&primary) {
         return Err(Failure::usage("the two centres must have two names"));
     }
-    let nodes = nodes(flags, &primary, &secondary)?;
+    let centres: Vec<&CentreName> = std::iter::once(&primary).chain(&secondary).collect();
+    let nodes = nodes(flags, &centres)?;
     if flags.operators.len() < 2 {
         return Err(Failure::usage(
             "a cluster needs two operators at least (S34)",
@@ -71,24 +74,24 @@ pub(crate) fn plan(flags: &Init) -> Result<Plan, Failure> {
     })
 }
 
-/// The nodes of both centres. One that has an address to itself takes the same ports as every
+/// The nodes of the centres. One that has an address to itself takes the same ports as every
 /// other one, so that clients need no change when the serving centre changes (R4).
-fn nodes(
-    flags: &Init,
-    primary: &CentreName,
-    secondary: &CentreName,
-) -> Result<Vec<PlannedNode>, Failure> {
-    let each = usize::from(flags.nodes);
+fn nodes(flags: &Init, centres: &[&CentreName]) -> Result<Vec<PlannedNode>, Failure> {
+    let of: Vec<&CentreName> = centres
+        .iter()
+        .flat_map(|centre| std::iter::repeat_n(*centre, usize::from(flags.nodes)))
+        .collect();
     let hosts: Vec<(IpAddr, u16)> = match flags.host.as_slice() {
-        [host] => (0..2 * flags.nodes)
-            .map(|index| (*host, index * PORTS_A_NODE))
+        [host] => (0..)
+            .zip(&of)
+            .map(|(index, _): (u16, _)| (*host, index * PORTS_A_NODE))
             .collect(),
-        hosts if hosts.len() == 2 * each => hosts.iter().map(|host| (*host, 0)).collect(),
+        hosts if hosts.len() == of.len() => hosts.iter().map(|host| (*host, 0)).collect(),
         hosts => {
             return Err(Failure::usage(format!(
                 "--host: {} addresses for {} nodes",
                 hosts.len(),
-                2 * each
+                of.len()
             ))
             .next("name one address for all nodes, or one for each, the primary's first"));
         }
@@ -97,7 +100,7 @@ fn nodes(
     if alone.len() != hosts.len() {
         return Err(Failure::usage("--host: two nodes have the same address"));
     }
-    let node = |(id, (index, (host, later))): (u64, (usize, &(IpAddr, u16)))| {
+    let node = |(id, (centre, (host, later))): (u64, (&CentreName, &(IpAddr, u16)))| {
         let port = |offset: u16| {
             flags
                 .port
@@ -108,13 +111,13 @@ fn nodes(
         };
         Ok(PlannedNode {
             id: NodeId(id),
-            centre: if index < each { primary } else { secondary }.clone(),
+            centre: centre.clone(),
             listen: [port(0)?, port(1)?, port(2)?, port(3)?],
             health: if flags.health { Some(port(4)?) } else { None },
             metrics: if flags.metrics { Some(port(5)?) } else { None },
         })
     };
-    (1..).zip(hosts.iter().enumerate()).map(node).collect()
+    (1..).zip(of.into_iter().zip(&hosts)).map(node).collect()
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(

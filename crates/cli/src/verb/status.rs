@@ -179,6 +179,11 @@ fn text(status: &GetStatusResponse, rows: &[Row], age: Duration, each_node: bool
         let since = degraded.map(|since| format!(", DEGRADED since {}", words::local(Some(since))));
         let since = since.unwrap_or_default();
         text.push_str(&format!("\nprotection {}{since}", mode(protection)));
+    } else if let [only] = status.centres.as_slice() {
+        let centre = &only.centre;
+        text.push_str(&format!(
+            "\nprotection none: {centre} is the only centre, and a backup is what outlives it"
+        ));
     }
     text.push_str(&format!(
         "\nclock {}{}, business day {}",

@@ -14,4 +14,5 @@ mod people;
 mod processes;
 mod protection;
 mod refusals;
+mod sizes;
 mod verbs;

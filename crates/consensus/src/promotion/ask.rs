@@ -17,6 +17,8 @@ use crate::wire;
 
 /// How long a node may take to promise, or to accept. One with a long tail replays it first.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How old a node's last word may be to be acted on.
+const WORD_AGE_MAX: Duration = Duration::from_secs(5);
 
 impl Node {
     /// Seals these nodes for the epoch, each under this name or the one that its promise has, and
@@ -112,8 +114,27 @@ pub(crate) async fn answered<T>(
     }
 }
 
+/// Shows a certificate that this node has accepted to the others that it names, until the new main
+/// line has begun: who decided may be lost before it told them, and the operators' word with it.
+pub(super) async fn spread(node: &Node, certificate: &Certificate) {
+    let terms = &certificate.terms;
+    let begun = node.main().state().header().epoch >= terms.epoch;
+    if begun || !terms.voters.contains_key(&node.id()) {
+        return;
+    }
+    let others = terms.voters.keys().filter(|voter| **voter != node.id());
+    let waiting = others.filter(|voter| late(node, **voter, terms.epoch).is_some());
+    let shown = waiting.map(|voter| async move {
+        match node.show_certificate(*voter, certificate).await {
+            Ok(_) => tracing::info!(node = %voter, "showed the certificate that names it"),
+            Err(error) => tracing::debug!(node = %voter, %error, "does not accept yet"),
+        }
+    });
+    join_all(shown).await;
+}
+
 /// Shows the certificate of the line that this node leads to every node that still is in an older
-/// epoch: a late one of the centre, or one of the old primary's that comes back.
+/// epoch: a late one of the centre, sealed or not, or one of the old primary's that comes back.
 pub(crate) async fn inform(node: &Node, main: &Line) {
     let epoch = main.reference().epoch;
     let certificate = node.standing().accepted;
@@ -121,17 +142,55 @@ pub(crate) async fn inform(node: &Node, main: &Line) {
         return;
     };
     for peer in node.peers().others() {
-        let heard = node.heard().from(peer.node);
-        let is_late = heard
-            .into_iter()
-            .flat_map(|(_, said)| said.lines)
-            .any(|line| {
-                let of = line.line.and_then(|of| wire::read_line_ref(Some(of)).ok());
-                line.running && of.is_some_and(|of| of.line == LineId::Main && of.epoch < epoch)
-            });
-        if is_late {
+        let is_due = late(node, peer.node, epoch).is_some_and(|late| match late {
+            Late::Runs => true,
+            // Who has accepted it, and is not of the centre, stays where it is.
+            Late::StandsStill => !node.inner.promotion.has_accepted(peer.node, epoch),
+        });
+        if is_due {
             let shown = node.show_certificate(peer.node, &certificate).await;
             tracing::warn!(node = %peer.node, ?shown, "showed the certificate");
+            if shown.is_ok() {
+                node.inner.promotion.note_accepted(peer.node, epoch);
+            }
         }
+    }
+}
+
+/// A node in an older epoch.
+enum Late {
+    Runs,
+    StandsStill,
+}
+
+/// Whether a node said lately that its main line is of an epoch before this one.
+fn late(node: &Node, peer: NodeId, epoch: u64) -> Option<Late> {
+    let of = main_lines(node, peer).find(|(of, _)| *of < epoch)?;
+    Some(match of {
+        (_, true) => Late::Runs,
+        (_, false) => Late::StandsStill,
+    })
+}
+
+/// The epochs of the main lines that a node said lately it has, and whether they run there.
+fn main_lines(node: &Node, peer: NodeId) -> impl Iterator<Item = (u64, bool)> {
+    let heard = node.heard().from(peer);
+    let said = heard.filter(|(ago, _)| *ago <= WORD_AGE_MAX);
+    let lines = said.into_iter().flat_map(|(_, said)| said.lines);
+    lines.filter_map(|line| {
+        let of = wire::read_line_ref(Some(line.line?)).ok()?;
+        (of.line == LineId::Main).then_some((of.epoch, line.running))
+    })
+}
+
+impl Node {
+    /// Whether another node runs the main line of this epoch, or a later one.
+    pub(super) fn hears_of(&self, epoch: u64) -> bool {
+        let others = self.peers().others();
+        let mut lines = others
+            .iter()
+            .flat_map(|peer| main_lines(self, peer.node))
+            .filter(|(_, runs)| *runs);
+        lines.any(|(of, _)| of >= epoch)
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::promotion::{Begin, Certificate, SealId, Terms, ends_at};
@@ -30,6 +30,7 @@ use crate::{branch, place, standing};
 mod ask;
 mod tail;
 
+use ask::spread;
 pub(crate) use ask::{ANSWER_MAX, answered, inform};
 use tail::write_rows;
 pub(crate) use tail::{Tail, replay};
@@ -45,6 +46,8 @@ pub(crate) struct Promotion {
     tail: Mutex<Option<Tail>>,
     change: tokio::sync::Mutex<()>,
     judge: Judge,
+    /// The nodes that accepted the certificate of an epoch when this one showed it to them.
+    accepted: Mutex<BTreeSet<(NodeId, u64)>>,
 }
 
 impl fmt::Debug for Promotion {
@@ -62,7 +65,20 @@ impl Promotion {
             tail: Mutex::default(),
             change: tokio::sync::Mutex::new(()),
             judge,
+            accepted: Mutex::default(),
         }
+    }
+
+    fn accepted(&self) -> std::sync::MutexGuard<'_, BTreeSet<(NodeId, u64)>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_accepted(&self, node: NodeId, epoch: u64) -> bool {
+        self.accepted().contains(&(node, epoch))
+    }
+
+    fn note_accepted(&self, node: NodeId, epoch: u64) {
+        self.accepted().insert((node, epoch));
     }
 
     /// Held while a promise is made or kept.
@@ -179,8 +195,13 @@ impl Node {
         let _one_at_a_time = self.inner.promotion.change().await;
         let mut standing = self.standing();
         let sealed = standing.sealed.filter(|seal| seal.id == id);
+        // Who has accepted a certificate goes on with the new main line, and never with this one.
+        let sealed = sealed.filter(|seal| standing.accepted_epoch() < seal.epoch);
         if sealed.is_none() {
-            return Err(refused(format!("node {} has no seal {id}", self.id())));
+            return Err(refused(format!(
+                "node {} has no seal {id} that could be released",
+                self.id()
+            )));
         }
         standing.sealed = None;
         self.promise(standing).await?;
@@ -262,9 +283,10 @@ impl Node {
                 refused(format!("the certificate does not hold: {rejection:?}"))
             })?;
         }
-        // Who comes late is shown it long after.
+        // Who comes late is shown it long after: others have accepted it in time then.
         let is_voter = certificate.terms.voters.contains_key(&self.id());
-        if is_voter && ends_at(certificate) <= self.time() {
+        let is_over = ends_at(certificate) <= self.time();
+        if is_voter && is_over && !self.hears_of(certificate.terms.epoch) {
             return Err(refused("the certificate has expired: sign anew"));
         }
         Ok(())
@@ -402,15 +424,16 @@ pub(crate) async fn follow(node: Node) {
     let mut standing = node.inner.promotion.standing.subscribe();
     loop {
         let now = standing.borrow_and_update().clone();
-        let accepted = now.accepted.filter(|certificate| {
-            now.conflicting.is_none()
-                && certificate.terms.epoch > node.main().reference().epoch
+        let accepted = now.accepted.filter(|_| now.conflicting.is_none());
+        if let Some(certificate) = accepted {
+            let is_next = certificate.terms.epoch > node.main().reference().epoch;
+            if is_next
                 && !node.is_fenced_by(&certificate.terms)
-        });
-        if let Some(certificate) = accepted
-            && let Err(error) = Box::pin(node.go_on(&certificate)).await
-        {
-            tracing::warn!(%error, "the new main line does not run here yet; will try again");
+                && let Err(error) = Box::pin(node.go_on(&certificate)).await
+            {
+                tracing::warn!(%error, "the new main line does not run here yet; will try again");
+            }
+            spread(&node, &certificate).await;
         }
         let _elapsed = tokio::time::timeout(LOOK_EVERY, standing.changed()).await;
     }

@@ -3,11 +3,13 @@
 mod boundary;
 mod branch;
 mod cluster;
+mod crash;
 mod harness;
 mod nodes;
 mod promotion;
 mod protection;
 mod session;
+mod sizes;
 mod switchover;
 mod tls;
 mod unplanned;

@@ -20,11 +20,11 @@ use domain::outcome::Result as Came;
 use domain::protection::Mode;
 use domain::{CentreName, NodeId};
 
-fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+pub(crate) fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
     ids.iter().copied().map(NodeId).collect()
 }
 
-fn change(centre: &str, add: &[(u64, String)], remove: &[u64]) -> Change {
+pub(crate) fn change(centre: &str, add: &[(u64, String)], remove: &[u64]) -> Change {
     Change {
         centre: CentreName::parse(centre).unwrap(),
         add: add
@@ -39,7 +39,7 @@ fn change(centre: &str, add: &[(u64, String)], remove: &[u64]) -> Change {
     }
 }
 
-fn address_of(cluster: &Cluster, at: u64, id: u64) -> String {
+pub(crate) fn address_of(cluster: &Cluster, at: u64, id: u64) -> String {
     let state = cluster.main(at).state();
     let centres = state.centres().unwrap();
     let mut nodes = centres.all().flat_map(|centre| &centre.nodes);
@@ -51,7 +51,7 @@ fn address_of(cluster: &Cluster, at: u64, id: u64) -> String {
 }
 
 /// Has two operators say it, as soon as the line takes it.
-async fn say(cluster: &Cluster, at: u64, change: &Change) {
+pub(crate) async fn say(cluster: &Cluster, at: u64, change: &Change) {
     let command = || {
         domain::Command::Centre(Command::ChangeNodes {
             change: Box::new(change.clone()),
@@ -68,7 +68,7 @@ async fn say(cluster: &Cluster, at: u64, change: &Change) {
     }
 }
 
-async fn has_members(cluster: &Cluster, voters: &[u64], learners: &[u64]) {
+pub(crate) async fn has_members(cluster: &Cluster, voters: &[u64], learners: &[u64]) {
     until("the group has these members", async || {
         let Some(leader) = cluster.leader() else {
             return false;
@@ -174,14 +174,15 @@ async fn a_node_on_a_new_machine_joins_and_one_that_is_removed_is_gone_from_the_
     cluster.agree().await;
 }
 
-async fn found_tail(cluster: &Cluster, at: u64) -> Tail {
+pub(crate) async fn found_tail(cluster: &Cluster, at: u64) -> Tail {
+    let east = cluster.founding.primary.nodes.iter().map(|node| node.id);
     let mut tail = None;
     until("the old primary says what it has", async || {
-        let found = cluster
-            .node(at)
-            .find_tail(ids(&[1, 2, 3]).into_iter().collect());
+        let east: Vec<NodeId> = east.clone().collect();
+        let all = east.len();
+        let found = cluster.node(at).find_tail(east);
         tail = found.await.ok().map(|found| found.tail);
-        tail.as_ref().is_some_and(|tail| tail.read.len() == 3)
+        tail.as_ref().is_some_and(|tail| tail.read.len() == all)
     })
     .await;
     tail.unwrap()

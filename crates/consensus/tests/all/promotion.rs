@@ -19,10 +19,15 @@ use domain::protection::Mode;
 use domain::{CentreName, NodeId, ParticipantId};
 
 pub(crate) async fn six(mode: Mode) -> Cluster {
-    let mut cluster = Cluster::six().await;
+    running(3, 3, mode).await
+}
+
+/// So many nodes in the east and in the west, where everything is protected.
+pub(crate) async fn running(east: u64, west: u64, mode: Mode) -> Cluster {
+    let mut cluster = Cluster::of(east, west).await;
     cluster.founding.policy.protection = mode;
     cluster.founding.policy.degrade_after_ms = 1_000;
-    for id in 1..=6 {
+    for id in 1..=east + west {
         cluster.start(id).await;
     }
     cluster.founded().await;
@@ -34,9 +39,15 @@ pub(crate) async fn six(mode: Mode) -> Cluster {
     cluster
 }
 
+/// The nodes of the west.
+fn west(cluster: &Cluster) -> impl Iterator<Item = NodeId> {
+    let west = cluster.founding.secondary.as_ref().unwrap();
+    west.nodes.iter().map(|node| node.id)
+}
+
 /// Seals what runs of the west, and gives what was found by node.
 pub(crate) async fn seal(cluster: &Cluster, at: u64) -> BTreeMap<NodeId, Report> {
-    let nodes = (4..=6).map(NodeId).collect();
+    let nodes = west(cluster).collect();
     let epoch = cluster.main(at).reference().epoch + 1;
     let said = cluster
         .node(at)
@@ -63,8 +74,7 @@ pub(crate) fn certified(
             .iter()
             .map(|(node, report)| (*node, report.seal.id))
             .collect(),
-        left_out: (4..=6)
-            .map(NodeId)
+        left_out: west(cluster)
             .filter(|node| !found.contains_key(node))
             .collect(),
         accepted_loss: Loss::Unknown,

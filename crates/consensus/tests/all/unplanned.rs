@@ -29,14 +29,14 @@ fn wanted(drill: &Drill, node: u64) -> Wanted {
 }
 
 /// An operator orders the opening at a node; why not, if it is not done.
-async fn order(drill: &Drill, node: u64) -> Result<Order, String> {
+pub(crate) async fn order(drill: &Drill, node: u64) -> Result<Order, String> {
     let asked = drill.cluster.node(node);
     let opened = asked.open_unplanned(&wanted(drill, node)).await;
     opened.map_err(|error| error.to_string())
 }
 
 /// Session 1 is over and session 2 is approved, on all nodes.
-async fn approved() -> Drill {
+pub(crate) async fn approved() -> Drill {
     let drill = Drill::running().await;
     drill.set_clocks(at(0));
     drill.phase("S1", Phase::Open).await;
@@ -47,14 +47,14 @@ async fn approved() -> Drill {
     drill
 }
 
-async fn primary_off(drill: &mut Drill) {
+pub(crate) async fn primary_off(drill: &mut Drill) {
     for node in 1..=3 {
         drill.cluster.stop(node).await;
     }
     silent(drill).await;
 }
 
-async fn silent(drill: &Drill) {
+pub(crate) async fn silent(drill: &Drill) {
     until("the primary is heard no more", async || {
         (4..=6).all(|node| {
             let running = drill.cluster.running.get(&node);
@@ -64,7 +64,7 @@ async fn silent(drill: &Drill) {
     .await;
 }
 
-async fn adopted(drill: &Drill) -> Unplanned {
+pub(crate) async fn adopted(drill: &Drill) -> Unplanned {
     until("the main line has taken it over", async || {
         drill.cluster.running.values().all(|running| {
             let state = running.node.main().state();

@@ -288,6 +288,13 @@ fn of_line(error: line::Error) -> Shape {
             RETRY_SOON,
             "no node leads at the moment; nothing was done, try again",
         ),
+        line::Error::SecondaryUnreachable => Shape::retry(
+            Code::Unavailable,
+            "SECONDARY_UNREACHABLE",
+            RETRY_SOON,
+            "the secondary centre does not confirm, and nothing is answered without it; nothing \
+             was done, try again",
+        ),
         line::Error::OutcomeUnknown => Shape::unknown_outcome(String::new()),
         line::Error::WrongLine { detail } => Shape::new(Code::Aborted, "LINE_CHANGED", detail),
         line::Error::ClockOff => Shape::retry(

@@ -8,7 +8,9 @@ pub(super) fn chinese(reason: &str) -> Option<&'static str> {
         "SESSION_CLOSED" => "服務現已關閉",
         "CENTRE_NOT_SERVING" => "現由另一數據中心提供服務",
         "RATE_LIMITED" => "嘗試次數過多，請稍後再試",
-        "HASHING_QUEUE_FULL" | "NO_LEADER" | "CENTRE_CHANGING" => "系統繁忙，請稍後再試",
+        "HASHING_QUEUE_FULL" | "NO_LEADER" | "SECONDARY_UNREACHABLE" | "CENTRE_CHANGING" => {
+            "系統繁忙，請稍後再試"
+        }
         "INITIATION_REQUIRED" => "請先設定密碼及一次性密碼",
         "ALREADY_INITIATED" => "密碼及一次性密碼已經設定",
         "INITIATION_DENIED" => "本節不可設定密碼及一次性密碼",

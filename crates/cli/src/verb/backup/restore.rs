@@ -101,15 +101,14 @@ fn told(
         };
         format!(
             "{from}\n\
-             cluster {cluster}: {} nodes in {} and {}, account digest {}\n\
+             cluster {cluster}: {} nodes in {}, account digest {}\n\
              bring to everybody the certificates in {dir}/operators, front-ends and back-ends:\n  \
              those of the old cluster are not believed\n\
              start each node:  tidemark serve --config {dir}/nodes/1/node.toml\n\
              then look at it:  tidemark status --profile {dir}/profile.toml\n\
              take {dir}/ca/*.key into a safe: no node needs them",
             plan.nodes.len(),
-            plan.primary,
-            plan.secondary,
+            plan.centres(),
             backup.digests.account,
         )
     })
@@ -150,7 +149,8 @@ fn plan(flags: &Restore, opened: &Opened) -> Result<Plan, Failure> {
         dir: flags.init.clone(),
         title: flags.title.clone().unwrap_or(founding.title.clone()),
         primary: primary.to_owned(),
-        secondary: secondary.map_or("west", |name| name).to_owned(),
+        secondary: secondary.map_or("", |name| name).to_owned(),
+        single_centre: secondary.is_none(),
         nodes: flags.nodes,
         host: flags.host.clone(),
         port: flags.port,

@@ -81,6 +81,11 @@ fn lag(status: &GetStatusResponse) -> Check {
 
 fn protection(status: &GetStatusResponse) -> Option<Check> {
     const NAME: &str = "protection";
+    if let [only] = status.centres.as_slice() {
+        let centre = &only.centre;
+        let found = format!("none: {centre} is the only centre, and a backup is what outlives it");
+        return Some(Check::ok(NAME, found));
+    }
     let protection = status.protection.as_ref()?;
     let mode = match protection.mode() {
         ProtectionMode::Async => "async",

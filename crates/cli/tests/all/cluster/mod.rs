@@ -79,21 +79,28 @@ pub struct Cluster {
 impl Cluster {
     /// Founds a cluster on ports that nobody uses. No node runs yet.
     pub fn found() -> Self {
+        Self::found_as(&repository("deploy/demo/timetable.toml"), &[])
+    }
+
+    /// As `found`, with a timetable of its own and more flags.
+    pub fn found_as(timetable: &Path, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = folder.path().join("cluster");
-        let output = tidemark(&[
+        let (port, holidays) = (free_ports(), repository("deploy/demo/holidays.txt"));
+        let init = [
             "init",
             "--dir",
             dir.to_str().unwrap(),
             "--port",
-            &free_ports().to_string(),
+            &port.to_string(),
             "--timetable",
-            repository("deploy/demo/timetable.toml").to_str().unwrap(),
+            timetable.to_str().unwrap(),
             "--holidays",
-            repository("deploy/demo/holidays.txt").to_str().unwrap(),
+            holidays.to_str().unwrap(),
             "--simulated-clock",
             "2023-06-10T17:55",
-        ]);
+        ];
+        let output = tidemark(&[&init[..], flags].concat());
         assert!(output.status.success(), "{}", said(&output).1);
         Self {
             folder,
@@ -103,10 +110,15 @@ impl Cluster {
 
     /// Founds a cluster and starts every node.
     pub fn start() -> Self {
+        Self::start_of(&ALL, Self::found)
+    }
+
+    /// Founds a cluster of these nodes, and starts them.
+    pub fn start_of(nodes: &[u64], found: impl Fn() -> Self) -> Self {
         // Another test may have been faster to bind a port that was free a moment ago.
         for _ in 0..5 {
-            let mut cluster = Self::found();
-            cluster.spawn(&ALL);
+            let mut cluster = found();
+            cluster.spawn(nodes);
             if cluster.ready() {
                 return cluster;
             }

@@ -1,4 +1,4 @@
-//! A node's peer service with single methods that fail or never answer.
+//! A node's peer service with single methods that fail, never answer, or are not heard to.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,6 +16,8 @@ use tonic::server::NamedService;
 pub enum Hindrance {
     Refuses,
     Stalls,
+    /// Does what was asked; the answer is lost.
+    Unheard,
 }
 
 /// What is in the way at a node, by the method's name; may change while the node runs.
@@ -62,6 +64,13 @@ where
                 Box::pin(async { Ok(refused) })
             }
             Some(Hindrance::Stalls) => Box::pin(std::future::pending()),
+            Some(Hindrance::Unheard) => {
+                let done = self.service.call(request);
+                Box::pin(async {
+                    drop(done.await);
+                    Ok(Status::unavailable("hindered").into_http())
+                })
+            }
         }
     }
 }

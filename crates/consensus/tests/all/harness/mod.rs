@@ -169,11 +169,21 @@ async fn centre(name: &str, nodes: impl Iterator<Item = u64>) -> Centre {
 impl Cluster {
     /// Three nodes in each of two centres, none of them running.
     pub async fn six() -> Self {
+        Self::of(3, 3).await
+    }
+
+    /// So many nodes in each centre, none of them running; with none in the west it is not there.
+    pub async fn of(east: u64, west: u64) -> Self {
+        let all = east + west;
+        let secondary = match west {
+            0 => None,
+            _ => Some(centre("west", east + 1..=all).await),
+        };
         let founding = Founding {
             cluster: ClusterId([7; 16]),
             title: "test".to_owned(),
-            primary: centre("east", 1..=3).await,
-            secondary: Some(centre("west", 4..=6).await),
+            primary: centre("east", 1..=east).await,
+            secondary,
             operators: [("op1", 1), ("op2", 2)]
                 .map(|(name, key)| Operator {
                     id: OperatorId::parse(name).unwrap(),
@@ -192,12 +202,12 @@ impl Cluster {
         Self {
             founding,
             addresses: BTreeMap::new(),
-            folders: (1..=6)
+            folders: (1..=all)
                 .map(|id| (id, tempfile::tempdir().unwrap()))
                 .collect(),
-            clocks: (1..=6).map(|id| (id, OffsetClock::default())).collect(),
+            clocks: (1..=all).map(|id| (id, OffsetClock::default())).collect(),
             running: BTreeMap::new(),
-            hindrances: (1..=6).map(|id| (id, Hindrances::default())).collect(),
+            hindrances: (1..=all).map(|id| (id, Hindrances::default())).collect(),
             certificates: None,
             base: domain::State::unfounded(),
             versions: BTreeMap::new(),
@@ -340,7 +350,9 @@ impl Cluster {
             let Some(leader) = self.leader() else {
                 return false;
             };
-            self.main(leader).membership().learners.len() == 3
+            let secondary = self.founding.secondary.as_ref();
+            let learners = secondary.map_or(0, |centre| centre.nodes.len());
+            self.main(leader).membership().learners.len() == learners
         })
         .await;
     }

@@ -25,6 +25,9 @@ fn check(name: &str, verdict: Verdict, text: impl Into<String>) -> Check {
 
 /// The checks before a switchover to this centre, the worst first.
 pub(in crate::rpc) fn before_switchover(edge: &Edge, state: &State, to: &CentreName) -> Vec<Check> {
+    if state.nodes_of(to).next().is_none() {
+        return vec![plan(state, to)];
+    }
     let known = heard::nodes(edge);
     let there: Vec<&Known> = known.iter().filter(|node| node.centre == *to).collect();
     let mut checks = vec![

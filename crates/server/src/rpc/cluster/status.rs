@@ -436,6 +436,7 @@ fn centre(of: &Centre, primary: &Centre, serving: Option<&str>) -> operator::Cen
 
 struct Current {
     id: domain::SessionId,
+    /// The centre that serves it, or is to.
     centre: String,
     role: &'static str,
     open: bool,
@@ -448,15 +449,21 @@ fn current_session(edge: &Edge, state: &State) -> Option<Current> {
     let open = serving.open_session(now).ok().map(|plan| &plan.session);
     let fence = state.header().fence.as_ref().and_then(|id| state.plan(id));
     let found = open.or(fence.map(|plan| &plan.session));
-    let current = |session: &domain::calendar::Session, open| Current {
-        id: session.id.clone(),
-        centre: session.centre.to_string(),
-        role: if Some(&session.centre) == state.primary().map(|primary| &primary.name) {
-            "primary"
-        } else {
-            "secondary"
-        },
-        open,
+    let primary = state.primary().map(|primary| &primary.name);
+    // What the main line serves is at the primary, wherever it was at the opening.
+    let here = open.and(serving.serving_centre()).cloned();
+    let current = |session: &domain::calendar::Session, open| {
+        let centre = here.as_ref().unwrap_or(&session.centre);
+        Current {
+            id: session.id.clone(),
+            centre: centre.to_string(),
+            role: if Some(centre) == primary {
+                "primary"
+            } else {
+                "secondary"
+            },
+            open,
+        }
     };
     match found {
         Some(session) => {
