@@ -231,7 +231,7 @@ pub(crate) async fn watch(
 }
 
 /// Asks every other node for its time; gives how far this clock is ahead of each that answered.
-async fn poll(peers: &Peers, base: &dyn Clock, heard: &Heard) -> BTreeMap<NodeId, i64> {
+pub(crate) async fn poll(peers: &Peers, base: &dyn Clock, heard: &Heard) -> BTreeMap<NodeId, i64> {
     let asked = peers.others().into_iter().map(|peer| async move {
         let mut client = peers.client(peer.node)?;
         let request = GetNodeStatusRequest {

@@ -3,7 +3,7 @@
 //! Deliberately absent: when a branch starts and ends. That is the plan in the main line's state;
 //! who follows it uses the primitives in `branch`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -281,6 +281,13 @@ impl Node {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(task);
+    }
+
+    /// Asks every other node how it is, now; gives those that answered.
+    pub async fn hear(&self) -> BTreeSet<NodeId> {
+        let base = self.inner.clock.base().as_ref();
+        let answered = clockwatch::poll(self.peers(), base, self.heard()).await;
+        answered.into_keys().collect()
     }
 
     /// Hands over what this node leads, before a planned stop.

@@ -10,6 +10,7 @@ use proto::peer::v1 as peer;
 use tonic::Status;
 
 use super::{Accepted, Report, refused};
+use crate::clockwatch::WORD_AGE_MAX;
 use crate::line::Line;
 use crate::node::{Error, Node};
 use crate::peers::Client;
@@ -17,8 +18,6 @@ use crate::wire;
 
 /// How long a node may take to promise, or to accept. One with a long tail replays it first.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// How old a node's last word may be to be acted on.
-const WORD_AGE_MAX: Duration = Duration::from_secs(5);
 
 impl Node {
     /// Seals these nodes for the epoch, each under this name or the one that its promise has, and

@@ -86,7 +86,7 @@ async fn check(
     let to = read_centre(&ask.body.centre)?;
     let (_, state) = edge.fresh(&ask).await?;
     Ok(operator::CheckSwitchoverResponse {
-        checks: checks::before_switchover(edge, &state, &to),
+        checks: checks::before_switchover(edge, &state, &to).await,
         primary: primary(&state),
     })
 }
@@ -104,6 +104,7 @@ async fn switch(
     // A repeat finds it begun or done, and is answered by the record of the first.
     if state.may_switch(&to).is_ok() {
         let failed = checks::before_switchover(edge, &state, &to)
+            .await
             .into_iter()
             .find(|check| check.verdict() == Verdict::Error);
         if let Some(failed) = failed {

@@ -23,12 +23,22 @@ fn check(name: &str, verdict: Verdict, text: impl Into<String>) -> Check {
     }
 }
 
-/// The checks before a switchover to this centre, the worst first.
-pub(in crate::rpc) fn before_switchover(edge: &Edge, state: &State, to: &CentreName) -> Vec<Check> {
+/// The checks before a switchover to this centre, the worst first. Every node is asked anew: one
+/// that was lost in the last seconds is seen.
+pub(in crate::rpc) async fn before_switchover(
+    edge: &Edge,
+    state: &State,
+    to: &CentreName,
+) -> Vec<Check> {
     if state.nodes_of(to).next().is_none() {
         return vec![plan(state, to)];
     }
-    let known = heard::nodes(edge);
+    let answered = edge.node().hear().await;
+    let mut known = heard::nodes(edge);
+    let silent = |node: &&mut Known| node.id != edge.node().id() && !answered.contains(&node.id);
+    for node in known.iter_mut().filter(silent) {
+        node.heard_ms = None;
+    }
     let there: Vec<&Known> = known.iter().filter(|node| node.centre == *to).collect();
     let mut checks = vec![
         plan(state, to),
