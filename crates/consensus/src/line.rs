@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::state::{Digests, State};
-use domain::{LineId, LineRef, LogId, NodeId};
+use domain::{Digest, LineId, LineRef, LogId, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::Fatal;
 use openraft::{ServerState, SnapshotPolicy};
@@ -22,11 +22,13 @@ use crate::clock::Clock;
 use crate::clockwatch::LastGood;
 use crate::machine::{Machine, Shared};
 use crate::network::Network;
+use crate::node::FIRST_EPOCH;
 use crate::peers::Peers;
 use crate::protection::{self, Persisted};
 use crate::raft::{Raft, TypeConfig};
 use crate::read;
 use crate::store::Log;
+use crate::wire;
 
 /// Largest encoded envelope, in bytes. The store ends an append with the entry that exceeds a
 /// mebibyte, so that one such entry more still fits into `peers::MESSAGE_BYTES_MAX`.
@@ -148,6 +150,8 @@ pub struct Line {
 
 pub(crate) struct Inner {
     pub(crate) reference: LineRef,
+    /// What a main line began with after a promotion.
+    pub(crate) beginning: Option<Digest>,
     pub(crate) raft: Raft,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -182,7 +186,13 @@ impl Line {
     async fn start_whole(start: Start) -> Result<Self, Error> {
         let config = config(&start.reference, start.clock_is_ok)?;
         let shared = start.machine.shared();
-        let network = Network::new(start.peers.clone(), &start.reference);
+        let is_later = start.reference.epoch > FIRST_EPOCH;
+        let beginning = (start.reference.line == LineId::Main && is_later)
+            .then(|| shared.base().digests().full);
+        let network = Network::new(
+            start.peers.clone(),
+            wire::line_ref_from(&start.reference, beginning),
+        );
         let raft = Raft::new(
             start.peers.me().0,
             Arc::new(config),
@@ -196,6 +206,7 @@ impl Line {
         let line = Self {
             inner: Arc::new(Inner {
                 reference: start.reference,
+                beginning,
                 raft,
                 shared,
                 clock: start.clock,
@@ -235,6 +246,11 @@ impl Line {
     /// Whether both are handles of one line that was started once.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Which line this is, as messages name it.
+    pub(crate) fn named(&self) -> proto::peer::v1::LineRef {
+        wire::line_ref_from(&self.inner.reference, self.inner.beginning)
     }
 
     /// Which line this is.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::{CentreName, LineRef, NodeId, encoding};
+use domain::{CentreName, NodeId, encoding};
 use futures::stream::{self, BoxStream, StreamExt};
 use futures::{Stream, future::BoxFuture};
 use openraft::errors::{
@@ -28,7 +28,7 @@ use tonic::{Code, Status};
 
 use crate::peers::{self, Client, Peers};
 use crate::raft::{self, Snapshot, TypeConfig, Vote};
-use crate::{snapshot, transfer, wire};
+use crate::{snapshot, transfer};
 
 /// How long a stream of appends may take to be accepted.
 const STREAM_SETUP_MAX: Duration = Duration::from_secs(2);
@@ -45,17 +45,14 @@ type Answer<T> = Result<T, RPCError<TypeConfig>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
     peers: Peers,
-    line: LineRef,
+    line: peer::LineRef,
 }
 
 impl Network {
     /// The links of a line.
     #[must_use]
-    pub(crate) fn new(peers: Peers, line: &LineRef) -> Self {
-        Self {
-            peers,
-            line: line.clone(),
-        }
+    pub(crate) fn new(peers: Peers, line: peer::LineRef) -> Self {
+        Self { peers, line }
     }
 }
 
@@ -78,7 +75,11 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         }
         Link {
             peers: self.peers.clone(),
-            line: wire::line_ref_at(&self.line, target),
+            // Meant for this node alone: another one may have its address by now.
+            line: peer::LineRef {
+                node: target.0,
+                ..self.line.clone()
+            },
             target,
         }
     }

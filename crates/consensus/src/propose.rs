@@ -198,7 +198,7 @@ impl Line {
             return Attempt::Again;
         };
         let message = peer::ProposeRequest {
-            line: Some(wire::line_ref(&self.inner.reference)),
+            line: Some(self.named()),
             actor: encoding::encode(&proposal.actor).into(),
             request: proposal
                 .request

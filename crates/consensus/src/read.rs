@@ -129,7 +129,7 @@ impl Line {
     async fn ask_leader(&self, leader: NodeId, deadline: Instant) -> Result<LogId, Error> {
         let mut client = self.inner.peers.client(leader).ok_or(Error::NoLeader)?;
         let message = peer::ReadIndexRequest {
-            line: Some(wire::line_ref(&self.inner.reference)),
+            line: Some(self.named()),
             deadline_ms: wire::millis_until(deadline),
         };
         let answer = client

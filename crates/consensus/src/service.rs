@@ -79,10 +79,21 @@ impl Service {
                 self.node.id()
             )));
         }
+        let beginning = named.as_ref().and_then(wire::beginning);
         let named = wire::read_line_ref(named)?;
-        self.node
+        let line = self
+            .node
             .line(&named)
-            .map_err(|error| Status::failed_precondition(error.to_string()))
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        if beginning.is_some() && line.inner.beginning != beginning {
+            return Err(Status::failed_precondition(format!(
+                "the message is of another main line of epoch {} than node {} has: two promotions \
+                 began one; wake someone",
+                named.epoch,
+                self.node.id()
+            )));
+        }
+        Ok(line)
     }
 }
 

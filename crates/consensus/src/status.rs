@@ -79,7 +79,7 @@ fn of_line(line: &Line) -> peer::LineStatus {
         Role::Stopped => peer::LineRole::Unspecified,
     };
     peer::LineStatus {
-        line: Some(wire::line_ref(&line.reference())),
+        line: Some(line.named()),
         applied: applied.map(wire::log_id),
         term: line.term(),
         leader: line.leader().map_or(0, |node| node.0),

@@ -1,6 +1,6 @@
 //! Between our types and those of the peer protocol.
 
-use domain::{ClusterId, Digest, LineId, LineRef, LogId, NodeId, SessionId};
+use domain::{ClusterId, Digest, LineId, LineRef, LogId, SessionId};
 use proto::peer::v1 as peer;
 use tonic::Status;
 
@@ -21,7 +21,7 @@ impl From<Malformed> for Status {
 #[must_use]
 pub fn line_ref(line: &LineRef) -> peer::LineRef {
     let id = match &line.line {
-        LineId::Main => peer::line_ref::Line::Main(peer::MainLine {}),
+        LineId::Main => peer::line_ref::Line::Main(peer::MainLine::default()),
         LineId::Branch { session, genesis } => peer::line_ref::Line::Branch(peer::BranchLine {
             session: session.as_str().to_owned(),
             genesis: genesis.0.to_vec().into(),
@@ -35,12 +35,23 @@ pub fn line_ref(line: &LineRef) -> peer::LineRef {
     }
 }
 
-/// The same, meant for one node alone.
+/// The same, with what a main line began with after a promotion.
 #[must_use]
-pub fn line_ref_at(line: &LineRef, node: NodeId) -> peer::LineRef {
-    peer::LineRef {
-        node: node.0,
-        ..line_ref(line)
+pub fn line_ref_from(line: &LineRef, beginning: Option<Digest>) -> peer::LineRef {
+    let mut named = line_ref(line);
+    if let (Some(peer::line_ref::Line::Main(main)), Some(beginning)) = (&mut named.line, beginning)
+    {
+        main.beginning = beginning.0.to_vec().into();
+    }
+    named
+}
+
+/// What a main line began with, as a message says; none if it does not.
+#[must_use]
+pub fn beginning(line: &peer::LineRef) -> Option<Digest> {
+    match &line.line {
+        Some(peer::line_ref::Line::Main(main)) => read_digest(&main.beginning).ok(),
+        Some(peer::line_ref::Line::Branch(_)) | None => None,
     }
 }
 
@@ -52,7 +63,7 @@ pub fn read_line_ref(line: Option<peer::LineRef>) -> Result<LineRef, Malformed> 
     let malformed = |field| Malformed { field };
     let line = line.ok_or(malformed("line"))?;
     let id = match line.line.ok_or(malformed("line id"))? {
-        peer::line_ref::Line::Main(peer::MainLine {}) => LineId::Main,
+        peer::line_ref::Line::Main(peer::MainLine { beginning: _ }) => LineId::Main,
         peer::line_ref::Line::Branch(branch) => LineId::Branch {
             session: SessionId::parse(&branch.session).map_err(|_| malformed("session"))?,
             genesis: read_digest(&branch.genesis)?,

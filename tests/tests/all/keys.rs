@@ -156,7 +156,7 @@ async fn a_node_cannot_prove_a_key_for_another_nor_without_it() {
             line: Some(peer::LineRef {
                 node: 0,
                 cluster: founding.0.to_vec().into(),
-                line: Some(peer::line_ref::Line::Main(peer::MainLine {})),
+                line: Some(peer::line_ref::Line::Main(peer::MainLine::default())),
                 epoch: 1,
             }),
             actor: encoding::encode(&Actor::Node(NodeId(named))).into(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::LineId;
 use domain::promotion::{Certificate, SealId};
-use domain::{NodeId, encoding};
+use domain::{Digest, NodeId, encoding};
 use futures::future::join_all;
 use proto::peer::v1 as peer;
 use tonic::Status;
@@ -146,7 +146,8 @@ pub(crate) async fn inform(node: &Node, main: &Line) {
             // Who has accepted it, and is not of the centre, stays where it is.
             Late::StandsStill => !node.inner.promotion.has_accepted(peer.node, epoch),
         });
-        if is_due {
+        // Two certificates for one epoch: whoever sees both stops.
+        if is_due || began_otherwise(node, peer.node, main) {
             let shown = node.show_certificate(peer.node, &certificate).await;
             tracing::warn!(node = %peer.node, ?shown, "showed the certificate");
             if shown.is_ok() {
@@ -164,21 +165,42 @@ enum Late {
 
 /// Whether a node said lately that its main line is of an epoch before this one.
 fn late(node: &Node, peer: NodeId, epoch: u64) -> Option<Late> {
-    let of = main_lines(node, peer).find(|(of, _)| *of < epoch)?;
-    Some(match of {
-        (_, true) => Late::Runs,
-        (_, false) => Late::StandsStill,
+    let of = main_lines(node, peer).find(|said| said.epoch < epoch)?;
+    Some(match of.runs {
+        true => Late::Runs,
+        false => Late::StandsStill,
     })
 }
 
-/// The epochs of the main lines that a node said lately it has, and whether they run there.
-fn main_lines(node: &Node, peer: NodeId) -> impl Iterator<Item = (u64, bool)> {
+/// Whether a node runs a main line of this line's epoch that began with something else.
+fn began_otherwise(node: &Node, peer: NodeId, main: &Line) -> bool {
+    let mut said = main_lines(node, peer);
+    said.any(|said| {
+        let same_epoch = said.epoch == main.reference().epoch;
+        same_epoch && said.runs && said.beginning != main.inner.beginning
+    })
+}
+
+/// A main line that a node said lately it has.
+struct Said {
+    epoch: u64,
+    runs: bool,
+    beginning: Option<Digest>,
+}
+
+fn main_lines(node: &Node, peer: NodeId) -> impl Iterator<Item = Said> {
     let heard = node.heard().from(peer);
     let said = heard.filter(|(ago, _)| *ago <= WORD_AGE_MAX);
     let lines = said.into_iter().flat_map(|(_, said)| said.lines);
     lines.filter_map(|line| {
-        let of = wire::read_line_ref(Some(line.line?)).ok()?;
-        (of.line == LineId::Main).then_some((of.epoch, line.running))
+        let named = line.line?;
+        let beginning = wire::beginning(&named);
+        let of = wire::read_line_ref(Some(named)).ok()?;
+        (of.line == LineId::Main).then_some(Said {
+            epoch: of.epoch,
+            runs: line.running,
+            beginning,
+        })
     })
 }
 
@@ -189,7 +211,7 @@ impl Node {
         let mut lines = others
             .iter()
             .flat_map(|peer| main_lines(self, peer.node))
-            .filter(|(_, runs)| *runs);
-        lines.any(|(of, _)| of >= epoch)
+            .filter(|said| said.runs);
+        lines.any(|said| said.epoch >= epoch)
     }
 }

@@ -219,3 +219,42 @@ async fn all_nodes_lost_in_the_middle_of_it_begin_the_new_line_once() {
     let state = cluster.main(5).state();
     assert_eq!(state.certificate(), Some(&certificate));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_alone_accepted_a_certificate_does_not_join_a_line_of_its_epoch_that_began_otherwise() {
+    let mut cluster = six(Mode::Async).await;
+    // Node 4 alone has the last change.
+    cluster.stop(5).await;
+    cluster.stop(6).await;
+    cluster.main(1).propose(marking(1)).await.unwrap();
+    until("node 4 has it", async || has_mark(&cluster, 4, 1)).await;
+    primary_dead(&mut cluster).await;
+    cluster.start(5).await;
+    cluster.start(6).await;
+    // It accepts what nobody else hears of, and is lost.
+    let found = seal(&cluster, 4).await;
+    assert_eq!(found.len(), 3);
+    let alone = certified(&cluster, 4, &found);
+    refuses_certificates(&cluster, &[5, 6]);
+    let shown = cluster.node(4).show_certificate(NodeId(4), &alone).await;
+    shown.unwrap();
+    cluster.stop(4).await;
+    // Those who are left go on without it, and without what it had.
+    cluster.clear(5);
+    cluster.clear(6);
+    let found = seal(&cluster, 5).await;
+    assert_eq!(found.len(), 2);
+    let other = certified(&cluster, 5, &found);
+    assert_ne!(other.terms.genesis, alone.terms.genesis);
+    show(&cluster, 5, &other).await;
+    serves(&cluster, &[5, 6], 2).await;
+    cluster.main(5).propose(marking(50)).await.unwrap();
+
+    cluster.start(4).await;
+    until("node 4 has stopped", async || {
+        cluster.node(4).standing().conflicting.is_some() && cluster.main(4).running().is_err()
+    })
+    .await;
+    cluster.main(5).propose(marking(51)).await.unwrap();
+    assert!(!has_mark(&cluster, 4, 51));
+}
