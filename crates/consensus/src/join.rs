@@ -14,7 +14,7 @@ use domain::promotion::Certificate;
 use domain::{CentreName, ClusterId, LineId, NodeId, encoding};
 use futures::future::join_all;
 use proto::peer::v1 as peer;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::clockwatch::WORD_AGE_MAX;
 use crate::node::{Error, FIRST_EPOCH, Node, blocking};
@@ -28,7 +28,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a node without anything on its disk is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Told {
     /// Its id; none where the centres have no node at its place.
     node: Option<NodeId>,
@@ -154,7 +154,12 @@ async fn ask(peers: &Peers, place: NodeId) -> Vec<Told> {
             place: place.0,
         };
         let answer = tokio::time::timeout(ANSWER_MAX, client.join(request)).await;
-        match read(answer.ok()?.ok()?.into_inner()) {
+        let answer = match answer.ok()? {
+            // Nobody is let in whom the centres do not have. Whoever knows more is believed.
+            Err(status) if status.code() == Code::PermissionDenied => return Some(Told::default()),
+            answer => answer.ok()?,
+        };
+        match read(answer.into_inner()) {
             Ok(told) => Some(told),
             Err(error) => {
                 tracing::warn!(node = %peer.node, %error, "answers in another form");
