@@ -43,18 +43,30 @@ impl Cluster {
     /// # Errors
     /// The refusal.
     pub async fn approve(&self, operator: usize) -> Result<u32, Status> {
+        self.approve_act(operator, PlanAct::Open).await
+    }
+
+    /// Operator 1 or 2 approves that session 2 opens, or that it is given up.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn approve_act(&self, operator: usize, of: PlanAct) -> Result<u32, Status> {
         let listed = self.sessions().await;
         let plan = listed
             .into_iter()
             .find(|entry| entry.session.as_ref().unwrap().session == S2)
             .unwrap();
-        let opening = domain::session::Act::Open(S2.parse().unwrap());
-        let act = Act::Session(opening, plan.plan_digest.parse().unwrap());
+        let session = S2.parse().unwrap();
+        let named = match of {
+            PlanAct::Abandon => domain::session::Act::Abandon(session),
+            PlanAct::Open | PlanAct::Unspecified => domain::session::Act::Open(session),
+        };
+        let act = Act::Session(named, plan.plan_digest.parse().unwrap());
         let message = ApprovePlanRequest {
             approval: Some(self.signed(operator, &act).await),
             request_id: self.id(),
             session: S2.to_owned(),
-            act: PlanAct::Open.into(),
+            act: of.into(),
             plan_digest: plan.plan_digest,
         };
         let answer = call(self.operators(operator), |channel| {

@@ -25,7 +25,8 @@ use crate::{genesis, image, place};
 const REFUSED: &str = "refused";
 
 impl Node {
-    /// The reference of a session's branch that starts from the state with this full digest.
+    /// The reference of a session's branch that starts from the state with this full digest. Its
+    /// epoch is that of its boundary: a promotion that comes later does not rename it.
     #[must_use]
     pub fn branch_reference(&self, session: &SessionId, genesis: Digest) -> LineRef {
         LineRef {
@@ -33,8 +34,20 @@ impl Node {
                 session: session.clone(),
                 genesis,
             },
-            ..self.main().reference()
+            epoch: self.epoch_of(session),
+            cluster: self.cluster(),
         }
+    }
+
+    fn epoch_of(&self, session: &SessionId) -> u64 {
+        let main = self.main();
+        let state = main.state();
+        let boundary = state.plan(session).and_then(|plan| plan.boundary);
+        let planned = boundary.map(|boundary| boundary.epoch);
+        let ordered = || self.order(session).map(|order| order.epoch);
+        planned
+            .or_else(ordered)
+            .unwrap_or_else(|| main.reference().epoch)
     }
 
     /// The genesis files that were found whole here, with their full digests.
@@ -159,7 +172,7 @@ impl Node {
 
     /// Starts the session's branch from a verified genesis, with these voters, which must be the
     /// same on every node. A branch that runs already is given as it is. While this node's clock is
-    /// off it only joins the group that others form.
+    /// off, and where no voters are named, it only joins the group that others form or formed.
     ///
     /// # Errors
     /// `Branch` when another branch runs, or this node refused this one before.
@@ -222,7 +235,7 @@ impl Node {
         .await?;
         // Forming the group is standing for election: a node whose clock is off leaves it to the
         // others, or to a later round.
-        if line.clock_is_ok() {
+        if line.clock_is_ok() && !voters.is_empty() {
             line.initialize(voters).await?;
         }
         *self

@@ -498,20 +498,21 @@ impl Node {
                 named.cluster, mine.cluster
             )));
         }
-        if named.epoch != mine.epoch {
-            return Err(wrong(format!(
+        match &named.line {
+            LineId::Main if named.epoch != mine.epoch => Err(wrong(format!(
                 "the message is of epoch {}, this node is in epoch {}",
                 named.epoch, mine.epoch
-            )));
-        }
-        match &named.line {
+            ))),
             LineId::Main => Ok(self.main()),
+            // A branch keeps the epoch of its boundary, whatever becomes of the main line.
             LineId::Branch { .. } => match self.branch() {
                 Some(branch) if branch.reference() == *named => Ok(branch),
                 Some(branch) => Err(wrong(format!(
-                    "the message is of {}, here runs {}",
+                    "the message is of {} in epoch {}, here runs {} in epoch {}",
                     named.line,
-                    branch.reference().line
+                    named.epoch,
+                    branch.reference().line,
+                    branch.reference().epoch
                 ))),
                 None => Err(wrong(format!("{} does not run here", named.line))),
             },

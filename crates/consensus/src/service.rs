@@ -134,15 +134,19 @@ impl PeerService for Service {
         // The answer begins before the first request is read: the sender waits for it.
         let answers = stream::once(async move {
             let mut inbound = request.into_inner();
-            let Some(first) = inbound.message().await? else {
+            // A sender may open a stream long before it has something to send.
+            let first = tokio::select! {
+                biased;
+                first = inbound.message() => first?,
+                () = nothing_runs(&service.node) => None,
+            };
+            let Some(first) = first else {
                 return Ok(stream::empty().boxed());
             };
             let line = service.line(first.line.clone())?;
             Ok::<_, Status>(append(&line, first, inbound))
         })
-        .try_flatten()
-        // A sender may open a stream long before it has something to send.
-        .take_until(self.node.main().stopped());
+        .try_flatten();
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -470,6 +474,15 @@ impl PeerService for Service {
         let decided = self.node.decide_unplanned(decoded(&request.order)?);
         decided.await.map_err(|error| not_taken(&error))?;
         Ok(Response::new(peer::DecideUnplannedResponse {}))
+    }
+}
+
+/// Resolves once no line runs here that could be meant. A branch goes on where the main line stands
+/// still for a promotion.
+async fn nothing_runs(node: &Node) {
+    node.main().stopped().await;
+    if let Some(branch) = node.branch() {
+        branch.stopped().await;
     }
 }
 

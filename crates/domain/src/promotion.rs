@@ -22,7 +22,7 @@ use crate::line::{self, LineId, LogId};
 use crate::outcome::{Answer, Rejection};
 use crate::protection::{self, Mode, Protection};
 use crate::registration::reason_fits;
-use crate::session;
+use crate::session::{self, Plan};
 use crate::state::{Held, State};
 use crate::time::UnixMs;
 
@@ -339,6 +339,12 @@ fn after(centres: &Centres, terms: &Terms) -> Option<Centres> {
     })
 }
 
+/// The plan of a branch that stands, if one does.
+fn standing(state: &State) -> Option<Plan> {
+    let session = state.standing_branch()?;
+    state.plan(session).cloned()
+}
+
 fn carry_out(
     state: &mut State,
     context: &Context<'_>,
@@ -358,13 +364,12 @@ fn carry_out(
         terms.reason,
     );
     let mut effect = Effect::done(Answer::Nothing, Event::new(Kind::Promoted).detail(detail));
-    let fence = state.header.fence.clone();
-    if let Some(plan) = fence.and_then(|session| state.plan(&session)).cloned() {
-        let id = plan.session.id.clone();
-        let why = "dropped by a promotion";
-        session::give_up(state, context, plan, why);
-        let event = Event::new(Kind::SessionAbandoned).detail(format!("{id}: {why}"));
+    while let Some(plan) = standing(state) {
+        let id = &plan.session.id;
+        let event =
+            Event::new(Kind::SessionAbandoned).detail(format!("{id}: {}", session::DROPPED));
         effect.events.push(event);
+        session::drop_branch(state, context, plan);
     }
     line::end_short_lived(state, context.now);
     state.header.epoch = terms.epoch;

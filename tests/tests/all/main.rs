@@ -9,6 +9,7 @@ mod backup;
 mod centres;
 mod concurrency;
 mod conflicts;
+mod disaster;
 mod flood;
 mod keys;
 mod leaders;

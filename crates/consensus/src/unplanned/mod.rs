@@ -427,8 +427,12 @@ impl Node {
             return false;
         };
         let order = self.order(session);
-        let is_own = order.is_some_and(|order| order.genesis == *genesis);
-        let state = self.main().state();
+        let main = self.main();
+        // A promotion drops it.
+        let is_own = order.is_some_and(|order| {
+            order.genesis == *genesis && order.epoch == main.reference().epoch
+        });
+        let state = main.state();
         is_own
             && state
                 .plan(session)

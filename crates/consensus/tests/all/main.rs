@@ -4,6 +4,7 @@ mod boundary;
 mod branch;
 mod cluster;
 mod crash;
+mod disaster;
 mod harness;
 mod nodes;
 mod promotion;

@@ -423,8 +423,11 @@ fn confirm_open(
     if known.is_some() {
         return Err(Rejection::AlreadySo);
     }
-    // A branch may be confirmed late, when its plan has closed already.
-    need(&plan, &[Phase::Opening, Phase::Closed])?;
+    // A branch may be confirmed late, when its plan has closed already or a promotion dropped it.
+    let dropped = plan.awaits_evidence_of_dropped(state.header.epoch);
+    if !dropped {
+        need(&plan, &[Phase::Opening, Phase::Closed])?;
+    }
     if !is_majority(state, &plan.session.centre, verified) {
         return Err(Rejection::EvidenceDiffers);
     }
@@ -493,18 +496,27 @@ fn start(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     let known = state.plan(id).cloned();
     let mut plan = match (known, on_branch) {
         (Some(plan), true) => plan,
+        (Some(plan), false)
+            if plan.goes_on_without_its_branch() && plan.session.centre == *primary(state)? =>
+        {
+            plan
+        }
         (Some(plan), false) => return Err(Rejection::WrongPhase { phase: plan.phase }),
         (None, true) => return Err(Rejection::NoSuchSession),
         (None, false) => new_primary_plan(state, context, id)?,
     };
-    need(&plan, &[Phase::Opening, Phase::Open])?;
+    need(&plan, &[Phase::Opening, Phase::Open, Phase::Abandoned])?;
     if !plan.session.holds(now) {
         return Err(Rejection::OutsideSession {
             opens: plan.session.opens,
             closes: plan.session.closes,
         });
     }
-    plan.phase = Phase::Open;
+    // What became of its branch is not forgotten.
+    if plan.phase != Phase::Abandoned {
+        plan.phase = Phase::Open;
+    }
+    let phase = plan.phase;
     plan.started_at = Some(now);
     if !on_branch {
         state.header.business_day = state.header.business_day.max(Some(plan.session.day));
@@ -512,7 +524,7 @@ fn start(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     }
     state.plans.set(plan);
     state.header.current = Some(id.clone());
-    moved(id, Phase::Open)
+    moved(id, phase)
 }
 
 fn new_primary_plan(
@@ -545,15 +557,19 @@ fn close(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     if plan.phase == Phase::Closed {
         return Err(Rejection::AlreadySo);
     }
-    need(&plan, &[Phase::Opening, Phase::Open])?;
-    plan.phase = Phase::Closed;
+    let is_current = state.header.current.as_ref() == Some(id);
+    if !(is_current && plan.goes_on_without_its_branch()) {
+        need(&plan, &[Phase::Opening, Phase::Open])?;
+        plan.phase = Phase::Closed;
+    }
+    let phase = plan.phase;
     plan.closed_at = Some(context.now);
     state.plans.set(plan);
-    if state.header.current.as_ref() == Some(id) {
+    if is_current {
         state.header.current = None;
     }
     line::end_short_lived(state, context.now);
     // A branch's close is its last entry: the evidence is taken here.
     state.header.ended = matches!(state.header.line, LineId::Branch { .. });
-    moved(id, Phase::Closed)
+    moved(id, phase)
 }

@@ -110,7 +110,7 @@ fn a_switchover_is_refused_on_a_branch_to_nowhere_degraded_and_by_nodes() {
 }
 
 /// What nodes 4 and 5 were sealed for.
-fn terms(world: &World) -> Terms {
+pub(crate) fn terms(world: &World) -> Terms {
     Terms {
         centre: centre("west"),
         epoch: world.state.header().epoch + 1,
@@ -124,7 +124,7 @@ fn terms(world: &World) -> Terms {
     }
 }
 
-fn certified(world: &World, terms: Terms, who: &[&str]) -> Certificate {
+pub(crate) fn certified(world: &World, terms: Terms, who: &[&str]) -> Certificate {
     let act = Act::Promotion(Box::new(terms.clone()));
     let by = who
         .iter()
@@ -135,7 +135,7 @@ fn certified(world: &World, terms: Terms, who: &[&str]) -> Certificate {
     }
 }
 
-fn begin(certificate: Certificate) -> domain::Command {
+pub(crate) fn begin(certificate: Certificate) -> domain::Command {
     domain::Command::Promote(Box::new(Begin { certificate }))
 }
 
