@@ -207,7 +207,24 @@ async fn seal_dropped(node: &Node, plan: &Plan) -> Result<(), Error> {
         main_line::confirm(node, &main, plan).await?;
         return Ok(());
     }
+    // Nobody is asked before that can come to anything: the branch may be lost for good.
+    let voters = main_line::voters(node, plan);
+    let have = voters.iter().filter(|of| says_copied(node, **of, plan));
+    if have.count() <= voters.len() / 2 {
+        return Ok(());
+    }
     main_line::roll_over(node, &main, &plan.session.id).await
+}
+
+/// Whether a node says that it has audit rows of the session's closed branch.
+fn says_copied(node: &Node, of: NodeId, plan: &Plan) -> bool {
+    let session = &plan.session.id;
+    if of == node.id() {
+        return node.copied().of(session).is_some();
+    }
+    let heard = node.heard().from(of);
+    let mut copied = heard.into_iter().flat_map(|(_, status)| status.copied);
+    copied.any(|trail| trail.session == session.as_str())
 }
 
 /// Completes the trail of a sealed branch at one of its voters: this one may not have applied the

@@ -279,3 +279,22 @@ async fn two_certificates_for_one_epoch_stop_the_node_that_sees_both() {
         "a restart does not bring it back"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_nobody_used_for_an_hour_is_promoted_as_any_other() {
+    let mut cluster = six(Mode::Sync).await;
+    cluster.main(1).propose(marking(1)).await.unwrap();
+    cluster.agree().await;
+    for clock in cluster.clocks.values() {
+        clock.set_offset_ms(3_600_000);
+    }
+    for id in 1..=3 {
+        cluster.stop(id).await;
+    }
+    let found = seal(&cluster, 4).await;
+    let certificate = certified(&cluster, 4, &found);
+    show(&cluster, 4, &certificate).await;
+    serves(&cluster, &[4, 5, 6], 2).await;
+    assert!(cluster.main(5).propose(marking(2)).await.is_ok());
+    assert!(has_mark(&cluster, 4, 1) && has_mark(&cluster, 4, 2));
+}
