@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::line::{Error, Line, PATIENCE};
 use crate::node::{self, Node};
 use crate::peers::MESSAGE_BYTES_MAX;
+use crate::promotion::Answer;
 use crate::propose::{self, Proposal};
 use crate::raft::TypeConfig;
 use crate::versions::Understands;
@@ -363,7 +364,8 @@ impl PeerService for Service {
     ) -> Result<Response<peer::SealResponse>, Status> {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
-        let sealed = self.node.seal(request.epoch, seal_id(&request.seal)?);
+        let line = wire::read_digest(&request.beginning).ok();
+        let sealed = self.node.seal(request.epoch, seal_id(&request.seal)?, line);
         let report = sealed.await.map_err(|error| not_taken(&error))?;
         Ok(Response::new(peer::SealResponse {
             report: encoding::encode(&report).into(),
@@ -387,12 +389,20 @@ impl PeerService for Service {
     ) -> Result<Response<peer::ShowCertificateResponse>, Status> {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
-        let accepted = self.node.accept(decoded(&request.certificate)?);
-        let accepted = accepted.await.map_err(|error| not_taken(&error))?;
-        Ok(Response::new(peer::ShowCertificateResponse {
-            fenced: accepted.fenced,
-            degraded: accepted.degraded,
-        }))
+        let certificate = decoded(&request.certificate)?;
+        let answer = self.node.be_shown(certificate, request.has_begun).await;
+        let answer = match answer.map_err(|error| not_taken(&error))? {
+            Answer::Accepted(accepted) => peer::ShowCertificateResponse {
+                fenced: accepted.fenced,
+                degraded: accepted.degraded,
+                another: Vec::new().into(),
+            },
+            Answer::Another(other) => peer::ShowCertificateResponse {
+                another: encoding::encode(&*other).into(),
+                ..peer::ShowCertificateResponse::default()
+            },
+        };
+        Ok(Response::new(answer))
     }
 
     async fn join(

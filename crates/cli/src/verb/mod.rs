@@ -53,8 +53,17 @@ pub(crate) fn already(
     done: Result<(), Failure>,
     output: Output,
 ) -> Result<(), Failure> {
+    well_if_done(change.ok_if_done, done, output)
+}
+
+/// As `already`, for an act with flags of its own.
+pub(crate) fn well_if_done(
+    ok_if_done: bool,
+    done: Result<(), Failure>,
+    output: Output,
+) -> Result<(), Failure> {
     match done {
-        Err(failure) if failure.exit == Exit::Already && change.ok_if_done => {
+        Err(failure) if failure.exit == Exit::Already && ok_if_done => {
             output.talk(&failure.what);
             Ok(())
         }

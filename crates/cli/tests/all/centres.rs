@@ -59,6 +59,11 @@ fn the_primary_moves_planned_and_goes_on_without_the_other_centre() {
     relied_on(&cluster);
 
     cluster.kill(&[1, 2, 3]);
+    // A node counts as answering for some seconds after its last word.
+    until("the east is not heard", || {
+        let told = cluster.operator(&promote(&["--dry-run"])).1;
+        told.contains("east does not answer")
+    });
     let refused = cluster.expect(&promote(&[]), USAGE, &["unknown", "--accept-loss=unknown"]);
     assert!(refused.contains("would go on from entry"), "{refused}");
     let zero = promote(&["--accept-loss", "0"]);

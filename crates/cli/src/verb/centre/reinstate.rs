@@ -62,6 +62,7 @@ fn written(found: &AssessReinstatementResponse) -> serde_json::Value {
 /// What went wrong, with its exit code.
 pub(super) async fn run(flags: &Reinstate, output: Output) -> Result<(), Failure> {
     let operator = Operator::connect(&flags.connection).await?;
+    output.talk(&super::topology(&operator.status().await?));
     let message = AssessReinstatementRequest {
         centre: flags.centre.clone(),
     };
@@ -106,6 +107,7 @@ pub(super) async fn run(flags: &Reinstate, output: Output) -> Result<(), Failure
     let began = Instant::now();
     if node::change::say_it(&operator, change, &flags.change, output).await? {
         await_back(&operator, &back, began, output).await?;
+        output.talk(&super::topology(&operator.status().await?));
     }
     Ok(())
 }
