@@ -20,6 +20,7 @@ mod notices;
 mod one_client;
 mod participants;
 mod partition;
+mod promotion;
 mod protection;
 mod reads;
 mod reminders;

@@ -12,6 +12,7 @@ mod migration;
 mod participant;
 mod people;
 mod processes;
+mod promotion;
 mod protection;
 mod refusals;
 mod sizes;

@@ -3,8 +3,10 @@
 mod boundary;
 mod branch;
 mod cluster;
+mod contest;
 mod crash;
 mod harness;
+mod joint;
 mod nodes;
 mod promotion;
 mod protection;
