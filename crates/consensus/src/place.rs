@@ -78,17 +78,27 @@ pub fn audit(data: &Path, line: &LineRef) -> PathBuf {
     data.join("audit").join(line_name(line))
 }
 
+/// How the name of a trail of what was dropped begins. No line is called so.
+const DROPPED: &str = "dropped.";
+
 /// The name of the trail of what was dropped of an old main line.
 #[must_use]
 pub fn dropped_name(tail: &Tail) -> String {
     let head: String = tail.head.hash.to_string().chars().take(16).collect();
-    format!("dropped.e{}.{head}", tail.epoch)
+    format!("{DROPPED}e{}.{head}", tail.epoch)
 }
 
-/// The folder of that trail.
+/// Whether a trail of what was dropped may have this name.
 #[must_use]
-pub fn dropped(data: &Path, tail: &Tail) -> PathBuf {
-    data.join("audit").join(dropped_name(tail))
+pub fn is_dropped(name: &str) -> bool {
+    let allowed = |one: char| one.is_ascii_alphanumeric() || one == '.';
+    name.starts_with(DROPPED) && name.chars().all(allowed)
+}
+
+/// The folder of the trail of this name.
+#[must_use]
+pub fn dropped(data: &Path, name: &str) -> PathBuf {
+    data.join("audit").join(name)
 }
 
 /// The name of a node's own trail of what was read there. No line is called so.

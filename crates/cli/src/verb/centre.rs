@@ -11,6 +11,7 @@ use crate::client::{Operator, told};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Table};
 
+mod dropped;
 mod promote;
 mod reinstate;
 
