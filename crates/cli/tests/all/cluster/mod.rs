@@ -233,6 +233,11 @@ impl Cluster {
         self.expect(&import, 0, &[]);
     }
 
+    /// The process of a node that runs.
+    pub fn process(&self, node: u64) -> u32 {
+        self.running.get(&node).expect("it runs").id()
+    }
+
     /// SIGKILL. Returns when the processes are gone.
     pub fn kill(&mut self, nodes: &[u64]) {
         let mut ended = Vec::new();
