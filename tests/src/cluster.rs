@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -285,6 +285,12 @@ impl Cluster {
     /// Never: nobody panics with it in hand.
     pub fn pockets(&self) -> std::sync::MutexGuard<'_, Pockets> {
         self.pockets.lock().unwrap()
+    }
+
+    /// The file that says how it is reached, and as whom.
+    #[must_use]
+    pub fn profile_path(&self) -> PathBuf {
+        self.profile.path(Path::new("profile.toml"))
     }
 
     /// How it is reached, and as whom.

@@ -16,6 +16,7 @@ mod links;
 mod messages;
 mod metrics;
 mod migration;
+mod moves;
 mod notices;
 mod one_client;
 mod participants;
