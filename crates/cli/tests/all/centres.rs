@@ -112,6 +112,11 @@ fn an_old_primary_comes_back_by_one_command_and_a_lost_disk_is_replaced() {
     relied_on(&cluster);
     let create = ["participant", "create", "C00081", "A firm"];
     cluster.expect(&create, 0, &[]);
+    // The west was only looked at, and listens no more: the east answers alone.
+    let looked = [&promote(&[])[..], &["--node", "4"]].concat();
+    cluster.expect(&looked, USAGE, &["--accept-loss=unknown"]);
+    let alone = ["participant", "create", "C00082", "Told by the east alone"];
+    cluster.expect(&alone, LOSS, &["C00082"]);
     cluster.kill(&[1, 2, 3]);
     let both = promote(&["--accept-loss", "unknown", "--accept-split-brain"]);
     cluster.expect(&both, 0, &["1 of 2"]);
@@ -136,13 +141,27 @@ fn an_old_primary_comes_back_by_one_command_and_a_lost_disk_is_replaced() {
             said(&told).1.contains("has stopped: west was promoted")
         })
     });
-    let dry = [&reinstate[..], &["--dry-run"]].concat();
-    cluster.expect(&dry, 0, &["nothing was changed"]);
+    let out = cluster.path("dropped.json");
+    let dry = ["--dry-run", "--out", out.to_str().unwrap()];
+    let dry = [&reinstate[..], &dry].concat();
+    let told = cluster.expect(&dry, 0, &["ParticipantSet", "nothing was changed"]);
+    let named = |line: &&str| line.contains("C00082") && line.contains("operator/alice");
+    assert_eq!(told.lines().filter(named).count(), 1, "{told}");
+    assert!(!told.contains("C00081"), "both have it: {told}");
+    let text = std::fs::read_to_string(&out).unwrap();
+    let dropped = tests::record::listed(&text);
+    let about: Vec<&str> = dropped.iter().map(|row| row.about.as_str()).collect();
+    assert!(about.contains(&"C00082"), "{about:?}");
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let line = document["line"].as_str().unwrap().to_owned();
     // Nobody protects yet.
     twice(&cluster, &reinstate, LOSS, "3 of 3 nodes are back");
     // What was shown of people was read, and by whom is noted.
     let reads = ["audit", "list", "--line", "reads", "--node", "4"];
     cluster.expect(&reads, 0, &["AssessReinstatement", "reinstatement of east"]);
+    // And it can be read for good.
+    let kept = ["audit", "list", "--line", &line, "--node", "6"];
+    cluster.expect(&kept, 0, &["ParticipantSet", "ProtectionDegraded"]);
     let list = ["node", "list", "--node", "4"];
     cluster.expect(&list, 0, &["1001", "1002", "1003", "gone"]);
     cluster.expect(&reinstate, PRE_CHECK, &["east has nodes"]);

@@ -7,6 +7,7 @@ mod drills;
 mod fence;
 mod import;
 mod keys;
+mod killed;
 mod looking;
 mod migration;
 mod participant;
