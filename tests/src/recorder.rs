@@ -5,7 +5,7 @@
 //! Nothing here asks the service what it has; `record` judges.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -34,8 +34,11 @@ const TRIES_MAX: usize = 200;
 /// Most answers that a record holds.
 const ANSWERS_MAX: usize = 1_000_000;
 
+static RECORDERS: AtomicU64 = AtomicU64::new(1);
+
 /// Clients at work.
 pub struct Recorder {
+    round: u64,
     answers: Arc<Mutex<Vec<Answer>>>,
     stop: Arc<AtomicBool>,
     clock: Arc<Clock>,
@@ -53,6 +56,7 @@ impl Recorder {
         clock.now().await.unwrap();
         let pockets = Pockets::with_cards(cluster.profile(), local("2023-06-10 17:55"));
         Self {
+            round: RECORDERS.fetch_add(1, Ordering::Relaxed),
             answers: Arc::default(),
             stop: Arc::default(),
             clock: Arc::new(clock),
@@ -91,15 +95,19 @@ impl Recorder {
         }));
     }
 
-    /// An operator enters one firm after another, whose names begin with this letter.
+    /// An operator enters one firm after another, whose names begin with this letter; no other
+    /// recorder has names like these.
     pub fn enters_firms(&mut self, letter: char, doors: Vec<Door>) {
         let mut client = self.client(doors);
+        let round = self.round;
         self.tasks.push(tokio::spawn(async move {
             for number in 0_u64.. {
                 if !client.goes_on() {
                     break;
                 }
-                client.enter_firm(format!("{letter}{number:05}")).await;
+                client
+                    .enter_firm(format!("{letter}{round}X{number:05}"))
+                    .await;
             }
         }));
     }
