@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::audit::Head;
 use domain::state::{Digests, State};
 use domain::{Digest, LineId, LineRef, LogId, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -257,6 +258,13 @@ impl Line {
     #[must_use]
     pub fn reference(&self) -> LineRef {
         self.inner.reference.clone()
+    }
+
+    /// The end of the audit chain that this line began with: on another line, or in the cluster that
+    /// was restored.
+    #[must_use]
+    pub fn began_with(&self) -> Head {
+        self.inner.shared.base().header().audit
     }
 
     /// The state as applied on this node so far. For an answer that must not be stale, see

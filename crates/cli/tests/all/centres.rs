@@ -167,6 +167,12 @@ fn an_old_primary_comes_back_by_one_command_and_a_lost_disk_is_replaced() {
     cluster.expect(&reinstate, PRE_CHECK, &["east has nodes"]);
     settled(&cluster);
 
+    // The new line's trail begins with the end of the old one's, at each node.
+    let verify = ["audit", "verify", "--all-nodes"];
+    until("each node has the whole trail", || {
+        cluster.operator(&verify).0 == 0
+    });
+
     // A disk is lost: the node says so, and does not come back under its old id.
     cluster.kill(&[5]);
     std::fs::remove_dir_all(cluster.path("nodes/5/data")).unwrap();

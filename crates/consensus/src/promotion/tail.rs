@@ -77,7 +77,7 @@ impl Node {
         let main = self.main();
         let reference = main.reference();
         if reference.epoch == epoch {
-            return Ok(main.inner.shared.base().header().audit);
+            return Ok(main.began_with());
         }
         let path = place::beginning(self.data(), &LineRef { epoch, ..reference });
         blocking(move || Ok(image::read(&path)?.state.header().audit)).await
