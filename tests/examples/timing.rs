@@ -15,13 +15,13 @@ use credential::phc::Params;
 use domain::Digest;
 use proto::account::v1::AccountClass;
 use proto::admin::v1::account_service_client::AccountServiceClient;
-use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{AccountRow, ImportAccountsRequest, SuspendAccountRequest};
+use proto::admin::v1::{AccountRow, SuspendAccountRequest};
 use proto::auth::v1::BeginLoginRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use tests::Cluster;
 use tests::cast::{CARD, CCMS_CARD, OTP};
 use tests::cluster::TIMETABLE;
+use tests::import::verifier;
 use tidemark::drill::{call, request};
 use tokio::time::Instant;
 
@@ -92,6 +92,7 @@ fn median(times: &[Duration]) -> Duration {
 
 async fn import(cluster: &Cluster, kind: usize) {
     let accounts = TRIES.div_ceil(TRIES_AN_ACCOUNT);
+    let verifier = verifier(CARD, cluster.params());
     let rows = (0..accounts).map(|number| AccountRow {
         line: 1,
         user_id: user(kind, number),
@@ -100,21 +101,9 @@ async fn import(cluster: &Cluster, kind: usize) {
         title: "Somebody".to_owned(),
         email: String::new(),
         card_number: format!("TK{kind}N{number}"),
-        card_password: CARD.to_owned(),
+        card_verifier: verifier.clone(),
     });
-    let message = ImportAccountsRequest {
-        request_id: cluster.id(),
-        participants: Vec::new(),
-        accounts: rows.collect(),
-        dry_run: false,
-    };
-    let mut import = tonic::Request::new(message);
-    import.set_timeout(Duration::from_secs(120));
-    let door = cluster.operators(1).first().unwrap().clone();
-    ImportServiceClient::new(door.channel)
-        .import_accounts(import)
-        .await
-        .unwrap();
+    cluster.imports(Vec::new(), rows.collect()).await;
 }
 
 async fn suspend(cluster: &Cluster, kind: usize) {

@@ -14,6 +14,8 @@ pub mod backup;
 pub mod cast;
 pub mod client;
 pub mod cluster;
+pub mod giving;
+pub mod import;
 pub mod keys;
 pub mod login;
 pub mod mail;

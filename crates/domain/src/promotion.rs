@@ -357,7 +357,11 @@ fn carry_out(
         signed.join(", "),
         terms.reason,
     );
-    let mut effect = Effect::done(Answer::Nothing, Event::new(Kind::Promoted).detail(detail));
+    let act = Act::Promotion(Box::new(terms.clone())).digest();
+    let event = Event::new(Kind::Promoted)
+        .detail(detail)
+        .approved_by(act, &certificate.by);
+    let mut effect = Effect::done(Answer::Nothing, event);
     let fence = state.header.fence.clone();
     if let Some(plan) = fence.and_then(|session| state.plan(&session)).cloned() {
         let id = plan.session.id.clone();

@@ -10,6 +10,7 @@ mod centres;
 mod concurrency;
 mod conflicts;
 mod flood;
+mod giving;
 mod keys;
 mod leaders;
 mod links;

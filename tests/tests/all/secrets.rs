@@ -12,10 +12,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use credential::SystemEntropy;
 use credential::key_file::Purpose;
-use credential::password::{Memory, hash};
-use credential::secret::Password;
 use data_encoding::BASE32_NOPAD;
 use proto::admin::v1::change_act::Act;
 use proto::admin::v1::{NewCard, Plain};
@@ -26,6 +23,7 @@ use proto::operator::v1::Answer;
 use tests::administration::Admin;
 use tests::cast::{ALL, CARD, CARD_S2, CHAN, CHEUNG, LEE, MAK, OTP, OTP_S2, SIT, WONG, YIP};
 use tests::cluster::{S2, cheap, settled};
+use tests::import::verifier;
 use tests::search::{Search, Secrets, files, forms, private};
 use tests::{By, Cluster};
 use tidemark::args::{Connection, session};
@@ -59,14 +57,6 @@ fn logged() -> Log {
         .with_writer(move || writer.clone())
         .init();
     log
-}
-
-fn verifier(password: &str) -> String {
-    let params = cheap();
-    let password = Password::parse(password).unwrap();
-    let mut memory = Memory::new(params).unwrap();
-    let verifier = hash(&password, params, &SystemEntropy::default(), &mut memory).unwrap();
-    String::from_utf8(verifier.as_bytes().to_vec()).unwrap()
 }
 
 async fn exported(cluster: &Cluster) {
@@ -154,7 +144,7 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     cluster.given([maker, check], &LEE.resource(), reset).await;
     let card = Act::RegisterCard(NewCard {
         number: "K77".to_owned(),
-        verifier: verifier(CARD_ASKED_FOR),
+        verifier: verifier(CARD_ASKED_FOR, cheap()),
     });
     let whom = CHEUNG.resource();
     let asked = cluster.make(Admin::Operator(1), &whom, card);

@@ -63,7 +63,9 @@ fn import(cluster: &Cluster) {
         "--participants",
         text(&firms),
     ];
-    done(cluster, &act, &["accounts imported"]);
+    done(cluster, &act, &["1 of 2 operators have approved"]);
+    let bob = [&act[..], &["--as", "bob"]].concat();
+    done(cluster, &bob, &["accounts imported"]);
 }
 
 fn taken(cluster: &Cluster, name: &str) -> PathBuf {

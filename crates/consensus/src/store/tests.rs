@@ -134,7 +134,7 @@ async fn entries_of_many_parts_come_back_whole_and_leave_sleds_file_alone() {
     let sizes = [record::PART_BYTES - 300, record::PART_BYTES, 300_000];
     let entry = |index: u64| {
         let size = usize::try_from(index).unwrap() % sizes.len();
-        sample::import(index, sizes[size])
+        sample::enter(index, sizes[size])
     };
     let entries: Vec<_> = (0..300).map(entry).collect();
     {

@@ -73,8 +73,44 @@ pub(crate) fn apply(
         );
     }
     match result {
-        Ok(answer) => Effect::done(answer, event),
+        Ok(answer) => Effect::done(answer, named(state, command, event)),
         Err(rejection) => Effect::rejected(rejection, event),
+    }
+}
+
+/// The record of what was done, with what operators had approved for it.
+fn named(state: &State, command: &Command, event: Event) -> Event {
+    let plan = state.plan(command.session());
+    match command {
+        // Of a script's opening it is the grant.
+        Command::Open { .. } => {
+            let by = plan.and_then(|plan| plan.approved_by.values().next());
+            match by {
+                Some(approval) => event.approved(approval.statement.arguments),
+                None => event,
+            }
+        }
+        Command::BeginUnplanned { order } | Command::Adopt { order, .. } => {
+            match order.approved_by.values().next() {
+                Some(first) => event.approved_by(first.statement.arguments, &order.approved_by),
+                None => event,
+            }
+        }
+        Command::Abandon { session, .. } => match plan {
+            Some(plan) => {
+                let act = Act::Abandon(session.clone());
+                let signed = approval::Act::Session(act, Plan::digest_of(&plan.session));
+                event.approved(signed.digest())
+            }
+            None => event,
+        },
+        Command::Approve { .. }
+        | Command::ConfirmOpen { .. }
+        | Command::BranchStart { .. }
+        | Command::Start { .. }
+        | Command::Close { .. }
+        | Command::RollOver { .. }
+        | Command::AnswerHolds { .. } => event,
     }
 }
 

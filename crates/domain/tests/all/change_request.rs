@@ -237,47 +237,43 @@ fn a_deleted_account_leaves_a_tombstone_and_its_id_is_not_used_again() {
             "{rejection:?}"
         );
     }
-    let import = Command::Account(account::Command::Import {
-        participants: Vec::new(),
-        accounts: vec![Imported {
-            id: id("AU1"),
-            participant: domain::ParticipantId::parse("A").unwrap(),
-            class: Class::User,
-            title: String::new(),
-            email: None,
-            card: None,
-        }],
-    });
-    assert!(matches!(
-        world.rejected(&operator("ann"), import),
-        Rejection::ImportConflicts(_)
-    ));
+    let row = Imported {
+        id: id("AU1"),
+        participant: domain::ParticipantId::parse("A").unwrap(),
+        class: Class::User,
+        title: String::new(),
+        email: None,
+        card: None,
+    };
+    let imported = world.import(&[], &[row]);
+    assert!(matches!(refused(&imported), Rejection::ImportConflicts(_)));
     // The card is free for another person.
     let register = Act::RegisterCard {
         number: domain::CardNumber::parse("CARD-AU1").unwrap(),
         password: sealed("new"),
     };
-    let (request, made) = world.make(&front(), Some(maker), "AU3", register);
+    let (request, made) = world.make(&operator("ann"), None, "AU3", register);
     assert_eq!(made.result, CARRIED);
-    world.approve_change(&front(), Some(checker), request);
+    world.approve_change(&operator("ben"), None, request);
     let number = domain::CardNumber::parse("CARD-AU1").unwrap();
     assert_eq!(world.state.account_of_card(&number).unwrap().id, id("AU3"));
 }
 
 #[test]
 fn a_card_belongs_to_one_account() {
-    let (mut world, maker, checker) = two_admins();
+    let mut world = World::in_session_1();
+    let ann = operator("ann");
     let register = |number: &str| Act::RegisterCard {
         number: domain::CardNumber::parse(number).unwrap(),
         password: sealed("new"),
     };
-    let (_, made) = world.make(&front(), Some(maker), "AU3", register("CARD-AU1"));
+    let (_, made) = world.make(&ann, None, "AU3", register("CARD-AU1"));
     assert_eq!(refused(&made), Rejection::CardInUse);
     // Judged again at approval: two requests for one new card.
-    let (first, _) = world.make(&front(), Some(maker), "AU1", register("CARD-NEW"));
-    let (second, _) = world.make(&front(), Some(maker), "AU2", register("CARD-NEW"));
-    world.approve_change(&front(), Some(checker), first);
-    let late = world.approve_change(&front(), Some(checker), second);
+    let (first, _) = world.make(&ann, None, "AU1", register("CARD-NEW"));
+    let (second, _) = world.make(&ann, None, "AU2", register("CARD-NEW"));
+    world.approve_change(&operator("ben"), None, first);
+    let late = world.approve_change(&operator("ben"), None, second);
     assert_eq!(refused(&late), Rejection::CardInUse);
     let former = domain::CardNumber::parse("CARD-AU1").unwrap();
     assert!(world.state.account_of_card(&former).is_none());

@@ -7,6 +7,8 @@ mod carry;
 mod centre;
 mod change_request;
 mod encoding;
+mod giving;
+mod import;
 mod initiation;
 mod keys;
 mod login;

@@ -268,6 +268,7 @@ fn waiting(edge: &Edge, state: &State) -> Vec<operator::Registration> {
             | Act::ChangeRequest(..)
             | Act::Participant(_)
             | Act::Policy(..)
+            | Act::Import(_)
             | Act::Grant(_)
             | Act::Promotion(_)
             | Act::Nodes(_) => None,

@@ -200,6 +200,7 @@ async fn list(
         | Act::ChangeRequest(..)
         | Act::Participant(_)
         | Act::Policy(..)
+        | Act::Import(_)
         | Act::Register(_)
         | Act::Promotion(_)
         | Act::Nodes(_) => None,
