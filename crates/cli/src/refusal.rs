@@ -157,7 +157,8 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
         }
         "NOT_APPROVED" => (
             Exit::Refused,
-            "two operators approve first: tidemark session approve SESSION --as OPERATOR",
+            "two operators approve first: tidemark session approve SESSION --as OPERATOR; of an import, both \
+             say the same again",
         ),
         "APPROVAL_EXPIRED" | "APPROVAL_DIFFERS" => (
             Exit::Refused,
