@@ -6,6 +6,7 @@ mod backup;
 mod carry;
 mod centre;
 mod change_request;
+mod codes;
 mod encoding;
 mod initiation;
 mod keys;

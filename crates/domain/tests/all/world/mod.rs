@@ -11,6 +11,7 @@
 )]
 
 mod drill;
+mod logins;
 mod people;
 
 pub use drill::{abandon, close_both, drill};
