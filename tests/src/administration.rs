@@ -40,7 +40,9 @@ pub enum Admin<'a> {
 }
 
 impl Admin<'_> {
-    fn doors(self, cluster: &Cluster) -> Vec<Door> {
+    /// Where they ask.
+    #[must_use]
+    pub fn doors(self, cluster: &Cluster) -> Vec<Door> {
         match self {
             Self::Token(_) => cluster.front(),
             Self::Operator(number) => at(cluster.operators(number), &cluster.centre()),
@@ -54,7 +56,8 @@ impl Admin<'_> {
         }
     }
 
-    fn request<T>(self, message: T) -> Request<T> {
+    /// What they ask, with the token that they show.
+    pub fn request<T>(self, message: T) -> Request<T> {
         match self {
             Self::Token(token) => request_as(message, &token.text),
             Self::Operator(_) => request(message),

@@ -13,6 +13,7 @@ mod flood;
 mod keys;
 mod leaders;
 mod links;
+mod lists;
 mod messages;
 mod metrics;
 mod migration;

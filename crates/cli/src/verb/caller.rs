@@ -14,7 +14,7 @@ use proto::operator::v1::{
 use tonic::transport::Channel;
 
 use super::already;
-use crate::args::caller::{Caller, List, Portal as Named, Register, Retire};
+use crate::args::caller::{Caller, List, Portal as Named, Register, Retire, Role};
 use crate::client::{Operator, told};
 use crate::drill::words;
 use crate::exit::{Failure, file_failure};
@@ -33,13 +33,27 @@ pub async fn run(flags: &Caller, output: Output) -> Result<(), Failure> {
     }
 }
 
-async fn all(node: &Operator) -> Result<(Vec<Registration>, Vec<Registration>), Failure> {
+fn role(of: Role) -> &'static str {
+    match of {
+        Role::Operator => "operator",
+        Role::FrontEnd => "front-end",
+        Role::BackEnd => "back-end",
+        Role::Script => "script",
+    }
+}
+
+/// Those that `wanted` asks for, and those of them that wait.
+async fn all(
+    node: &Operator,
+    wanted: ListRegistrationsRequest,
+) -> Result<(Vec<Registration>, Vec<Registration>), Failure> {
     let mut known = Vec::new();
     let mut page_token = String::new();
     loop {
         let message = ListRegistrationsRequest {
             page_size: 500,
             page_token,
+            ..wanted.clone()
         };
         let request = node.request(message, None);
         let answer = told(node.registration().list_registrations(request).await)?;
@@ -75,7 +89,12 @@ fn portals(of: &Registration) -> String {
 
 async fn list(flags: &List, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
-    let (known, waiting) = all(&node).await?;
+    let wanted = ListRegistrationsRequest {
+        role: flags.role.map(role).unwrap_or_default().to_owned(),
+        omit_retired: flags.omit_retired,
+        ..ListRegistrationsRequest::default()
+    };
+    let (known, waiting) = all(&node, wanted).await?;
     let rows: Vec<&Registration> = waiting.iter().chain(&known).collect();
     let document: Vec<serde_json::Value> = rows
         .iter()
@@ -248,7 +267,7 @@ fn wanted(reason: Option<&str>) -> Result<String, Failure> {
 async fn retire(flags: &Retire, output: Output) -> Result<(), Failure> {
     let reason = wanted(flags.change.reason.as_deref())?;
     let node = Operator::connect(&flags.connection).await?;
-    let (known, _) = all(&node).await?;
+    let (known, _) = all(&node, ListRegistrationsRequest::default()).await?;
     let found = known.iter().find(|of| of.caller == flags.caller);
     let found = found.ok_or_else(|| {
         Failure::pre_check(format!("no {} is registered", flags.caller))
