@@ -21,6 +21,7 @@ mod notices;
 mod one_client;
 mod participants;
 mod partition;
+mod passwords;
 mod protection;
 mod reads;
 mod reminders;
