@@ -209,6 +209,7 @@ pub struct Pockets {
     cards: BTreeMap<&'static str, SoftwareCard>,
     apps: BTreeMap<(&'static str, &'static str), App>,
     seeds: Vec<String>,
+    codes: Vec<String>,
 }
 
 struct App {
@@ -263,6 +264,12 @@ impl Pockets {
         &self.seeds
     }
 
+    /// The codes that apps have shown.
+    #[must_use]
+    pub fn codes(&self) -> &[String] {
+        &self.codes
+    }
+
     /// All cards.
     pub fn cards(&self) -> impl Iterator<Item = &SoftwareCard> {
         self.cards.values()
@@ -282,6 +289,7 @@ impl Pockets {
         app.shown = Some(step);
         let parameters = credential::totp::Parameters::default();
         let code = credential::totp::code(&app.seed, parameters, step).unwrap();
+        self.codes.push(code.text().to_owned());
         code.text().to_owned()
     }
 }
