@@ -112,7 +112,10 @@ fn callers(cluster: &Cluster) {
     cluster.expect(&list, 0, &["by alice: sold"]);
     let some = with(&list, &["--role", "front-end", "--omit-retired"]);
     let told = cluster.expect(&some, 0, &["front-end/web-1"]);
-    assert!(!told.contains("web-3") && !told.contains("operator/"), "{told}");
+    assert!(
+        !told.contains("web-3") && !told.contains("operator/"),
+        "{told}"
+    );
     let nobody = ["caller", "retire", "front-end/web-9", "--reason", "sold"];
     cluster.expect(&nobody, PRE_CHECK, &["caller list"]);
     let second = ["caller", "retire", "operator/bob", "--reason", "has left"];
