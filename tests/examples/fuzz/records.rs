@@ -42,9 +42,11 @@ pub(crate) async fn throw(cluster: &mut Cluster, run: &mut Run) {
     let backup = cluster.backup("as every night").await.unwrap();
     cluster.session_2().await;
     let log = cluster.export(1).await;
-    let line = cluster.node(1).lines().main();
-    line.trigger_snapshot().await.unwrap();
-    let reference = line.reference();
+    let reference = {
+        let line = cluster.node(1).lines().main();
+        line.trigger_snapshot().await.unwrap();
+        line.reference()
+    };
     let data = cluster.folder().join("nodes/1/data");
     let snapshots = place::snapshots(&data, &reference);
     let snapshot = until("a snapshot is written", async || {
@@ -84,7 +86,6 @@ pub(crate) async fn throw(cluster: &mut Cluster, run: &mut Run) {
             run.count(same.is_some());
         }
     }
-    cluster.restart(1).await;
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
