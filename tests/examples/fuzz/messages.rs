@@ -7,11 +7,14 @@ use prost::Message as _;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value,
 };
+use proto::operator::v1::ReleaseSealsRequest;
+use proto::operator::v1::centre_service_client::CentreServiceClient;
 use server::table::{Rpc, Table};
 use tests::cast::{CARD, CHAN, CHEUNG, LAU, MAK, SIT};
+use tests::cluster::WEST;
 use tests::raw::send_request;
 use tests::{By, Cluster, Person};
-use tidemark::drill::{Door, request_as};
+use tidemark::drill::{Door, call, request, request_as};
 use tidemark::refusal;
 use tonic::{Code, Request};
 
@@ -91,12 +94,25 @@ pub(crate) async fn throw(cluster: &Cluster, run: &mut Run) {
         taken_with_token += u64::from(answer.is_ok() && token.is_some());
         run.count(answer.is_ok());
         if run.tried.is_multiple_of(COMPARED_EVERY) {
-            cluster.agreed_digests().await;
+            of_one_mind(cluster).await;
         }
     }
-    cluster.agreed_digests().await;
+    of_one_mind(cluster).await;
     println!("messages: {taken_with_token} taken with somebody's token");
     assert!(taken_with_token > 0, "no token was good for anything");
+}
+
+/// An assessment seals the secondary's nodes, which follow the primary no more until they are
+/// released; then all are where it is.
+async fn of_one_mind(cluster: &Cluster) {
+    let doors = cluster.operators_at(WEST);
+    let released = call(&doors, |channel| async move {
+        CentreServiceClient::new(channel)
+            .release_seals(request(ReleaseSealsRequest::default()))
+            .await
+    });
+    released.await.unwrap();
+    cluster.agreed_digests().await;
 }
 
 /// The tokens of whoever can still log in; those that were there, if nobody can.
