@@ -10,7 +10,7 @@ use proto::operator::v1::Verdict;
 
 use super::super::{audit, session};
 use super::heard::{self, Known, differing, listed};
-use super::{tally, waiting};
+use super::{outlook, tally, waiting};
 use crate::edge::Edge;
 use crate::request::Ask;
 use crate::status::Refusal;
@@ -88,6 +88,7 @@ pub(super) async fn status(
         mail: Some(waiting::mail(edge)),
         pending_acts: waiting::pending_acts(&state, now),
         held_count: waiting::held_count(&state),
+        promotion: outlook::of(&centres, &state, &known),
     })
 }
 
