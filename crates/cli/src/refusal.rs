@@ -221,6 +221,12 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::Refused,
             "a deleted participant's id is never used again: choose another",
         ),
+        // Somebody else's: it is not so already.
+        "ID_USED_BEFORE" => (
+            Exit::Refused,
+            "a deleted account's id is never used again: choose another",
+        ),
+        "CARD_IN_USE" => (Exit::Refused, "see the card's number"),
         "KEY_ID_USED" => (
             Exit::Refused,
             "add a key with an id that was never used: tidemark key add --id ID",
