@@ -56,6 +56,7 @@ impl Cluster {
             session: S2.to_owned(),
             act: PlanAct::Open.into(),
             plan_digest: plan.plan_digest,
+            validate_only: false,
         };
         let answer = call(self.operators(operator), |channel| {
             let message = message.clone();
@@ -86,6 +87,7 @@ impl Cluster {
         let message = OpenSessionRequest {
             request_id: self.id(),
             session: S2.to_owned(),
+            validate_only: false,
         };
         let answer = call(self.operators(1), |channel| {
             let message = message.clone();
@@ -134,6 +136,7 @@ impl Cluster {
         let message = CloseSessionRequest {
             request_id: self.id(),
             session: S2.to_owned(),
+            validate_only: false,
         };
         call(&self.operators_at(WEST), |channel| {
             let message = message.clone();
@@ -193,6 +196,7 @@ impl Cluster {
             session: S2.to_owned(),
             answers,
             accept_gap: String::new(),
+            validate_only: false,
         };
         call(self.operators(1), |channel| {
             let message = message.clone();

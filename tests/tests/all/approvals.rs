@@ -50,6 +50,7 @@ async fn hand_in(
         act: act.into(),
         plan_digest: digest.to_owned(),
         approval,
+        validate_only: false,
     };
     let answer = call(cluster.operators(sender), |channel| {
         let message = message.clone();
@@ -409,6 +410,7 @@ async fn a_retired_caller_is_refused_on_every_node_within_a_second_and_its_token
             key: key.to_string(),
             reason: "test".to_owned(),
             approval: Some(cluster.signed(1, act).await),
+            validate_only: false,
         };
         let done = call(cluster.operators(1), |channel| {
             let message = message.clone();
@@ -490,6 +492,7 @@ async fn retire(cluster: &Cluster, caller: &str) -> Result<u32, Status> {
         request_id: cluster.id(),
         caller: caller.to_owned(),
         reason: "test".to_owned(),
+        validate_only: false,
     };
     let answer = call(cluster.operators(1), |channel| {
         let message = message.clone();

@@ -190,6 +190,7 @@ impl Player {
             act: PlanAct::Open.into(),
             plan_digest: plan.plan_digest,
             approval: Some(approval),
+            validate_only: false,
         };
         let answer = call(doors, |channel| {
             let message = message.clone();
@@ -211,6 +212,7 @@ impl Player {
         let message = OpenSessionRequest {
             request_id: self.clock.request_id(),
             session: act.session.to_string(),
+            validate_only: false,
         };
         let answer = call(self.stage.operator(None)?, |channel| {
             let message = message.clone();
@@ -247,6 +249,7 @@ impl Player {
         let message = CloseSessionRequest {
             request_id: self.clock.request_id(),
             session: act.session.to_string(),
+            validate_only: false,
         };
         let answer = call(&doors, |channel| {
             let message = message.clone();

@@ -157,12 +157,8 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
     let seen = node.seen().await?;
     let act = Act::Register(registering.clone());
-    if flags.change.dry_run {
-        crate::approval::show(&act, &seen, output);
-        output.talk("dry run: nothing was approved");
-        return Ok(());
-    }
-    let approval = Some(node.sign(&act, &seen, output)?);
+    let approval = node.sign_unless_dry(&flags.change, &act, &seen, output)?;
+    let validate_only = flags.change.dry_run;
     let id = node.request_id(&flags.change);
     let request_id = id.to_string();
     let key = registering.key.to_string();
@@ -176,6 +172,7 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
                 key,
                 reason,
                 approval,
+                validate_only,
             };
             let ask = |request| {
                 let mut client: RegistrationServiceClient<Channel> = client();
@@ -196,6 +193,7 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
                 portals: portals.collect(),
                 reason,
                 approval,
+                validate_only,
             };
             let ask = |request| {
                 let mut client: RegistrationServiceClient<Channel> = client();
@@ -211,6 +209,7 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
                 key,
                 reason,
                 approval,
+                validate_only,
             };
             let ask = |request| {
                 let mut client: RegistrationServiceClient<Channel> = client();
@@ -226,6 +225,7 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
                 key,
                 reason,
                 approval,
+                validate_only,
             };
             let ask = |request| {
                 let mut client: RegistrationServiceClient<Channel> = client();
@@ -235,6 +235,9 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
             (answer.approval_count, answer.needed_count)
         }
     };
+    if validate_only {
+        return super::would(output, &format!("approve: register {}", registering.holder));
+    }
     super::approved(output, &registering.holder.to_string(), have, need)
 }
 
@@ -260,21 +263,21 @@ async fn retire(flags: &Retire, output: Output) -> Result<(), Failure> {
         found.key,
         state(found)
     ));
-    if flags.change.dry_run {
-        output.talk("dry run: nobody was retired");
-        return Ok(());
-    }
     let id = node.request_id(&flags.change);
     let message = RetireCallerRequest {
         request_id: id.to_string(),
         caller: flags.caller.clone(),
         reason,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.registration();
         async move { client.retire_caller(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        return super::would(output, &format!("retire {}", flags.caller));
+    }
     let document = serde_json::json!({
         "caller": flags.caller, "retired": true, "ended_tokens": answer.ended_token_count,
     });

@@ -47,6 +47,13 @@ pub(crate) fn approved(output: Output, what: &str, have: u32, need: u32) -> Resu
     })
 }
 
+/// Tells what would be done: a node has judged it by the line's own rules, and changed nothing.
+pub(crate) fn would(output: Output, act: &str) -> Result<(), Failure> {
+    output.talk("dry run: nothing was changed");
+    let document = serde_json::json!({ "dry_run": true, "act": act });
+    output.data(&document, || format!("would {act}"))
+}
+
 /// What is so already is well for those who said so.
 pub(crate) fn already(
     change: &Change,

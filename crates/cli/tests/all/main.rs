@@ -3,7 +3,9 @@
 mod backup;
 mod centres;
 mod cluster;
+mod desk;
 mod drills;
+mod dry_runs;
 mod fence;
 mod import;
 mod keys;

@@ -296,15 +296,21 @@ fn approve(
         let carry = state.header.line.carry();
         return Effect::done(Answer::Changed { carry }, event);
     }
+    let given = signed(state, context, person, &request);
     let may = still_open(&request, now)
         .and_then(|()| may_check(state, person, &request))
-        .and_then(|()| signed(state, context, person, &request))
+        // What nobody signed is never carried out; all else that is wrong with it is told first.
+        .and_then(|()| match &given {
+            Err(Rejection::ApprovalUnsigned) => Ok(()),
+            given => given.clone(),
+        })
         .and_then(|()| match maker_stands(state, &request) {
             true => Ok(()),
             false => Err(Rejection::MakerNotActive),
         })
         .and_then(|()| carry_out::judge(state, now, &request, &request.maker))
-        .and_then(|()| carry_out::judge(state, now, &request, &person.by));
+        .and_then(|()| carry_out::judge(state, now, &request, &person.by))
+        .and(given);
     if let Err(rejection) = may {
         return Effect::rejected(rejection, event);
     }

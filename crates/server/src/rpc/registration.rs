@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::account::{PAGE_DEFAULT, PAGE_MAX, reason};
 use super::answered;
-use crate::approvals;
-use crate::edge::{self, Edge};
+use crate::approvals::{self, Call};
+use crate::edge::{self, Edge, Validity};
 use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
@@ -78,6 +78,7 @@ struct Words<'a, B> {
     reason: &'a str,
     key: &'a str,
     approval: Option<&'a wired::Approval>,
+    validate_only: bool,
     /// The message without the approval.
     unsigned: B,
 }
@@ -92,6 +93,7 @@ macro_rules! words {
             reason: &$body.reason,
             key: &$body.key,
             approval: $body.approval.as_ref(),
+            validate_only: $body.validate_only,
             unsigned,
         }
     }};
@@ -111,17 +113,16 @@ async fn register<B: Message>(
         portals,
     };
     let reason = reason(ask, words.reason)?;
-    let (line, state) = edge.fresh(ask).await?;
     let command = domain::Command::Registration(Command::Register {
         registering,
         reason,
     });
-    let command = approvals::signed(edge, ask, &state, words.approval, command)?;
-    let settled = edge.propose(ask, &line, Some(key), command).await?;
-    let Answer::Approved { have, need } = settled.answer else {
-        return Err(edge::unexpected(&settled.answer));
+    let call = Call {
+        key,
+        approval: words.approval,
+        validity: Validity::of(words.validate_only),
     };
-    Ok((have, need))
+    approvals::approve(edge, ask, call, command).await
 }
 
 fn read_id<T: std::str::FromStr>(text: &str, field: &'static str) -> Result<T, Refusal>
@@ -216,7 +217,8 @@ async fn retire(
     let reason = reason(&ask, &body.reason)?;
     let line = edge.line(&ask)?;
     let command = domain::Command::Registration(Command::Retire { holder, reason });
-    let settled = edge.propose(&ask, &line, Some(key), command).await?;
+    let request = (Some(key), Validity::of(body.validate_only));
+    let settled = edge.propose_or_judge(&ask, &line, request, command).await?;
     let Answer::TokensEnded { count } = settled.answer else {
         return Err(edge::unexpected(&settled.answer));
     };

@@ -118,6 +118,7 @@ async fn a_refused_answer_repeats_nothing_and_what_was_answered_is_not_repeated_
             request_id: now(&world),
             session: S2.to_owned(),
             answers: vec![answer(&items[1], Answer::Repeat, "")],
+            validate_only: false,
         })
         .await
         .unwrap_err();

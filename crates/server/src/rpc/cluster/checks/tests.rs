@@ -86,7 +86,7 @@ fn what_would_stop_the_other_centre_tonight_is_seen_before_the_role_moves() {
 /// A node that was just heard, with its main line at an entry.
 fn following(id: u64, index: u64, full: u8) -> Known {
     let reference = LineRef {
-        cluster: domain::cluster::ClusterId([7; 16]),
+        cluster: domain::ClusterId([7; 16]),
         line: LineId::Main,
         epoch: 1,
     };
