@@ -235,6 +235,7 @@ impl Operator {
         output: Output,
     ) -> Result<Option<proto::approval::v1::Approval>, Failure> {
         if change.dry_run {
+            output.talk("dry run: nothing is signed; it would be");
             approval::show(act, seen, output);
             return Ok(None);
         }

@@ -80,7 +80,7 @@ fn go_live_is_planned_approved_postponed_and_withdrawn_and_each_dry_run_is_judge
     let firm = with(&set, &["--participant", "C00001"]);
     would(&cluster, &firm);
     let nobody = with(&set, &["--participant", "C99999", "--dry-run"]);
-    cluster.expect(&nobody, PRE_CHECK, &[]);
+    cluster.expect(&nobody, REFUSED, &[]);
     let cards = [
         "method",
         "set",
