@@ -113,7 +113,8 @@ impl FrontEnd<'_> {
             act: StepUpAct::ReplaceChannel.into(),
             client_address: PERSON_AT.to_owned(),
         };
-        let begun = self.auth().begin_step_up(request(message, Some(token)));
+        let mut service = self.auth();
+        let begun = service.begin_step_up(request(message, Some(token)));
         let step_up_id = begun.await.unwrap().into_inner().step_up_id;
         let message = VerifyStepUpRequest {
             request_id: self.request_id(),
@@ -121,7 +122,7 @@ impl FrontEnd<'_> {
             factor: Some(Factor::Code(self.cluster.app_code(person, APP).await)),
             client_address: PERSON_AT.to_owned(),
         };
-        let proved = self.auth().verify_step_up(request(message, Some(token)));
+        let proved = service.verify_step_up(request(message, Some(token)));
         proved.await.unwrap();
 
         self.cluster.mailbox_is_read().await;
@@ -134,7 +135,6 @@ impl FrontEnd<'_> {
             client_address: PERSON_AT.to_owned(),
             current_password: OTP_S2.to_owned(),
         };
-        let mut service = self.auth();
         let begun = service.begin_replace_channel(request(message, Some(token)));
         let begun = begun.await.unwrap().into_inner();
         let enrolment = begun.authenticator.as_ref();
@@ -144,7 +144,6 @@ impl FrontEnd<'_> {
             code: self.cluster.channel_code(person, APP, enrolment).await,
             client_address: PERSON_AT.to_owned(),
         };
-        let mut service = self.auth();
         let done = service.confirm_replace_channel(request(message, Some(token)));
         let done = done.await.unwrap().into_inner();
         println!("channel changed: {}", done.notice);
