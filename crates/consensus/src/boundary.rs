@@ -125,6 +125,7 @@ async fn make_up(node: &Node) -> Result<(), Error> {
         if is_wanted(node, &session) && !node.geneses().iter().any(|(id, _)| *id == session) {
             let rebuilding = Arc::clone(&shared);
             let at = pin.boundary;
+            rebuilding.log().barrier().await?;
             let state = blocking(move || Ok(rebuilding.rebuild(at)?)).await?;
             node.fork(&session, at, &state).await?;
         }

@@ -4,7 +4,6 @@
 //! them is the plan in the main line's state (LINES.md, "The plan of a session").
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -20,7 +19,7 @@ use crate::machine::{self, Machine};
 use crate::node::{Error, Fork, Node, blocking};
 use crate::raft::{Snapshot, SnapshotMeta};
 use crate::transfer::Count;
-use crate::{genesis, image, place};
+use crate::{files, genesis, image, place};
 
 const REFUSED: &str = "refused";
 
@@ -122,7 +121,7 @@ impl Node {
         }
         let path = genesis::path(self.data(), session);
         let image = blocking(move || {
-            if !path.exists() {
+            if !files::exists(&path) {
                 return Ok(None);
             }
             Ok(Some(genesis::read(&path)?))
@@ -138,7 +137,7 @@ impl Node {
 
     /// Looks for the genesis files that are here, so that peers can be told.
     pub(crate) async fn find_geneses(&self) {
-        let sessions: Vec<SessionId> = fs::read_dir(self.data().join("genesis"))
+        let sessions: Vec<SessionId> = files::read_dir(self.data().join("genesis"))
             .into_iter()
             .flatten()
             .flatten()
@@ -282,7 +281,7 @@ impl Node {
         let path = self.refusal(session);
         blocking(move || {
             make_folder(&path)?;
-            let file = fs::File::create(&path)?;
+            let file = files::File::create(&path)?;
             file.sync_all()?;
             if let Some(folder) = path.parent() {
                 place::sync_folder(folder)?;
@@ -295,7 +294,7 @@ impl Node {
     /// Whether this node promised never to start the session's branch.
     #[must_use]
     pub fn has_refused(&self, session: &SessionId) -> bool {
-        self.refusal(session).exists()
+        files::exists(&self.refusal(session))
     }
 
     fn refusal(&self, session: &SessionId) -> PathBuf {
@@ -315,17 +314,15 @@ impl Node {
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             count.add(&chunk)?;
-            incoming = tokio::task::spawn_blocking(move || {
+            incoming = crate::blocking::run(move || {
                 incoming.write(&chunk)?;
                 Ok::<_, io::Error>(incoming)
             })
-            .await
-            .map_err(io::Error::other)??;
+            .await??;
         }
         count.finish()?;
-        let (meta, file) = tokio::task::spawn_blocking(move || incoming.finish())
-            .await
-            .map_err(io::Error::other)?
+        let (meta, file) = crate::blocking::run(move || incoming.finish())
+            .await?
             .map_err(|error: image::Error| Status::invalid_argument(error.to_string()))?;
         if meta != announced {
             return Err(Status::invalid_argument(format!(

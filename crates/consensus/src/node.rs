@@ -546,9 +546,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, Error> + Send + 'static,
 {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::File(std::io::Error::other(error)))?
+    crate::blocking::run(work).await?
 }
 
 async fn open_disk(

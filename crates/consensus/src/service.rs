@@ -4,7 +4,6 @@
 //! else looks at it: Raft's log ids do not say which line they belong to. Deliberately absent:
 //! who may connect (mutual TLS on the listener, roles at the edge).
 
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +18,7 @@ use tokio::time::{Duration, Instant};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::files::FileExt as _;
 use crate::line::{Error, Line, PATIENCE};
 use crate::node::{self, Node};
 use crate::peers::MESSAGE_BYTES_MAX;

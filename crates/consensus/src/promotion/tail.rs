@@ -52,6 +52,7 @@ impl Node {
         }
         let shared = Arc::clone(&main.inner.shared);
         let epoch = main.reference().epoch;
+        shared.log().barrier().await?;
         let tail = blocking(move || replay(&shared, epoch)).await?;
         *self.tails() = Some(tail.clone());
         Ok(tail)
@@ -95,10 +96,9 @@ pub(super) async fn write_rows(main: &Line, rows: Vec<audit::Row>) -> Result<aud
     .await
 }
 
-/// Replays what the line has in its log beyond what it knows to be committed. Blocks.
+/// Replays what the line has in its log beyond what it knows to be committed. What was appended may
+/// still be on its way to the disk: `Log::barrier` comes first. Blocks.
 pub(crate) fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
-    // What was appended may still be on its way to the disk.
-    shared.log().barrier().wait()?;
     let applied = shared.applied().borrow().unwrap_or_default();
     // A line that goes on may have applied more by now.
     let mut state = shared.state();

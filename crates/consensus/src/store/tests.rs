@@ -267,7 +267,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged() {
     std::fs::create_dir(place::store(folder.path())).unwrap();
     let db = sled::open(place::store(folder.path())).unwrap();
     let lock = super::take_lock(folder.path()).unwrap();
-    let disk = Disk::start(folder.path(), db, file, lock).unwrap();
+    let disk = Disk::start(folder.path(), db.into(), file, lock).unwrap();
     let mut log = disk.log(&sample::main_line()).unwrap();
     append(&mut log, sample::history(3)).await.unwrap_err();
     log.save_vote(&Vote::new(1, 1)).await.unwrap_err();

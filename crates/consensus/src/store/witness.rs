@@ -8,11 +8,11 @@
 //! The witness is never synced: it must not be ahead of the store, and being behind costs nothing
 //! but what it could have found.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::rows::Tree;
+use crate::files::{File, FileExt as _};
 use crate::frame;
 
 /// The key of the count in sled's default tree.
@@ -44,7 +44,7 @@ impl Witness {
     ///
     /// # Errors
     /// The disk's; `InvalidData` when the witness itself or the store's count is damaged.
-    pub(super) fn open(path: &Path, db: &sled::Db) -> io::Result<Found> {
+    pub(super) fn open(path: &Path, rows: &Tree) -> io::Result<Found> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -59,7 +59,7 @@ impl Witness {
                 read(&framed)?
             }
         };
-        let there = match db.get(COUNT)? {
+        let there = match rows.get(COUNT)? {
             Some(framed) => read(&framed)?,
             None => 0,
         };
@@ -75,9 +75,9 @@ impl Witness {
     }
 
     /// Puts the next number into the store, as the last of its batch.
-    pub(super) fn number(&mut self, db: &sled::Db) -> io::Result<()> {
+    pub(super) fn number(&mut self, rows: &Tree) -> io::Result<()> {
         self.count += 1;
-        db.insert(COUNT, self.framed())?;
+        rows.insert(COUNT, self.framed())?;
         Ok(())
     }
 

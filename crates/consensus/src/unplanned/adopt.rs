@@ -111,6 +111,7 @@ async fn look(main: &Line, order: &Order) -> Result<Found, Error> {
     }
     let shared = Arc::clone(&main.inner.shared);
     let order = order.clone();
+    shared.log().barrier().await?;
     blocking(move || {
         let mut entries: BTreeMap<u64, LogId> = BTreeMap::new();
         let mut next = order
