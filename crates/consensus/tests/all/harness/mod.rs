@@ -331,6 +331,11 @@ impl Cluster {
         let _ended = running.served.await;
     }
 
+    /// Listens where a node that is stopped did.
+    pub async fn listen_instead(&self, id: u64) -> TcpListener {
+        TcpListener::bind(self.address(id)).await.unwrap()
+    }
+
     pub fn node(&self, id: u64) -> &Node {
         &self.running[&id].node
     }
