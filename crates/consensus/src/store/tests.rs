@@ -231,6 +231,25 @@ async fn a_damaged_end_that_sled_takes_for_a_crash_stops_the_open() {
     }
 }
 
+/// The witness is never synced: a power cut before its bytes arrived leaves it short, or zeros.
+#[tokio::test]
+async fn a_witness_that_never_reached_the_disk_stops_no_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    append(&mut log, sample::history(3)).await.unwrap();
+    drop(log);
+    let file = place::witness(folder.path());
+    let bytes = std::fs::read(&file).unwrap();
+    for left in [&[][..], &bytes[..5], &vec![0; bytes.len()]] {
+        std::fs::write(&file, left).unwrap();
+        assert_eq!(open(folder.path()).bounds().1, Some(sample::at(2)));
+    }
+    let mut damaged = bytes;
+    damaged[0] ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    assert!(Disk::open(folder.path()).is_err());
+}
+
 #[test]
 fn a_folder_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();

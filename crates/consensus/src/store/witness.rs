@@ -20,6 +20,8 @@ const COUNT: &[u8] = b"batches";
 /// What the frame is checked with, besides the number.
 const CONTEXT: &[u8] = b"witness";
 
+const FRAMED_BYTES: usize = frame::HEAD_BYTES + 8;
+
 /// The file that knows how many batches there must be.
 pub(super) struct Witness {
     file: File,
@@ -51,13 +53,13 @@ impl Witness {
             .create(true)
             .truncate(false)
             .open(path)?;
-        let acknowledged = match file.metadata()?.len() {
-            0 => 0,
-            _ => {
-                let mut framed = [0; frame::HEAD_BYTES + 8];
-                file.read_exact_at(&mut framed, 0)?;
-                read(&framed)?
-            }
+        let mut framed = [0; FRAMED_BYTES];
+        let acknowledged = match file.read_exact_at(&mut framed, 0) {
+            // A power cut before its bytes arrived leaves it short, or zeros.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Err(error),
+            Ok(()) if framed == [0; FRAMED_BYTES] => 0,
+            Ok(()) => read(&framed)?,
         };
         let there = match rows.get(COUNT)? {
             Some(framed) => read(&framed)?,
