@@ -161,6 +161,8 @@ impl World {
             .min_message_latency(Duration::from_millis(0))
             .max_message_latency(Duration::from_millis(INSIDE_MS_MAX))
             .tcp_capacity(TCP_CAPACITY)
+            // A port that a connection was refused from is never free again.
+            .ephemeral_ports(10_000..=65_535)
             .enable_random_order();
         let shared = Arc::new(Shared {
             founding: founding()?,

@@ -249,20 +249,25 @@ impl Disks {
     }
 }
 
-/// What is left of a file. One that grew ends somewhere in what was added, perhaps with zeros
-/// where its bytes had not arrived; one that was written over is the former or the latter.
+/// What a disk writes whole.
+const SECTOR_BYTES: usize = 512;
+
+/// What is left of a file. One that grew ends after any sector of what was added, or with zeros
+/// where nothing of it had arrived; one that was written over is the former or the latter.
 fn remains(now: &[u8], durable: &[u8]) -> Vec<u8> {
-    let Some(added) = now.strip_prefix(durable) else {
-        let left = if dice::once_in(2) { now } else { durable };
-        return left.to_vec();
-    };
-    let arrived = usize::try_from(dice::below(added.len() as u64 + 1)).unwrap_or(0);
-    let mut left = durable.to_vec();
-    left.extend(added.iter().take(arrived));
-    if dice::once_in(4) {
-        left.resize(now.len(), 0);
+    let all = dice::once_in(2);
+    if all || !now.starts_with(durable) {
+        return if all { now } else { durable }.to_vec();
     }
-    left
+    let added = now.len().saturating_sub(durable.len());
+    let arrived = usize::try_from(dice::below(added as u64 + 1)).unwrap_or(0);
+    let end = (durable.len() + arrived) / SECTOR_BYTES * SECTOR_BYTES;
+    if dice::once_in(4) {
+        let mut left = durable.to_vec();
+        left.resize(now.len(), 0);
+        return left;
+    }
+    now.iter().take(end.max(durable.len())).copied().collect()
 }
 
 /// An open file or folder.
