@@ -39,10 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Fields that hold what only the person and the service know, or what draws it.
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 13] = [
     "access_token",
     "activation_code",
     "card_password",
+    "card_verifier",
     "code",
     "current_password",
     "new_password",

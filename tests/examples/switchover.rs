@@ -1,6 +1,7 @@
 //! How long nobody can log in while the primary's role moves: 20 switchovers there and back, and a
 //! promotion after the primary's nodes were stopped. Six nodes in this process, one client that
-//! tries one centre and then the other without pause, and its own record of what was answered.
+//! tries one centre and then the other without pause, and its own record of what was answered. It ends
+//! with an error where a gap is longer than is wanted.
 //!
 //! `cargo run --release -p tests --example switchover`
 #![allow(
@@ -28,6 +29,10 @@ use tidemark::drill::{Door, request};
 use tidemark::terms;
 
 const RUNS: usize = 20;
+/// What is wanted of the gaps' median.
+const GAP_MEDIAN_MAX: Duration = Duration::from_secs(2);
+/// What is wanted of each gap, and of a promotion up to the first login.
+const GAP_MAX: Duration = Duration::from_secs(10);
 /// How long the client goes on before and after each move.
 const AROUND: Duration = Duration::from_millis(500);
 
@@ -148,10 +153,20 @@ async fn main() {
         gaps.get(RUNS / 2).unwrap(),
         gaps.last().unwrap()
     );
+    assert!(
+        gaps.get(RUNS / 2)
+            .is_some_and(|median| *median <= GAP_MEDIAN_MAX),
+        "the median is above {GAP_MEDIAN_MAX:?}"
+    );
+    assert!(
+        gaps.last().is_some_and(|worst| *worst <= GAP_MAX),
+        "the worst is above {GAP_MAX:?}"
+    );
     for node in 1..=3 {
         cluster.stop(node).await;
     }
     let took = promote(&cluster).await;
     println!("promotion, from the first look to the first login: {took:?}");
+    assert!(took <= GAP_MAX, "it is above {GAP_MAX:?}");
     cluster.end().await;
 }

@@ -9,18 +9,17 @@ use proto::admin::v1::change_request_service_client::ChangeRequestServiceClient;
 use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
 use proto::admin::v1::{
     AccountToken, DisableMethodRequest, DisableMethodResponse, EndAccountTokensRequest,
-    GetAccountRequest, IssueActivationCodeRequest, IssueActivationCodeResponse,
-    ListAccountTokensRequest, ListUnreadyAccountsRequest, SuspendAccountRequest,
-    SuspendAccountResponse,
+    GetAccountRequest, IssueActivationCodeResponse, ListAccountTokensRequest,
+    ListUnreadyAccountsRequest, SuspendAccountRequest, SuspendAccountResponse,
 };
 use proto::admin::v1::{
-    ApproveChangeRequestRequest, ApproveChangeRequestResponse, ChangeAct, ChangeRequest,
-    CreateChangeRequestRequest, GetChangeRequestRequest, ListChangeRequestsRequest,
-    RejectChangeRequestRequest, RejectChangeRequestResponse, RevokeCardRequest, RevokeCardResponse,
-    UpdateAccountRequest, UpdateAccountResponse, WithdrawChangeRequestRequest,
-    WithdrawChangeRequestResponse,
+    ApproveChangeRequestResponse, ChangeAct, ChangeRequest, CreateChangeRequestRequest,
+    GetChangeRequestRequest, ListChangeRequestsRequest, RejectChangeRequestRequest,
+    RejectChangeRequestResponse, RevokeCardRequest, RevokeCardResponse, UpdateAccountRequest,
+    UpdateAccountResponse, WithdrawChangeRequestRequest, WithdrawChangeRequestResponse,
 };
 use proto::approval::v1::Approval;
+use proto::auth::v1::StepUpAct;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
 use proto::operator::v1::{SuspendOnMainLineRequest, SuspendOnMainLineResponse};
 use tidemark::drill::{Door, at, call, request, request_as};
@@ -40,21 +39,24 @@ pub enum Admin<'a> {
 }
 
 impl Admin<'_> {
-    fn doors(self, cluster: &Cluster) -> Vec<Door> {
+    /// Where they ask.
+    #[must_use]
+    pub fn doors(self, cluster: &Cluster) -> Vec<Door> {
         match self {
             Self::Token(_) => cluster.front(),
             Self::Operator(number) => at(cluster.operators(number), &cluster.centre()),
         }
     }
 
-    fn address(self) -> String {
+    pub(crate) fn address(self) -> String {
         match self {
             Self::Token(_) => ADDRESS.to_owned(),
             Self::Operator(_) => String::new(),
         }
     }
 
-    fn request<T>(self, message: T) -> Request<T> {
+    /// What they ask, with the token that they show.
+    pub fn request<T>(self, message: T) -> Request<T> {
         match self {
             Self::Token(token) => request_as(message, &token.text),
             Self::Operator(_) => request(message),
@@ -136,7 +138,7 @@ impl Cluster {
         .await
     }
 
-    /// A delegated administrator issues the second half of an activation code.
+    /// A delegated administrator issues the second half of an activation code, after a step-up.
     ///
     /// # Errors
     /// The refusal.
@@ -145,21 +147,9 @@ impl Cluster {
         by: &Token,
         person: &Person,
     ) -> Result<IssueActivationCodeResponse, Status> {
-        let message = IssueActivationCodeRequest {
-            request_id: self.id(),
-            name: person.resource(),
-            client_address: ADDRESS.to_owned(),
-            ..IssueActivationCodeRequest::default()
-        };
-        call(&self.front(), |channel| {
-            let message = message.clone();
-            async move {
-                AccountServiceClient::new(channel)
-                    .issue_activation_code(request_as(message, &by.text))
-                    .await
-            }
-        })
-        .await
+        let act = StepUpAct::IssueActivationCode;
+        self.step_up(by, act, &person.resource()).await?;
+        self.issue_as_it_is(Admin::Token(by), person).await
     }
 
     /// A delegated administrator ends all tokens of an account; how many there were.
@@ -212,7 +202,7 @@ impl Cluster {
         Ok(answer.await?.name)
     }
 
-    /// Somebody approves a change request.
+    /// Somebody approves a change request: a delegated administrator after a step-up.
     ///
     /// # Errors
     /// The refusal.
@@ -221,26 +211,11 @@ impl Cluster {
         by: Admin<'_>,
         name: &str,
     ) -> Result<ApproveChangeRequestResponse, Status> {
-        let approval = match by {
-            Admin::Token(_) => None,
-            Admin::Operator(number) => Some(self.signed_check(number, name).await?),
-        };
-        let message = ApproveChangeRequestRequest {
-            request_id: self.id(),
-            name: name.to_owned(),
-            client_address: by.address(),
-            approval,
-            ..ApproveChangeRequestRequest::default()
-        };
-        call(&by.doors(self), |channel| {
-            let message = by.request(message.clone());
-            async move {
-                ChangeRequestServiceClient::new(channel)
-                    .approve_change_request(message)
-                    .await
-            }
-        })
-        .await
+        if let Admin::Token(token) = by {
+            let act = StepUpAct::ApproveChangeRequest;
+            self.step_up(token, act, name).await?;
+        }
+        self.check_as_it_is(by, name).await
     }
 
     /// What an operator signs to approve a change request.

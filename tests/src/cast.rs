@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use credential::authority::{Authority, Validity};
+use credential::phc::Params;
 use credential::secret::Seed;
 use credential::software_card::SoftwareCard;
 use domain::{CardNumber, UnixMs};
 use proto::account::v1::{AccountClass, Portal};
 use proto::admin::v1::{AccountRow, ParticipantRow};
 use tidemark::profile::Profile;
+
+use crate::import::verifier;
 
 /// The password of everybody's card, as it was on Friday (R25).
 pub const CARD: &str = "ferry pier seven";
@@ -175,7 +178,7 @@ impl Person {
         }
     }
 
-    fn row(&self, line: u32) -> AccountRow {
+    fn row(&self, line: u32, verifier: &str) -> AccountRow {
         let text = |found: Option<&str>| found.unwrap_or_default().to_owned();
         AccountRow {
             line,
@@ -185,21 +188,23 @@ impl Person {
             title: format!("Person {}", self.id),
             email: text(self.email),
             card_number: text(self.card),
-            card_password: text(self.card.map(|_| CARD)),
+            card_verifier: text(self.card.map(|_| verifier)),
         }
     }
 }
 
-/// The rows of an import of everybody.
+/// The rows of an import of everybody, with verifiers at this cost.
 #[must_use]
-pub fn rows() -> (Vec<ParticipantRow>, Vec<AccountRow>) {
+pub fn rows(params: Params) -> (Vec<ParticipantRow>, Vec<AccountRow>) {
     let participants = ["C00001", "C00002", "C00003"].map(|id| ParticipantRow {
         line: 1,
         participant_id: id.to_owned(),
         title: format!("Firm {id}"),
     });
     let lines = 2_u32..;
-    let accounts = ALL.iter().zip(lines).map(|(one, line)| one.row(line));
+    let verifier = verifier(CARD, params);
+    let accounts = ALL.iter().zip(lines);
+    let accounts = accounts.map(|(one, line)| one.row(line, &verifier));
     (participants.to_vec(), accounts.collect())
 }
 
@@ -209,6 +214,7 @@ pub struct Pockets {
     cards: BTreeMap<&'static str, SoftwareCard>,
     apps: BTreeMap<(&'static str, &'static str), App>,
     seeds: Vec<String>,
+    codes: Vec<String>,
 }
 
 struct App {
@@ -263,6 +269,12 @@ impl Pockets {
         &self.seeds
     }
 
+    /// The codes that apps have shown.
+    #[must_use]
+    pub fn codes(&self) -> &[String] {
+        &self.codes
+    }
+
     /// All cards.
     pub fn cards(&self) -> impl Iterator<Item = &SoftwareCard> {
         self.cards.values()
@@ -282,6 +294,7 @@ impl Pockets {
         app.shown = Some(step);
         let parameters = credential::totp::Parameters::default();
         let code = credential::totp::code(&app.seed, parameters, step).unwrap();
+        self.codes.push(code.text().to_owned());
         code.text().to_owned()
     }
 }

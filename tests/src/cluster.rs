@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,15 +11,13 @@ use credential::phc::Params;
 use domain::approval::Act;
 use domain::calendar::{Calendar, Day, Timetable};
 use domain::{CentreName, NodeId, UnixMs};
-use proto::admin::v1::ImportAccountsRequest;
-use proto::admin::v1::import_service_client::ImportServiceClient;
 use proto::approval::v1::Approval;
 use proto::auth::v1::ListLandingOptionsRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use server::mail::post::Pace;
 use server::node::{Environment, Node};
 use tidemark::approval::Pen;
-use tidemark::drill::{Clock, Door, Mailbox, Stage, at, call, request, seen};
+use tidemark::drill::{Clock, Door, Mailbox, Stage, at, request, seen};
 use tidemark::founding::{self, Plan, PlannedNode};
 use tidemark::profile::Profile;
 use tidemark::refusal;
@@ -193,7 +191,8 @@ impl Cluster {
         let pockets = Pockets::with_cards(&profile, local("2023-06-10 17:55"));
         let cluster = Self::of(nodes, (folder, profile), pockets, params);
         cluster.clock.now().await.unwrap();
-        cluster.import().await;
+        let (participants, accounts) = cast::rows(params);
+        cluster.imports(participants, accounts).await;
         cluster
     }
 
@@ -242,28 +241,15 @@ impl Cluster {
         let own = (tempfile::tempdir().unwrap(), profile);
         let cluster = Self::of(Vec::new(), own, pockets, cheap());
         cluster.clock.now().await.unwrap();
-        cluster.import().await;
+        let (participants, accounts) = cast::rows(Params::STANDARD);
+        cluster.imports(participants, accounts).await;
         cluster
     }
 
-    async fn import(&self) {
-        let (participants, accounts) = cast::rows();
-        let message = ImportAccountsRequest {
-            request_id: self.id(),
-            participants,
-            accounts,
-            dry_run: false,
-        };
-        call(self.operators(1), |channel| {
-            let message = message.clone();
-            async move {
-                ImportServiceClient::new(channel)
-                    .import_accounts(request(message))
-                    .await
-            }
-        })
-        .await
-        .unwrap();
+    /// What hashing a password costs here.
+    #[must_use]
+    pub fn params(&self) -> Params {
+        self.params
     }
 
     /// Stops every node.
@@ -285,6 +271,12 @@ impl Cluster {
     /// Never: nobody panics with it in hand.
     pub fn pockets(&self) -> std::sync::MutexGuard<'_, Pockets> {
         self.pockets.lock().unwrap()
+    }
+
+    /// The file that says how it is reached, and as whom.
+    #[must_use]
+    pub fn profile_path(&self) -> PathBuf {
+        self.profile.path(Path::new("profile.toml"))
     }
 
     /// How it is reached, and as whom.

@@ -63,6 +63,7 @@ impl Cluster {
             request_id: self.id(),
             date: date.to_owned(),
             reason: REASON.to_owned(),
+            validate_only: false,
         };
         let answer = call(doors, |channel| {
             let message = message.clone();
@@ -92,6 +93,7 @@ impl Cluster {
             date: date.to_owned(),
             reference: REFERENCE.to_owned(),
             reason: REASON.to_owned(),
+            validate_only: false,
         };
         let answer = call(self.operators(operator), |channel| {
             let message = message.clone();
@@ -119,6 +121,7 @@ impl Cluster {
             request_id: self.id(),
             date: date.to_owned(),
             reason: REASON.to_owned(),
+            validate_only: false,
         };
         let answer = call(self.operators(operator), |channel| {
             let message = message.clone();
@@ -143,6 +146,7 @@ impl Cluster {
             approval: Some(approval),
             request_id: self.id(),
             reason: REASON.to_owned(),
+            validate_only: false,
         };
         let answer = call(self.operators(operator), |channel| {
             let message = message.clone();
@@ -195,6 +199,7 @@ impl Cluster {
             state: state.into(),
             effective_time: None,
             reason: REASON.to_owned(),
+            validate_only: false,
         };
         let answer = call(self.operators(operator), |channel| {
             let message = message.clone();

@@ -53,10 +53,25 @@ impl Decoder for RawCodec {
 /// # Panics
 /// If the connection is gone.
 pub async fn send(door: &Door, path: &str, bytes: Vec<u8>) -> Result<(), Status> {
+    send_request(door, path, Request::new(bytes)).await
+}
+
+/// The same with what goes beside the message, such as a token.
+///
+/// # Errors
+/// The refusal.
+///
+/// # Panics
+/// If the connection is gone.
+pub async fn send_request(
+    door: &Door,
+    path: &str,
+    request: Request<Vec<u8>>,
+) -> Result<(), Status> {
     let mut grpc = Grpc::new(door.channel.clone());
     grpc.ready().await.unwrap();
     let path: PathAndQuery = path.parse().unwrap();
-    grpc.server_streaming(Request::new(bytes), path, RawCodec)
+    grpc.server_streaming(request, path, RawCodec)
         .await
         .map(drop)
 }

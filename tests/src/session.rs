@@ -43,19 +43,32 @@ impl Cluster {
     /// # Errors
     /// The refusal.
     pub async fn approve(&self, operator: usize) -> Result<u32, Status> {
+        self.approve_act(operator, PlanAct::Open).await
+    }
+
+    /// Operator 1 or 2 approves that session 2 opens, or that it is given up.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn approve_act(&self, operator: usize, of: PlanAct) -> Result<u32, Status> {
         let listed = self.sessions().await;
         let plan = listed
             .into_iter()
             .find(|entry| entry.session.as_ref().unwrap().session == S2)
             .unwrap();
-        let opening = domain::session::Act::Open(S2.parse().unwrap());
-        let act = Act::Session(opening, plan.plan_digest.parse().unwrap());
+        let session = S2.parse().unwrap();
+        let named = match of {
+            PlanAct::Abandon => domain::session::Act::Abandon(session),
+            PlanAct::Open | PlanAct::Unspecified => domain::session::Act::Open(session),
+        };
+        let act = Act::Session(named, plan.plan_digest.parse().unwrap());
         let message = ApprovePlanRequest {
             approval: Some(self.signed(operator, &act).await),
             request_id: self.id(),
             session: S2.to_owned(),
-            act: PlanAct::Open.into(),
+            act: of.into(),
             plan_digest: plan.plan_digest,
+            validate_only: false,
         };
         let answer = call(self.operators(operator), |channel| {
             let message = message.clone();
@@ -86,6 +99,7 @@ impl Cluster {
         let message = OpenSessionRequest {
             request_id: self.id(),
             session: S2.to_owned(),
+            validate_only: false,
         };
         let answer = call(self.operators(1), |channel| {
             let message = message.clone();
@@ -134,6 +148,7 @@ impl Cluster {
         let message = CloseSessionRequest {
             request_id: self.id(),
             session: S2.to_owned(),
+            validate_only: false,
         };
         call(&self.operators_at(WEST), |channel| {
             let message = message.clone();
@@ -193,6 +208,7 @@ impl Cluster {
             session: S2.to_owned(),
             answers,
             accept_gap: String::new(),
+            validate_only: false,
         };
         call(self.operators(1), |channel| {
             let message = message.clone();

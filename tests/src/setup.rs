@@ -199,6 +199,7 @@ impl Cluster {
             request_id: self.id(),
             act: StepUpAct::ReplaceChannel.into(),
             client_address: ADDRESS.to_owned(),
+            resource: String::new(),
         };
         let begun = call(&self.front(), |channel| {
             let message = message.clone();
@@ -222,10 +223,20 @@ impl Cluster {
         step_up_id: &str,
         code: &str,
     ) -> Result<(), Status> {
+        let factor = Factor::Code(code.to_owned());
+        self.prove_step_up(token, step_up_id, factor).await
+    }
+
+    pub(crate) async fn prove_step_up(
+        &self,
+        token: &Token,
+        step_up_id: &str,
+        factor: Factor,
+    ) -> Result<(), Status> {
         let message = VerifyStepUpRequest {
             request_id: self.id(),
             step_up_id: step_up_id.to_owned(),
-            factor: Some(Factor::Code(code.to_owned())),
+            factor: Some(factor),
             client_address: ADDRESS.to_owned(),
         };
         call(&self.front(), |channel| {

@@ -112,7 +112,7 @@ pub fn read(accounts: &Path, participants: Option<&Path>) -> Result<Rows, Failur
             title: row.name,
             email: row.email,
             card_number: row.card,
-            card_password: row.card_password_phc,
+            card_verifier: row.card_password_phc,
         });
     }
     if problems.is_empty() {
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(rows.participants.len(), 3);
         assert_eq!(rows.accounts.len(), 11);
         assert_eq!(rows.accounts[0].line, 2);
-        assert!(rows.accounts[0].card_password.starts_with("$argon2id$"));
+        assert!(rows.accounts[0].card_verifier.starts_with("$argon2id$"));
     }
 
     #[test]

@@ -223,6 +223,25 @@ impl Operator {
         self.pen.sign(act, seen)
     }
 
+    /// As `sign`; in a dry run it is shown alone, and nothing is signed.
+    ///
+    /// # Errors
+    /// If the key cannot be used.
+    pub fn sign_unless_dry(
+        &self,
+        change: &Change,
+        act: &domain::approval::Act,
+        seen: &Seen,
+        output: Output,
+    ) -> Result<Option<proto::approval::v1::Approval>, Failure> {
+        if change.dry_run {
+            output.talk("dry run: nothing is signed; it would be");
+            approval::show(act, seen, output);
+            return Ok(None);
+        }
+        self.sign(act, seen, output).map(Some)
+    }
+
     /// How long the flags say to wait.
     #[must_use]
     pub fn patience(&self) -> Duration {

@@ -168,10 +168,16 @@ impl Output {
         typed.ok_or_else(|| Failure::usage("nothing was typed"))
     }
 
+    /// Whether anybody can be asked.
+    #[must_use]
+    pub fn can_ask(self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
     /// Asks for a name to be typed. None without a terminal: nothing is ever asked of a script.
     #[must_use]
     pub fn ask(self, question: &str) -> Option<String> {
-        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        if !self.can_ask() {
             return None;
         }
         let mut stderr = io::stderr().lock();

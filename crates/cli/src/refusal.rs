@@ -157,7 +157,8 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
         }
         "NOT_APPROVED" => (
             Exit::Refused,
-            "two operators approve first: tidemark session approve SESSION --as OPERATOR",
+            "two operators approve first: tidemark session approve SESSION --as OPERATOR; of an import, both \
+             say the same again",
         ),
         "APPROVAL_EXPIRED" | "APPROVAL_DIFFERS" => (
             Exit::Refused,
@@ -221,6 +222,12 @@ fn known(reason: &str) -> Option<(Exit, &'static str)> {
             Exit::Refused,
             "a deleted participant's id is never used again: choose another",
         ),
+        // Somebody else's: it is not so already.
+        "ID_USED_BEFORE" => (
+            Exit::Refused,
+            "a deleted account's id is never used again: choose another",
+        ),
+        "CARD_IN_USE" => (Exit::Refused, "see the card's number"),
         "KEY_ID_USED" => (
             Exit::Refused,
             "add a key with an id that was never used: tidemark key add --id ID",

@@ -33,10 +33,15 @@ pub fn read(terms: &PromotionTerms) -> Result<Terms, Failure> {
             .collect::<BTreeSet<_>>(),
         accepted_loss: match terms.accepted_loss() {
             Loss::None => promotion::Loss::None,
+            Loss::AtMost => promotion::Loss::AtMost(terms.accepted_loss_entries),
             Loss::Unknown => promotion::Loss::Unknown,
             Loss::Unspecified => return Err(odd()),
         },
         accepts_split_brain: terms.accept_split_brain,
+        old: match terms.old_line.as_str() {
+            "" => None,
+            old => Some(old.parse().map_err(|_| odd())?),
+        },
         reason: terms.reason.clone(),
     })
 }

@@ -32,7 +32,7 @@ use domain::{
     AccountId, Actor, CardNumber, CentreName, LineId, LogId, OperatorId, Outcome, ParticipantId,
     Sealed, SessionId, State, UnixMs, apply, outcome,
 };
-use harness::{Cluster, asked, until};
+use harness::{Cluster, asked, import_of, signed, until};
 
 const TIMETABLE: &str = r#"
 [[day]]
@@ -77,19 +77,14 @@ fn account(number: u32) -> Imported {
     }
 }
 
-fn imports(accounts: u32) -> impl Iterator<Item = domain::Command> {
-    (0..accounts.div_ceil(ROWS_AN_ENTRY)).map(move |part| {
+fn imports(accounts: u32) -> (domain::Command, Vec<domain::Command>) {
+    let parts = (0..accounts.div_ceil(ROWS_AN_ENTRY)).map(|part| {
         let from = part * ROWS_AN_ENTRY;
-        domain::Command::Account(account::Command::Import {
-            participants: vec![Participant::new(
-                ParticipantId::parse("A").unwrap(),
-                "A".to_owned(),
-            )],
-            accounts: (from..(from + ROWS_AN_ENTRY).min(accounts))
-                .map(account)
-                .collect(),
-        })
-    })
+        let firm = Participant::new(ParticipantId::parse("A").unwrap(), "A".to_owned());
+        let people = from..(from + ROWS_AN_ENTRY).min(accounts);
+        (vec![firm], people.map(account).collect())
+    });
+    import_of(parts.collect())
 }
 
 struct World {
@@ -108,7 +103,11 @@ impl World {
             world.cluster.start(node).await;
         }
         world.cluster.founded().await;
-        for command in imports(accounts) {
+        let (approve, entries) = imports(accounts);
+        for name in ["op1", "op2"] {
+            world.ask(name, approve.clone()).await;
+        }
+        for command in entries {
             world.ask("op1", command).await;
         }
         world.cluster.agree().await;
@@ -272,17 +271,17 @@ fn memory() {
     };
     let mut state = State::unfounded();
     let mut at = LogId::default();
-    let mut envelope = |state: &mut State, command| {
+    let mut envelope = |state: &mut State, who: &str, command| {
         at.index += 1;
         let envelope = domain::Envelope {
             at: TWENTY,
             actor: match command {
                 domain::Command::Cluster(_) => Actor::Node(domain::NodeId(1)),
-                _ => Actor::Operator(OperatorId::parse("op1").unwrap()),
+                _ => Actor::Operator(OperatorId::parse(who).unwrap()),
             },
             line: LineId::Main,
             request: None,
-            command,
+            command: signed(state, at.index - 1, who, command),
         };
         let applied = apply(state, &LineId::Main, at, &envelope);
         assert!(matches!(applied.outcome.result, outcome::Result::Done(_)));
@@ -293,11 +292,16 @@ fn memory() {
         .founding;
     envelope(
         &mut state,
+        "",
         domain::Command::Cluster(domain::cluster::Command::Found(Box::new(founding))),
     );
     let before = resident();
-    for command in imports(ACCOUNTS) {
-        envelope(&mut state, command);
+    let (approve, entries) = imports(ACCOUNTS);
+    for who in ["op1", "op2"] {
+        envelope(&mut state, who, approve.clone());
+    }
+    for command in entries {
+        envelope(&mut state, "op1", command);
     }
     let each = (resident() - before) / u64::from(ACCOUNTS);
     println!(

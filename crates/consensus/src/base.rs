@@ -9,6 +9,7 @@ use domain::cluster::Founding;
 use domain::state::State;
 use domain::{Digest, LineId, LineRef};
 
+use crate::files;
 use crate::image::{self, Error, Header, Kind};
 use crate::node::FIRST_EPOCH;
 use crate::raft::Members;
@@ -76,7 +77,7 @@ pub fn read(path: &Path, founding: &Founding) -> Result<State, Error> {
 
 /// Whether it is in a folder that a restore is writing, or left behind.
 fn is_unfinished(path: &Path) -> std::io::Result<bool> {
-    let whole = path.canonicalize()?;
+    let whole = files::canonicalize(path)?;
     let mut folders = whole.ancestors();
     Ok(folders.any(|folder| folder.extension().is_some_and(|name| name == UNFINISHED)))
 }

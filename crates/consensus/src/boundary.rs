@@ -125,6 +125,7 @@ async fn make_up(node: &Node) -> Result<(), Error> {
         if is_wanted(node, &session) && !node.geneses().iter().any(|(id, _)| *id == session) {
             let rebuilding = Arc::clone(&shared);
             let at = pin.boundary;
+            rebuilding.log().barrier().await?;
             let state = blocking(move || Ok(rebuilding.rebuild(at)?)).await?;
             node.fork(&session, at, &state).await?;
         }
@@ -138,14 +139,19 @@ async fn release(node: &Node, at: LogId) -> Result<(), Error> {
 }
 
 /// Whether the session's branch may still be started. An entry that is applied again at a
-/// restart may open one that was over long ago; and what was opened without the primary goes on
+/// restart may open one that was over long ago; one that a promotion dropped still has to be asked
+/// what it did; and what was opened without the primary goes on
 /// from its own boundary.
 fn is_wanted(node: &Node, session: &SessionId) -> bool {
     if node.order(session).is_some() {
         return false;
     }
     let state = node.main().state();
-    match state.plan(session).map(|plan| plan.phase) {
+    let plan = state.plan(session);
+    if plan.is_some_and(|plan| plan.awaits_evidence_of_dropped(state.header().epoch)) {
+        return true;
+    }
+    match plan.map(|plan| plan.phase) {
         Some(Phase::RolledOver | Phase::Abandoned) => false,
         Some(Phase::Opening | Phase::Open | Phase::Closed) | None => true,
     }

@@ -4,7 +4,6 @@
 //! them is the plan in the main line's state (LINES.md, "The plan of a session").
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -20,12 +19,13 @@ use crate::machine::{self, Machine};
 use crate::node::{Error, Fork, Node, blocking};
 use crate::raft::{Snapshot, SnapshotMeta};
 use crate::transfer::Count;
-use crate::{genesis, image, place};
+use crate::{files, genesis, image, place};
 
 const REFUSED: &str = "refused";
 
 impl Node {
-    /// The reference of a session's branch that starts from the state with this full digest.
+    /// The reference of a session's branch that starts from the state with this full digest. Its
+    /// epoch is that of its boundary: a promotion that comes later does not rename it.
     #[must_use]
     pub fn branch_reference(&self, session: &SessionId, genesis: Digest) -> LineRef {
         LineRef {
@@ -33,8 +33,20 @@ impl Node {
                 session: session.clone(),
                 genesis,
             },
-            ..self.main().reference()
+            epoch: self.epoch_of(session),
+            cluster: self.cluster(),
         }
+    }
+
+    fn epoch_of(&self, session: &SessionId) -> u64 {
+        let main = self.main();
+        let state = main.state();
+        let boundary = state.plan(session).and_then(|plan| plan.boundary);
+        let planned = boundary.map(|boundary| boundary.epoch);
+        let ordered = || self.order(session).map(|order| order.epoch);
+        planned
+            .or_else(ordered)
+            .unwrap_or_else(|| main.reference().epoch)
     }
 
     /// The genesis files that were found whole here, with their full digests.
@@ -122,7 +134,7 @@ impl Node {
         }
         let path = genesis::path(self.data(), session);
         let image = blocking(move || {
-            if !path.exists() {
+            if !files::exists(&path) {
                 return Ok(None);
             }
             Ok(Some(genesis::read(&path)?))
@@ -138,7 +150,7 @@ impl Node {
 
     /// Looks for the genesis files that are here, so that peers can be told.
     pub(crate) async fn find_geneses(&self) {
-        let sessions: Vec<SessionId> = fs::read_dir(self.data().join("genesis"))
+        let sessions: Vec<SessionId> = files::read_dir(self.data().join("genesis"))
             .into_iter()
             .flatten()
             .flatten()
@@ -159,7 +171,7 @@ impl Node {
 
     /// Starts the session's branch from a verified genesis, with these voters, which must be the
     /// same on every node. A branch that runs already is given as it is. While this node's clock is
-    /// off it only joins the group that others form.
+    /// off, and where no voters are named, it only joins the group that others form or formed.
     ///
     /// # Errors
     /// `Branch` when another branch runs, or this node refused this one before.
@@ -222,7 +234,7 @@ impl Node {
         .await?;
         // Forming the group is standing for election: a node whose clock is off leaves it to the
         // others, or to a later round.
-        if line.clock_is_ok() {
+        if line.clock_is_ok() && !voters.is_empty() {
             line.initialize(voters).await?;
         }
         *self
@@ -282,7 +294,7 @@ impl Node {
         let path = self.refusal(session);
         blocking(move || {
             make_folder(&path)?;
-            let file = fs::File::create(&path)?;
+            let file = files::File::create(&path)?;
             file.sync_all()?;
             if let Some(folder) = path.parent() {
                 place::sync_folder(folder)?;
@@ -295,7 +307,7 @@ impl Node {
     /// Whether this node promised never to start the session's branch.
     #[must_use]
     pub fn has_refused(&self, session: &SessionId) -> bool {
-        self.refusal(session).exists()
+        files::exists(&self.refusal(session))
     }
 
     fn refusal(&self, session: &SessionId) -> PathBuf {
@@ -315,17 +327,15 @@ impl Node {
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             count.add(&chunk)?;
-            incoming = tokio::task::spawn_blocking(move || {
+            incoming = crate::blocking::run(move || {
                 incoming.write(&chunk)?;
                 Ok::<_, io::Error>(incoming)
             })
-            .await
-            .map_err(io::Error::other)??;
+            .await??;
         }
         count.finish()?;
-        let (meta, file) = tokio::task::spawn_blocking(move || incoming.finish())
-            .await
-            .map_err(io::Error::other)?
+        let (meta, file) = crate::blocking::run(move || incoming.finish())
+            .await?
             .map_err(|error: image::Error| Status::invalid_argument(error.to_string()))?;
         if meta != announced {
             return Err(Status::invalid_argument(format!(

@@ -259,8 +259,27 @@ impl Node {
 
     async fn kept_trail(&self, tail: &Tail) -> Result<Trail, Error> {
         let trails = self.inner.trails.clone();
-        let (folder, name) = (place::dropped(self.data(), tail), place::dropped_name(tail));
+        let name = place::dropped_name(tail);
+        let folder = place::dropped(self.data(), &name);
         blocking(move || trails.at(folder, name).map_err(foreign)).await
+    }
+
+    /// The records of what was dropped that are kept here under a trail's name, from a sequence
+    /// number on.
+    ///
+    /// # Errors
+    /// `Promotion` when no such trail is kept here, or it is damaged.
+    pub async fn dropped_rows(&self, name: &str, from: u64, max: usize) -> Result<Vec<Row>, Error> {
+        let folder = place::dropped(self.data(), name);
+        if !place::is_dropped(name) || !folder.is_dir() {
+            return Err(failed(format!("{name:?} is not kept at this node")));
+        }
+        let (trails, name) = (self.inner.trails.clone(), name.to_owned());
+        blocking(move || {
+            let trail = trails.at(folder, name).map_err(foreign)?;
+            trail.rows(from..u64::MAX, max).map_err(foreign)
+        })
+        .await
     }
 }
 

@@ -1,7 +1,6 @@
 //! A line's log as a file, for another process to replay (I4): nothing but this file, and an image
 //! where the log does not reach back to its first entry, is needed to get the same state.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use domain::{Command, Envelope, LineRef, LogId, cluster, encoding};
 use openraft::EntryPayload;
 use serde::{Deserialize, Serialize};
 
+use crate::files::File;
 use crate::frame::{self, Next};
 use crate::image::{self, Error, Kind, at};
 use crate::raft::{self, Proposed};

@@ -3,7 +3,6 @@
 //! What comes is believed only if it is the genesis that was asked for; how long it may take hangs
 //! on its length, so that no peer holds another up.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::line::PATIENCE;
 use crate::node::{Error, FIRST_EPOCH, Node, blocking};
 use crate::peers::CHUNK_BYTES;
 use crate::transfer::Count;
-use crate::{genesis, image, network, place, wire};
+use crate::{files, genesis, image, network, place, wire};
 
 /// Longest genesis that is fetched: what a node can hold in memory is far below.
 const GENESIS_BYTES_MAX: u64 = 4 << 30;
@@ -47,7 +46,7 @@ impl Node {
                 let (fetched, path) = (fetched.clone(), path);
                 blocking(move || {
                     let image = genesis::verify(&fetched, boundary, &full)?;
-                    fs::File::open(&fetched)?.sync_all()?;
+                    files::File::open(&fetched)?.sync_all()?;
                     place::rename(&fetched, &path)?;
                     Ok(image)
                 })
@@ -99,7 +98,7 @@ impl Node {
                     "what came is not what the certificate names".to_owned(),
                 ));
             }
-            fs::File::open(&fetched)?.sync_all()?;
+            files::File::open(&fetched)?.sync_all()?;
             place::rename(&fetched, &path)?;
             Ok(image.state)
         })
@@ -121,7 +120,7 @@ impl Node {
         let request = peer::FetchGenesisRequest {
             line: Some(wire::line_ref(reference)),
         };
-        let mut file = Some(fs::File::create(into)?);
+        let mut file = Some(files::File::create(into)?);
         let begin = async {
             let mut parts = client.fetch_genesis(request).await?.into_inner();
             let first = parts.message().await?;
@@ -152,7 +151,7 @@ impl Node {
     pub(crate) async fn open_genesis(
         &self,
         branch: &LineRef,
-    ) -> Result<(Arc<fs::File>, u64), Status> {
+    ) -> Result<(Arc<files::File>, u64), Status> {
         let LineId::Branch { session, genesis } = &branch.line else {
             return self.open_beginning(branch);
         };
@@ -168,7 +167,7 @@ impl Node {
         opened(&genesis::path(self.data(), session))
     }
 
-    fn open_beginning(&self, main: &LineRef) -> Result<(Arc<fs::File>, u64), Status> {
+    fn open_beginning(&self, main: &LineRef) -> Result<(Arc<files::File>, u64), Status> {
         if main.cluster != self.cluster() || main.epoch <= FIRST_EPOCH {
             return Err(Status::invalid_argument("the main line has no genesis"));
         }
@@ -176,8 +175,8 @@ impl Node {
     }
 }
 
-fn opened(path: &Path) -> Result<(Arc<fs::File>, u64), Status> {
-    let file = fs::File::open(path)?;
+fn opened(path: &Path) -> Result<(Arc<files::File>, u64), Status> {
+    let file = files::File::open(path)?;
     let length = file.metadata()?.len();
     Ok((Arc::new(file), length))
 }
@@ -194,15 +193,14 @@ async fn within<T>(
 }
 
 /// Appends to a file in a thread that may block, and hands it back.
-async fn append(file: Option<fs::File>, chunk: Vec<u8>) -> io::Result<Option<fs::File>> {
+async fn append(file: Option<files::File>, chunk: Vec<u8>) -> io::Result<Option<files::File>> {
     debug_assert!(chunk.len() <= CHUNK_BYTES, "peers send parts of this size");
-    tokio::task::spawn_blocking(move || {
+    crate::blocking::run(move || {
         let mut file = file;
         if let Some(file) = &mut file {
             file.write_all(&chunk)?;
         }
         Ok(file)
     })
-    .await
-    .map_err(io::Error::other)?
+    .await?
 }

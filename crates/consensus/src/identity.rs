@@ -1,7 +1,6 @@
 //! Whose data folder this is. Written once, when a node first uses the folder, and compared at
 //! every start: a folder of another cluster or node is refused before anything in it is read.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use domain::{ClusterId, NodeId, encoding};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::files::File;
 use crate::frame::{self, Next};
 use crate::place;
 

@@ -4,7 +4,6 @@
 //! Reading one checks every frame, the count of rows, and that the digests, computed from scratch,
 //! are those that the writer had.
 
-use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use domain::state::{Damaged, Digests, Row, State};
 use domain::{LineRef, LogId, encoding};
 use serde::{Deserialize, Serialize};
 
+use crate::files::{self, File};
 use crate::frame::{self, Next};
 use crate::place;
 use crate::raft::Members;
@@ -182,7 +182,7 @@ pub fn write(path: &Path, header: &Header, state: &State) -> Result<Digests, Err
     });
     if let Err(source) = written {
         // A half-written file is of no use; the disk may be full because of it.
-        drop(fs::remove_file(&unfinished));
+        drop(files::remove_file(&unfinished));
         return at(&unfinished, Err(source));
     }
     at(path, place::rename(&unfinished, path))?;

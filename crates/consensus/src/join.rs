@@ -21,7 +21,7 @@ use crate::node::{Error, FIRST_EPOCH, Node, blocking};
 use crate::peers::{Dialer, Peer, Peers};
 use crate::standing::{self, Standing};
 use crate::versions::Versions;
-use crate::{identity, place, store, wire};
+use crate::{files, identity, place, store, wire};
 
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// How often a node asks that nobody knows yet.
@@ -302,7 +302,7 @@ fn finish_wipe(data: &Path) -> Result<(), Error> {
     let _lock = store::take_lock(data)?;
     let audit = data.join("audit");
     let kept = place::former_audit(data, former);
-    if audit.is_dir() {
+    if files::is_dir(&audit) {
         place::rename(&audit, &kept)?;
     } else {
         // It also says whose the folder was.

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod base;
+mod blocking;
 mod boundary;
 mod branch;
 pub mod clock;
@@ -15,6 +16,7 @@ mod duties;
 pub mod export;
 pub mod facts;
 mod fetch;
+pub mod files;
 pub mod follow;
 pub mod frame;
 pub mod genesis;
@@ -37,6 +39,8 @@ pub mod raft;
 mod read;
 mod seen;
 pub mod service;
+#[cfg(simulation)]
+pub mod simulated;
 pub mod snapshot;
 pub mod standing;
 mod status;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::audit::Head;
 use domain::state::{Digests, State};
 use domain::{Digest, LineId, LineRef, LogId, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -22,7 +23,6 @@ use crate::clock::Clock;
 use crate::clockwatch::LastGood;
 use crate::machine::{Machine, Shared};
 use crate::network::Network;
-use crate::node::FIRST_EPOCH;
 use crate::peers::Peers;
 use crate::protection::{self, Persisted};
 use crate::raft::{Raft, TypeConfig};
@@ -150,7 +150,7 @@ pub struct Line {
 
 pub(crate) struct Inner {
     pub(crate) reference: LineRef,
-    /// What a main line began with after a promotion.
+    /// Names a main line among those of its epoch, after a promotion (`Terms::line`).
     pub(crate) beginning: Option<Digest>,
     pub(crate) raft: Raft,
     pub(crate) shared: Arc<Shared>,
@@ -179,16 +179,18 @@ impl Line {
     /// # Errors
     /// `Storage` when the disk cannot be read.
     pub async fn start(start: Start) -> Result<Self, Error> {
-        // On the heap: it holds a state machine across awaits.
-        Box::pin(Self::start_whole(start)).await
+        Self::start_as(start, None).await
     }
 
-    async fn start_whole(start: Start) -> Result<Self, Error> {
+    /// As `start`, a main line that this names among those of its epoch.
+    pub(crate) async fn start_as(start: Start, beginning: Option<Digest>) -> Result<Self, Error> {
+        // On the heap: it holds a state machine across awaits.
+        Box::pin(Self::start_whole(start, beginning)).await
+    }
+
+    async fn start_whole(start: Start, beginning: Option<Digest>) -> Result<Self, Error> {
         let config = config(&start.reference, start.clock_is_ok)?;
         let shared = start.machine.shared();
-        let is_later = start.reference.epoch > FIRST_EPOCH;
-        let beginning = (start.reference.line == LineId::Main && is_later)
-            .then(|| shared.base().digests().full);
         let network = Network::new(
             start.peers.clone(),
             wire::line_ref_from(&start.reference, beginning),
@@ -257,6 +259,13 @@ impl Line {
     #[must_use]
     pub fn reference(&self) -> LineRef {
         self.inner.reference.clone()
+    }
+
+    /// The end of the audit chain that this line began with: on another line, or in the cluster that
+    /// was restored.
+    #[must_use]
+    pub fn began_with(&self) -> Head {
+        self.inner.shared.base().header().audit
     }
 
     /// The state as applied on this node so far. For an answer that must not be stale, see

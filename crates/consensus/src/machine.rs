@@ -11,7 +11,6 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
 use crate::audit::Trail;
 use crate::digests::Ring;
@@ -252,13 +251,11 @@ impl Shared {
     }
 
     /// The state right after the boundary, from a snapshot at or before it and the log from there.
-    /// Blocks.
+    /// What was appended may still be on its way to the disk: `Log::barrier` comes first. Blocks.
     ///
     /// # Errors
     /// `NotKept` when neither a pin nor the log's age left enough; else what is damaged.
     pub fn rebuild(&self, boundary: LogId) -> Result<State, Error> {
-        // What was appended may still be on its way to the disk.
-        self.log.barrier().wait()?;
         let pinned = self
             .log
             .pins()
@@ -309,7 +306,7 @@ impl Shared {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
+    crate::blocking::run(work).await?
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {

@@ -32,6 +32,8 @@ use crate::{snapshot, transfer};
 
 /// How long a stream of appends may take to be accepted.
 const STREAM_SETUP_MAX: Duration = Duration::from_secs(2);
+/// How long a peer that refuses a stream is left alone: it may refuse at once.
+const STREAM_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How long an append may stay unanswered: a follower answers once its disk has it, and disks
 /// pause under load.
 const APPEND_ANSWER_MAX: Duration = Duration::from_secs(4);
@@ -185,11 +187,17 @@ impl RaftNetworkV2<TypeConfig> for Link {
                     request: encoding::encode(&request).into(),
                 }
             });
-            let inbound = tokio::time::timeout(STREAM_SETUP_MAX, client.append(requests))
+            let begun = tokio::time::timeout(STREAM_SETUP_MAX, client.append(requests))
                 .await
-                .map_err(|_| self.timeout(RPCTypes::AppendEntries, STREAM_SETUP_MAX))?
-                .map_err(|status| failed(self.target, &status))?
-                .into_inner();
+                .map_err(|_| self.timeout(RPCTypes::AppendEntries, STREAM_SETUP_MAX))?;
+            let inbound = match begun {
+                Ok(answer) => answer.into_inner(),
+                Err(status) => {
+                    // openraft's own pause is among the requests, of which none was taken.
+                    tokio::time::sleep(STREAM_AGAIN_AFTER).await;
+                    return Err(failed(self.target, &status));
+                }
+            };
             let answers = Answers {
                 link: self,
                 inbound,

@@ -219,7 +219,8 @@ impl Node {
         let (log, machine) = open_main(&disk, &trails, &boundaries, &reference, base).await?;
         let machine = machine.knowing(config.versions.rules);
         clock.follow(machine.shared());
-        let main = Line::start(line::Start {
+        let named = promotion::named(&machine.shared().state(), &standing, reference.epoch);
+        let start = line::Start {
             reference,
             peers: peers.clone(),
             clock: Arc::new(clock.clone()),
@@ -228,8 +229,8 @@ impl Node {
             log,
             machine,
             builders: Arc::clone(&builders),
-        })
-        .await?;
+        };
+        let main = Line::start_as(start, named).await?;
         if stands_still {
             // Nobody was heard yet: what was promised is kept from the first moment.
             main.stop().await;
@@ -454,7 +455,8 @@ impl Node {
         let (log, machine) = opened.await?;
         let machine = machine.knowing(inner.versions.rules);
         let shared = machine.shared();
-        let line = Line::start(line::Start {
+        let named = promotion::named(&shared.state(), &self.standing(), reference.epoch);
+        let start = line::Start {
             reference,
             peers: inner.peers.clone(),
             clock: self.clock(),
@@ -463,8 +465,8 @@ impl Node {
             log,
             machine,
             builders: Arc::clone(&inner.builders),
-        })
-        .await?;
+        };
+        let line = Line::start_as(start, named).await?;
         inner.clock.follow(shared);
         inner.main.send_replace(line);
         Ok(())
@@ -498,20 +500,21 @@ impl Node {
                 named.cluster, mine.cluster
             )));
         }
-        if named.epoch != mine.epoch {
-            return Err(wrong(format!(
+        match &named.line {
+            LineId::Main if named.epoch != mine.epoch => Err(wrong(format!(
                 "the message is of epoch {}, this node is in epoch {}",
                 named.epoch, mine.epoch
-            )));
-        }
-        match &named.line {
+            ))),
             LineId::Main => Ok(self.main()),
+            // A branch keeps the epoch of its boundary, whatever becomes of the main line.
             LineId::Branch { .. } => match self.branch() {
                 Some(branch) if branch.reference() == *named => Ok(branch),
                 Some(branch) => Err(wrong(format!(
-                    "the message is of {}, here runs {}",
+                    "the message is of {} in epoch {}, here runs {} in epoch {}",
                     named.line,
-                    branch.reference().line
+                    named.epoch,
+                    branch.reference().line,
+                    branch.reference().epoch
                 ))),
                 None => Err(wrong(format!("{} does not run here", named.line))),
             },
@@ -546,9 +549,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, Error> + Send + 'static,
 {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::File(std::io::Error::other(error)))?
+    crate::blocking::run(work).await?
 }
 
 async fn open_disk(

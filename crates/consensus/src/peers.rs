@@ -64,16 +64,21 @@ pub struct Dialer {
 #[derive(Clone)]
 enum Security {
     Plaintext,
+    Through(Arc<Through>),
     Tls {
         config: Box<ClientTlsConfig>,
         name: fn(NodeId) -> String,
     },
 }
 
+/// Makes a channel over a transport of the caller's.
+type Through = dyn Fn(Endpoint) -> Channel + Send + Sync;
+
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.security {
             Security::Plaintext => f.write_str("Dialer(plaintext)"),
+            Security::Through(_) => f.write_str("Dialer(another transport)"),
             // The configuration holds our private key.
             Security::Tls { .. } => f.write_str("Dialer(mutual TLS)"),
         }
@@ -86,6 +91,14 @@ impl Dialer {
     pub fn plaintext() -> Self {
         Self {
             security: Security::Plaintext,
+        }
+    }
+
+    /// Connections without TLS that `connect` makes: over a simulated network.
+    #[must_use]
+    pub fn through(connect: impl Fn(Endpoint) -> Channel + Send + Sync + 'static) -> Self {
+        Self {
+            security: Security::Through(Arc::new(connect)),
         }
     }
 
@@ -112,7 +125,7 @@ impl Dialer {
             source,
         };
         let endpoint = match &self.security {
-            Security::Plaintext => {
+            Security::Plaintext | Security::Through(_) => {
                 Endpoint::from_shared(format!("http://{}", peer.address)).map_err(bad)?
             }
             Security::Tls { config, name } => {
@@ -122,7 +135,7 @@ impl Dialer {
                     .map_err(bad)?
             }
         };
-        Ok(endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -130,8 +143,11 @@ impl Dialer {
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .buffer_size(REQUESTS_QUEUED_MAX)
-            .connect_lazy())
+            .buffer_size(REQUESTS_QUEUED_MAX);
+        Ok(match &self.security {
+            Security::Through(connect) => connect(endpoint),
+            Security::Plaintext | Security::Tls { .. } => endpoint.connect_lazy(),
+        })
     }
 }
 

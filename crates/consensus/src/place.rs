@@ -16,12 +16,13 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::centre::nodes::Tail;
 use domain::{LineId, LineRef, NodeId, SessionId};
+
+use crate::files::{self, File};
 
 /// The name of a line in paths and among the store's trees.
 #[must_use]
@@ -78,17 +79,27 @@ pub fn audit(data: &Path, line: &LineRef) -> PathBuf {
     data.join("audit").join(line_name(line))
 }
 
+/// How the name of a trail of what was dropped begins. No line is called so.
+const DROPPED: &str = "dropped.";
+
 /// The name of the trail of what was dropped of an old main line.
 #[must_use]
 pub fn dropped_name(tail: &Tail) -> String {
     let head: String = tail.head.hash.to_string().chars().take(16).collect();
-    format!("dropped.e{}.{head}", tail.epoch)
+    format!("{DROPPED}e{}.{head}", tail.epoch)
 }
 
-/// The folder of that trail.
+/// Whether a trail of what was dropped may have this name.
 #[must_use]
-pub fn dropped(data: &Path, tail: &Tail) -> PathBuf {
-    data.join("audit").join(dropped_name(tail))
+pub fn is_dropped(name: &str) -> bool {
+    let allowed = |one: char| one.is_ascii_alphanumeric() || one == '.';
+    name.starts_with(DROPPED) && name.chars().all(allowed)
+}
+
+/// The folder of the trail of this name.
+#[must_use]
+pub fn dropped(data: &Path, name: &str) -> PathBuf {
+    data.join("audit").join(name)
 }
 
 /// The name of a node's own trail of what was read there. No line is called so.
@@ -114,7 +125,7 @@ pub fn former_audit(data: &Path, former: NodeId) -> PathBuf {
 /// # Errors
 /// The file system's.
 pub fn former_lives(data: &Path) -> io::Result<BTreeSet<NodeId>> {
-    let entries = match fs::read_dir(data) {
+    let entries = match files::read_dir(data) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         Err(error) => return Err(error),
@@ -147,18 +158,18 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// The file system's.
 pub fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
+    if files::is_dir(folder) {
         return Ok(());
     }
     if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
         create_folder(parent)?;
-        match fs::create_dir(folder) {
+        match files::create_dir(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
         return sync_folder(parent);
     }
-    fs::create_dir_all(folder)
+    files::create_dir_all(folder)
 }
 
 /// Puts `from` in the place of `to`, durably; both are in the same folder.
@@ -166,7 +177,7 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// The file system's.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
+    files::rename(from, to)?;
     match to.parent() {
         Some(folder) => sync_folder(folder),
         None => Ok(()),
@@ -178,7 +189,7 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// The file system's.
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
+    match files::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
@@ -189,7 +200,7 @@ pub fn remove_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// The file system's.
 pub fn remove_file(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
+    match files::remove_file(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

@@ -7,7 +7,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use domain::{Actor, Command, Envelope, LogId, NodeId, Outcome, cluster, encoding, request};
+use domain::{
+    Actor, Command, Envelope, LineId, LogId, NodeId, Outcome, cluster, encoding, request,
+};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use proto::peer::v1 as peer;
@@ -118,6 +120,9 @@ impl Line {
         if let Err(error) = self.running() {
             return Attempt::Refused(error);
         }
+        if !self.has_begun() && !matches!(proposal.command, Command::Promote(_)) {
+            return Attempt::Again;
+        }
         let now = self.inner.clock.now();
         // Asked after the clock was read. The next comparison says whether the step was the peers'
         // too, or this node must not lead; until then nothing is stamped.
@@ -150,6 +155,14 @@ impl Line {
         }
     }
 
+    /// Whether the state here is of the line's own epoch. A main line of a later one begins with the
+    /// state that two operators signed: nothing comes before the entry that says so, not even the
+    /// clock of a line that was idle.
+    fn has_begun(&self) -> bool {
+        let reference = &self.inner.reference;
+        reference.line != LineId::Main || reference.epoch == self.state().header().epoch
+    }
+
     /// The entry that must come before this one, because the line was idle for so long that its
     /// clock would jump (LINES.md, Time). Only a node whose peers confirm its clock gets here.
     fn advance(&self, next: &Envelope) -> Option<Envelope> {
@@ -161,7 +174,10 @@ impl Line {
         }
         let state = self.state();
         let header = state.header();
-        let begun = state.founding().is_some() && header.line == next.line && !header.ended;
+        let begun = state.founding().is_some()
+            && self.has_begun()
+            && header.line == next.line
+            && !header.ended;
         let idle_ms = next.at.since(header.clock);
         (begun && idle_ms > state.policy().clock_jump_ms / 2).then(|| Envelope {
             at: next.at,

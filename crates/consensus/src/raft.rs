@@ -10,6 +10,11 @@ use domain::{Envelope, LogId, Outcome};
 use openraft::impls::leader_id_adv::LeaderId;
 use serde::{Deserialize, Serialize};
 
+#[cfg(not(simulation))]
+type Runtime = openraft_rt_tokio::TokioRuntime;
+#[cfg(simulation)]
+type Runtime = crate::simulated::Runtime;
+
 openraft::declare_raft_types!(
     /// The types that openraft works with here.
     pub TypeConfig:
@@ -17,7 +22,7 @@ openraft::declare_raft_types!(
         R = Answer,
         NodeId = u64,
         Node = Peer,
-        AsyncRuntime = openraft_rt_tokio::TokioRuntime,
+        AsyncRuntime = Runtime,
 );
 
 /// An envelope as a log entry's payload; sharing it makes copies of entries cheap.

@@ -9,14 +9,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::account::{self, Class, Imported};
+use domain::account;
 use domain::calendar::Calendar;
 use domain::cluster::{self, Centre, Founding};
 use domain::participant::Participant;
 use domain::policy::Policy;
 use domain::{
-    AccountId, Actor, CentreName, ClusterId, Command, Envelope, LineId, LineRef, LogId, NodeId,
-    OperatorId, ParticipantId, UnixMs,
+    Actor, CentreName, ClusterId, Command, Envelope, LineId, LineRef, LogId, NodeId, OperatorId,
+    ParticipantId, UnixMs,
 };
 use openraft::EntryPayload;
 
@@ -115,31 +115,25 @@ pub(crate) fn found(index: u64) -> Entry {
     normal(index, envelope(index, Actor::Node(NodeId(1)), command))
 }
 
-/// An entry that imports an account of its own, with a title of so many bytes.
-pub(crate) fn import(index: u64, title_bytes: usize) -> Entry {
-    let firm = ParticipantId::parse("C001").unwrap();
-    let command = Command::Account(account::Command::Import {
-        participants: vec![Participant::new(firm.clone(), "firm".to_owned())],
-        accounts: vec![Imported {
-            id: AccountId::parse(&format!("C001USER{index}")).unwrap(),
-            participant: firm,
-            class: Class::User,
-            title: "x".repeat(title_bytes),
-            email: None,
-            card: None,
-        }],
+/// An entry that enters a firm of its own, with a title of so many bytes.
+pub(crate) fn enter(index: u64, title_bytes: usize) -> Entry {
+    let id = ParticipantId::parse(&format!("C{index}")).unwrap();
+    let command = Command::Account(account::Command::SetParticipant {
+        participant: Participant::new(id, "x".repeat(title_bytes)),
+        new: true,
+        seen: None,
     });
     let operator = Actor::Operator(OperatorId::parse("op1").unwrap());
     normal(index, envelope(index, operator, command))
 }
 
-/// A blank entry, the founding, and an import for each further index below `end`.
+/// A blank entry, the founding, and a firm for each further index below `end`.
 pub(crate) fn history(end: u64) -> Vec<Entry> {
     (0..end)
         .map(|index| match index {
             0 => blank(0),
             1 => found(1),
-            index => import(index, 20),
+            index => enter(index, 20),
         })
         .collect()
 }

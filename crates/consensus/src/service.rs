@@ -4,7 +4,6 @@
 //! else looks at it: Raft's log ids do not say which line they belong to. Deliberately absent:
 //! who may connect (mutual TLS on the listener, roles at the edge).
 
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,9 +18,11 @@ use tokio::time::{Duration, Instant};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::files::FileExt as _;
 use crate::line::{Error, Line, PATIENCE};
 use crate::node::{self, Node};
 use crate::peers::MESSAGE_BYTES_MAX;
+use crate::promotion::Answer;
 use crate::propose::{self, Proposal};
 use crate::raft::TypeConfig;
 use crate::versions::Understands;
@@ -134,15 +135,19 @@ impl PeerService for Service {
         // The answer begins before the first request is read: the sender waits for it.
         let answers = stream::once(async move {
             let mut inbound = request.into_inner();
-            let Some(first) = inbound.message().await? else {
+            // A sender may open a stream long before it has something to send.
+            let first = tokio::select! {
+                biased;
+                first = inbound.message() => first?,
+                () = nothing_runs(&service.node) => None,
+            };
+            let Some(first) = first else {
                 return Ok(stream::empty().boxed());
             };
             let line = service.line(first.line.clone())?;
             Ok::<_, Status>(append(&line, first, inbound))
         })
-        .try_flatten()
-        // A sender may open a stream long before it has something to send.
-        .take_until(self.node.main().stopped());
+        .try_flatten();
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -363,7 +368,8 @@ impl PeerService for Service {
     ) -> Result<Response<peer::SealResponse>, Status> {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
-        let sealed = self.node.seal(request.epoch, seal_id(&request.seal)?);
+        let line = wire::read_digest(&request.beginning).ok();
+        let sealed = self.node.seal(request.epoch, seal_id(&request.seal)?, line);
         let report = sealed.await.map_err(|error| not_taken(&error))?;
         Ok(Response::new(peer::SealResponse {
             report: encoding::encode(&report).into(),
@@ -387,12 +393,20 @@ impl PeerService for Service {
     ) -> Result<Response<peer::ShowCertificateResponse>, Status> {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
-        let accepted = self.node.accept(decoded(&request.certificate)?);
-        let accepted = accepted.await.map_err(|error| not_taken(&error))?;
-        Ok(Response::new(peer::ShowCertificateResponse {
-            fenced: accepted.fenced,
-            degraded: accepted.degraded,
-        }))
+        let certificate = decoded(&request.certificate)?;
+        let answer = self.node.be_shown(certificate, request.has_begun).await;
+        let answer = match answer.map_err(|error| not_taken(&error))? {
+            Answer::Accepted(accepted) => peer::ShowCertificateResponse {
+                fenced: accepted.fenced,
+                degraded: accepted.degraded,
+                another: Vec::new().into(),
+            },
+            Answer::Another(other) => peer::ShowCertificateResponse {
+                another: encoding::encode(&*other).into(),
+                ..peer::ShowCertificateResponse::default()
+            },
+        };
+        Ok(Response::new(answer))
     }
 
     async fn join(
@@ -470,6 +484,15 @@ impl PeerService for Service {
         let decided = self.node.decide_unplanned(decoded(&request.order)?);
         decided.await.map_err(|error| not_taken(&error))?;
         Ok(Response::new(peer::DecideUnplannedResponse {}))
+    }
+}
+
+/// Resolves once no line runs here that could be meant. A branch goes on where the main line stands
+/// still for a promotion.
+async fn nothing_runs(node: &Node) {
+    node.main().stopped().await;
+    if let Some(branch) = node.branch() {
+        branch.stopped().await;
     }
 }
 

@@ -2,9 +2,7 @@
 //!
 //! They are streamed from and into files, never through memory.
 
-use std::fs;
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use domain::state::State;
 use domain::{LineRef, LogId};
 
+use crate::files::{self, FileExt as _};
 use crate::image::{self, Error, Header, Image, Kind, at};
 use crate::place;
 use crate::raft::{self, Members, Membership, SnapshotMeta, StoredMembership};
@@ -22,7 +21,7 @@ pub struct File(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
-    file: fs::File,
+    file: files::File,
     path: PathBuf,
     bytes: u64,
     /// Whether nobody wants the file once nobody holds it: it was received but not installed.
@@ -33,17 +32,17 @@ impl Drop for Held {
     fn drop(&mut self) {
         if self.temporary.load(Ordering::SeqCst) {
             // What stays behind is swept when the folder is opened.
-            drop(fs::remove_file(&self.path));
+            drop(files::remove_file(&self.path));
         }
     }
 }
 
 impl File {
     fn open(path: &Path) -> io::Result<Self> {
-        Self::of(fs::File::open(path)?, path, false)
+        Self::of(files::File::open(path)?, path, false)
     }
 
-    fn of(file: fs::File, path: &Path, temporary: bool) -> io::Result<Self> {
+    fn of(file: files::File, path: &Path, temporary: bool) -> io::Result<Self> {
         Ok(Self(Arc::new(Held {
             bytes: file.metadata()?.len(),
             file,
@@ -154,14 +153,14 @@ impl Folder {
         let path = place::snapshots(data, reference);
         at(&path, place::create_folder(&path))?;
         let mut snapshots = Vec::new();
-        for entry in at(&path, fs::read_dir(&path))? {
+        for entry in at(&path, files::read_dir(&path))? {
             let file = at(&path, entry)?.path();
             if file.extension().is_some_and(|found| found == EXTENSION) {
                 let header = image::read_header(&file)?;
                 check(&file, &header, reference)?;
                 snapshots.push((header.last, file));
             } else {
-                at(&file, fs::remove_file(&file))?;
+                at(&file, files::remove_file(&file))?;
             }
         }
         snapshots.sort();
@@ -262,7 +261,7 @@ impl Folder {
     pub fn incoming(&self) -> io::Result<Incoming> {
         let number = self.0.received.fetch_add(1, Ordering::Relaxed);
         let path = self.0.path.join(format!("{number}.received"));
-        let file = fs::File::options()
+        let file = files::File::options()
             .create(true)
             .truncate(true)
             .read(true)
@@ -296,7 +295,7 @@ impl Folder {
                 at(&path, place::rename(file.path(), &path))?;
             } else {
                 let unfinished = path.with_extension(image::UNFINISHED);
-                let copied = fs::File::create(&unfinished).and_then(|mut to| {
+                let copied = files::File::create(&unfinished).and_then(|mut to| {
                     io::copy(&mut file.reader(), &mut to)?;
                     to.sync_all()
                 });

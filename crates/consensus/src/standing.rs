@@ -29,8 +29,13 @@ pub struct Standing {
     pub sealed: Option<Seal>,
     /// The last certificate that was accepted.
     pub accepted: Option<Certificate>,
-    /// Another certificate for the same epoch, which stops the node: a person must look.
+    /// Another certificate for the same epoch, which stops the node: a person must look. The next
+    /// certificate that is accepted settles it.
     pub conflicting: Option<Certificate>,
+    /// The epoch of a certificate of this node's centre that goes on from another line than its
+    /// own: up to it the node stops for good.
+    #[serde(default)]
+    pub apart: u64,
     /// The epoch in which the node came to the cluster: certificates up to it do not stop it.
     #[serde(default)]
     pub joined: u64,
@@ -48,7 +53,14 @@ impl Standing {
     /// Whether a main line of this epoch must stand still here.
     #[must_use]
     pub fn stops(&self, epoch: u64) -> bool {
-        epoch < self.epoch() || self.conflicting.is_some()
+        epoch < self.epoch() || self.is_contested(epoch)
+    }
+
+    /// Whether two certificates are known for this epoch or a later one.
+    #[must_use]
+    pub fn is_contested(&self, epoch: u64) -> bool {
+        let other = self.conflicting.as_ref();
+        other.is_some_and(|other| other.terms.epoch >= epoch)
     }
 }
 

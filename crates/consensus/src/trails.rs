@@ -255,6 +255,7 @@ impl Node {
             // The latest digests are in memory alone, and this node was restarted.
             None => {
                 let (shared, at) = (Arc::clone(&branch.inner.shared), closed.log);
+                shared.log().barrier().await?;
                 blocking(move || Ok(shared.rebuild(at)?.digests())).await?
             }
         };

@@ -4,6 +4,7 @@ use std::io;
 
 use futures::stream::{self, Stream};
 
+use crate::blocking;
 use crate::peers::CHUNK_BYTES;
 
 /// The first `length` bytes in parts. `read` reads at an offset, as much as there is and fits; a
@@ -17,7 +18,7 @@ where
         async move {
             let offset = offset.filter(|offset| *offset < length)?;
             let left = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
-            let chunk = tokio::task::spawn_blocking(move || {
+            let chunk = blocking::run(move || {
                 let mut chunk = vec![0_u8; left.min(CHUNK_BYTES)];
                 let count = read(offset, &mut chunk)?;
                 chunk.truncate(count);
@@ -27,7 +28,7 @@ where
                 Ok(chunk)
             })
             .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
+            .unwrap_or_else(Err);
             let next = chunk
                 .as_ref()
                 .ok()

@@ -35,7 +35,7 @@ pub fn line_ref(line: &LineRef) -> peer::LineRef {
     }
 }
 
-/// The same, with what a main line began with after a promotion.
+/// The same, with what names a main line among those of its epoch after a promotion.
 #[must_use]
 pub fn line_ref_from(line: &LineRef, beginning: Option<Digest>) -> peer::LineRef {
     let mut named = line_ref(line);
@@ -46,7 +46,7 @@ pub fn line_ref_from(line: &LineRef, beginning: Option<Digest>) -> peer::LineRef
     named
 }
 
-/// What a main line began with, as a message says; none if it does not.
+/// What names a main line, as a message says; none if it does not.
 #[must_use]
 pub fn beginning(line: &peer::LineRef) -> Option<Digest> {
     match &line.line {

@@ -8,6 +8,7 @@
 use domain::audit::{Head, Row};
 use domain::{LogId, UnixMs, encoding};
 
+mod acts;
 mod approvals;
 
 use approvals::Approvals;

@@ -336,6 +336,7 @@ fn record(
     };
     // What was approved is kept with the first record of it, for whoever checks it later.
     let mut approval = context.approval.filter(|_| verdict == Verdict::Done);
+    let done = verdict == Verdict::Done;
     let mut rows = Vec::with_capacity(events.len());
     for event in events {
         let actor = context.actor.to_string();
@@ -357,6 +358,7 @@ fn record(
             repeat: event.repeat,
             detail: event.detail,
             approval: approval.take().cloned().map(Box::new),
+            approved: event.approved.filter(|_| done).map(Box::new),
         };
         state.header.audit = row.head();
         rows.push(row);

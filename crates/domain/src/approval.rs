@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::{self, import};
 use crate::apply::Context;
-use crate::audit::Kind;
+use crate::audit::{Kind, Row};
 use crate::centre::{self, nodes};
 use crate::change_request;
 use crate::cluster::KeyPin;
@@ -94,6 +95,8 @@ pub enum Act {
     ChangeRequest(ChangeRequestId, Digest),
     /// The policy as a whole, and the one that it replaces if that was said.
     Policy(Box<Policy>, Option<Digest>),
+    /// Firms and people from files, by the digests of their rows.
+    Import(Box<import::Terms>),
     /// Who may call, by which key.
     Register(Registering),
     /// What a script may do.
@@ -121,6 +124,7 @@ impl Act {
             Self::Participant(act) => act.name(),
             Self::ChangeRequest(..) => "change-request.approve",
             Self::Policy(..) => "policy.set",
+            Self::Import(_) => "account.import",
             Self::Register(_) => "registration.register",
             Self::Grant(_) => "script.grant",
             Self::Promotion(_) => "centre.promote",
@@ -150,6 +154,7 @@ impl Act {
                     seen.map(|of| of.to_string()).unwrap_or_default(),
                 ),
             ],
+            Self::Import(terms) => terms.arguments(),
             Self::Register(registering) => registering.arguments(),
             Self::Grant(terms) => terms.arguments(),
             Self::Promotion(terms) => terms.arguments(),
@@ -210,6 +215,7 @@ impl Act {
             Command::SetPolicy { policy, seen } => {
                 Some(Self::Policy(Box::new(policy.clone()), *seen))
             }
+            Command::Account(account::Command::ApproveImport { terms }) => Some(terms.act()),
             Command::Registration(registration::Command::Register { registering, .. }) => {
                 Some(Self::Register(registering.clone()))
             }
@@ -270,6 +276,52 @@ pub fn is_recorded_as(kind: Kind, act: &str) -> Option<bool> {
     }
     own.find(|(of, _)| *of == kind)
         .map(|(_, acts)| acts.contains(&act))
+}
+
+/// The acts, by the kinds of the records that they are carried out by (S34).
+const CARRIED_OUT_AS: [(Kind, &[&str]); 14] = [
+    (Kind::PolicySet, &["policy.set"]),
+    (Kind::AccountsImported, &["account.import"]),
+    (Kind::CallerRegistered, &["registration.register"]),
+    (Kind::ScriptGranted, &["script.grant"]),
+    (Kind::NodesChanged, &["centre.nodes"]),
+    (Kind::ParticipantResumed, &["participant.resume"]),
+    (Kind::ParticipantDeleted, &["participant.delete"]),
+    (
+        Kind::GoLiveSet,
+        &[
+            "go-live.schedule",
+            "go-live.approve",
+            "go-live.postpone",
+            "go-live.withdraw",
+        ],
+    ),
+    (Kind::MethodsSet, &["method.set"]),
+    // A script's grant is the approval of what it opens.
+    (Kind::SessionOpened, &["session.open", "script.grant"]),
+    (Kind::BranchStarted, &["session.open", "script.grant"]),
+    (Kind::SessionAdopted, &["session.open", "script.grant"]),
+    (Kind::SessionAbandoned, &["session.abandon"]),
+    (Kind::Promoted, &["centre.promote"]),
+];
+
+/// Whether a record of this kind can be of the carrying out of the act of this name.
+#[must_use]
+pub fn is_carried_out_as(kind: Kind, act: &str) -> bool {
+    let mut own = CARRIED_OUT_AS.iter();
+    own.any(|(of, acts)| *of == kind && acts.contains(&act))
+}
+
+/// Whether the record is of an act that several operators must have approved. A method of one
+/// account is switched by one person, or by a change request; a branch that was planned begins by
+/// the boundary's approvals, and a promotion gives a session up by its own.
+#[must_use]
+pub fn takes_approvals(row: &Row) -> bool {
+    let listed = CARRIED_OUT_AS.iter().any(|(kind, _)| *kind == row.kind);
+    let excepted = (row.kind == Kind::MethodsSet && row.account.is_some())
+        || row.kind == Kind::BranchStarted
+        || (row.kind == Kind::SessionAbandoned && !row.actor.starts_with("operator/"));
+    listed && !excepted
 }
 
 fn migration_arguments(change: &migration::Change) -> Vec<(&'static str, String)> {
@@ -418,6 +470,8 @@ pub(crate) struct Counted {
     pub(crate) have: u32,
     /// How many it takes.
     pub(crate) need: u32,
+    /// The digest of what was approved.
+    pub(crate) act: Digest,
 }
 
 /// Notes an approval of an act; with the last one that it takes, the act no longer waits and is to
@@ -429,6 +483,7 @@ pub(crate) fn note(
     act: Act,
 ) -> Result<Counted, Rejection> {
     let (operator, approval) = given(state, context, &act)?;
+    let named = act.digest();
     let now = context.now;
     let waiting = state.pending.get(&about, now);
     let mut by = waiting
@@ -451,5 +506,10 @@ pub(crate) fn note(
     } else {
         state.pending.remove(&about);
     }
-    Ok(Counted { by, have, need })
+    Ok(Counted {
+        by,
+        have,
+        need,
+        act: named,
+    })
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Class;
-use crate::approval::Approval;
+use crate::approval::{self, Approval};
 use crate::digest::Digest;
 use crate::encoding;
 use crate::factor::Method;
@@ -359,6 +359,7 @@ pub(crate) struct Event {
     pub(crate) by: Option<String>,
     pub(crate) repeat: Option<Repeat>,
     pub(crate) detail: Option<String>,
+    pub(crate) approved: Option<Approved>,
 }
 
 impl Event {
@@ -373,6 +374,7 @@ impl Event {
             by: None,
             repeat: None,
             detail: None,
+            approved: None,
         }
     }
 
@@ -401,10 +403,34 @@ impl Event {
         self
     }
 
+    /// Names the act that was approved, by its digest.
+    pub(crate) fn approved(mut self, act: Digest) -> Self {
+        let by = Vec::new();
+        self.approved = Some(Approved { act, by });
+        self
+    }
+
+    /// As `approved`, by approvals that have no records of their own.
+    pub(crate) fn approved_by(mut self, act: Digest, by: &approval::By) -> Self {
+        let by = by.values().cloned().collect();
+        self.approved = Some(Approved { act, by });
+        self
+    }
+
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
+}
+
+/// What operators had approved when it was carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// The digest of the act and its arguments, which each approval signed.
+    pub act: Digest,
+    /// Approvals that came with the act; of the others there are records before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<Approval>,
 }
 
 /// A record of the audit.
@@ -445,6 +471,9 @@ pub struct Row {
     /// The operator's signed statement, where one was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Box<Approval>>,
+    /// What had been approved, where the act takes operators' approvals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Box<Approved>>,
 }
 
 impl Row {

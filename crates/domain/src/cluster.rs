@@ -379,7 +379,8 @@ pub(crate) fn set_policy(
     if counted.have >= counted.need {
         protection::policy_changes(state, context, policy);
         state.policy = Held::new(policy.clone());
-        effect.events.push(event);
+        let approved = event.approved(counted.act);
+        effect.events.push(approved);
     }
     effect
 }

@@ -108,6 +108,7 @@ impl Command {
             Self::SetCalendar(_) => "SetCalendar",
             Self::SetPolicy { .. } => "SetPolicy",
             Self::Account(command) => match command {
+                account::Command::ApproveImport { .. } => "ApproveImport",
                 account::Command::Import { .. } => "Import",
                 account::Command::Suspend { .. } => "Suspend",
                 account::Command::RevokeOtp { .. } => "RevokeOtp",

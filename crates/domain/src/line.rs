@@ -115,6 +115,11 @@ pub(crate) fn start_branch(state: &mut State, session: SessionId, genesis: Diges
 pub(crate) fn end_short_lived(state: &mut State, latest: UnixMs) {
     state.short.end_all();
     state.header.generation = state.header.generation.saturating_add(1);
+    raise_totp_floor(state, latest);
+}
+
+/// Raises the floor under TOTP steps to the greatest that can have been accepted by `latest`.
+pub(crate) fn raise_totp_floor(state: &mut State, latest: UnixMs) {
     let latest = latest.max(state.header.clock);
     let greatest = totp::step(latest.plus(state.policy.clock_skew_ms));
     if !crate::planted::is(crate::planted::Fault::NoTotpFloor) {

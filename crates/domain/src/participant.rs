@@ -295,7 +295,7 @@ fn say(state: &mut State, context: &Context<'_>, act: &Act, reason: &str, event:
         }
     }
     state.put_participant(firm);
-    let mut done = Event::new(act.kind()).detail(reason);
+    let mut done = Event::new(act.kind()).detail(reason).approved(counted.act);
     done.participant = Some(act.participant.clone());
     effect.events.push(done);
     effect

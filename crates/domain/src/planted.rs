@@ -1,5 +1,5 @@
 //! Planted faults: switches that a test turns on to show that it would see the fault. They exist
-//! in builds with the feature `planted-faults` alone; elsewhere `is` is a constant.
+//! in builds with the feature `planted-faults` and of the simulation alone; elsewhere `is` is a constant.
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,13 +15,19 @@ pub enum Fault {
     SkipBoundaryWait = 4,
     /// A snapshot and the log before the boundary are dropped while the genesis is not durable.
     SkipGenesisPin = 5,
+    /// The store answers before it has written.
+    EarlyAcknowledgement = 6,
+    /// The store answers what it has written and not synced.
+    SkipSync = 7,
+    /// A vote is kept in memory alone.
+    VoteNotPersisted = 8,
 }
 
-#[cfg(feature = "planted-faults")]
+#[cfg(any(feature = "planted-faults", simulation))]
 static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 
 /// Turns a fault on for this process; none turns it off.
-#[cfg(feature = "planted-faults")]
+#[cfg(any(feature = "planted-faults", simulation))]
 pub fn plant(fault: Option<Fault>) {
     PLANTED.store(
         fault.map_or(0, |fault| fault as u8),
@@ -31,14 +37,14 @@ pub fn plant(fault: Option<Fault>) {
 
 /// Whether the fault is on.
 #[must_use]
-#[cfg(feature = "planted-faults")]
+#[cfg(any(feature = "planted-faults", simulation))]
 pub fn is(fault: Fault) -> bool {
     PLANTED.load(std::sync::atomic::Ordering::SeqCst) == fault as u8
 }
 
 /// Whether the fault is on: never, in this build.
 #[must_use]
-#[cfg(not(feature = "planted-faults"))]
+#[cfg(not(any(feature = "planted-faults", simulation)))]
 pub const fn is(_fault: Fault) -> bool {
     false
 }

@@ -16,13 +16,14 @@ use crate::audit::{Event, Kind};
 use crate::centre::{Centres, Retired};
 use crate::cluster::Centre;
 use crate::digest::Digest;
+use crate::encoding;
 use crate::envelope::Actor;
 use crate::id::{CentreName, NodeId};
 use crate::line::{self, LineId, LogId};
 use crate::outcome::{Answer, Rejection};
 use crate::protection::{self, Mode, Protection};
 use crate::registration::reason_fits;
-use crate::session;
+use crate::session::{self, Plan};
 use crate::state::{Held, State};
 use crate::time::UnixMs;
 
@@ -63,17 +64,30 @@ pub struct NotASeal;
 pub enum Loss {
     /// Nothing.
     None,
+    /// No more entries than these; which, nobody here can know.
+    AtMost(u64),
     /// What nobody here can know.
     Unknown,
 }
 
 impl Loss {
-    /// Its name.
+    /// Whether who accepts this accepts what was found.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn covers(self, found: Self) -> bool {
+        match (self, found) {
+            (Self::Unknown, _) | (_, Self::None) => true,
+            (Self::AtMost(most), Self::AtMost(entries)) => entries <= most,
+            (Self::None, Self::AtMost(_)) | (Self::None | Self::AtMost(_), Self::Unknown) => false,
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => "0",
-            Self::Unknown => "unknown",
+            Self::None => f.write_str("0"),
+            Self::AtMost(entries) => write!(f, "at most {entries} entries"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -97,11 +111,33 @@ pub struct Terms {
     pub accepted_loss: Loss,
     /// Whether the new line begins even if the old primary cannot be shown to have stopped.
     pub accepts_split_brain: bool,
+    /// Names the old line, where others of its epoch may have begun: none in the first epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<Digest>,
     /// Why.
     pub reason: String,
 }
 
 impl Terms {
+    /// Names the line that begins with these terms: two of one epoch are told apart by it, whatever
+    /// they begin with.
+    #[must_use]
+    pub fn line(&self) -> Digest {
+        Digest::of("main line", &[&encoding::encode(self)])
+    }
+
+    /// Whether, once a line has begun with these terms, none can ever begin with the others: a node
+    /// accepts one of them, and too few are left for the others' majority.
+    #[must_use]
+    pub fn excludes(&self, others: &Self) -> bool {
+        let only_here = self.voters.keys();
+        let only_here = only_here.filter(|id| !others.voters.contains_key(id));
+        let majority = |voters: usize| voters / 2 + 1;
+        let here = majority(self.voters.len()).saturating_sub(only_here.count());
+        let left = others.voters.len().saturating_sub(here);
+        left < majority(others.voters.len())
+    }
+
     /// What a person is shown is what is signed.
     #[must_use]
     pub fn arguments(&self) -> Vec<(&'static str, String)> {
@@ -115,17 +151,19 @@ impl Terms {
             true => "accepted",
             false => "not accepted",
         };
-        vec![
+        let mut arguments = vec![
             ("centre", self.centre.to_string()),
             ("new epoch", self.epoch.to_string()),
             ("boundary", self.boundary.to_string()),
             ("genesis", self.genesis.to_string()),
             ("voters", voters.join(", ")),
             ("left out", left_out.join(", ")),
-            ("loss", self.accepted_loss.name().to_owned()),
+            ("loss", self.accepted_loss.to_string()),
             ("split brain", split_brain.to_owned()),
             ("reason", self.reason.clone()),
-        ]
+        ];
+        arguments.extend(self.old.map(|old| ("old line", old.to_string())));
+        arguments
     }
 }
 
@@ -149,15 +187,41 @@ pub struct Found {
     pub mode: Mode,
     /// Whether that state says that the secondary had been given up.
     pub degraded: bool,
-    /// Whether a majority of the old primary's nodes said, after they had stopped, that the
-    /// secondary had not been given up since.
-    pub acknowledged: bool,
+    /// What the old primary's nodes said; none unless a majority of them has stopped.
+    pub stopped: Option<Stopped>,
+    /// Whether two lines began in the old one's epoch: what the other answered is not here.
+    pub contested: bool,
+}
+
+/// What a majority of the old primary's nodes said after they had stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether they had given the secondary up since its last entry.
+    pub gave_up: bool,
+    /// How many entries they have at most that the new line does not; none where the two logs
+    /// cannot be compared.
+    pub beyond: Option<u64>,
 }
 
 impl Found {
     /// What can be claimed of the loss, and why (LINES.md, Promotion 4).
     #[must_use]
     pub fn claim(&self) -> (Loss, &'static str) {
+        if self.contested {
+            return (
+                Loss::Unknown,
+                "two lines began in this epoch, and the other one answered too",
+            );
+        }
+        let (loss, why) = self.nothing_or_unknown();
+        // A majority of the old primary's nodes has all that was ever committed.
+        match (loss, self.stopped.and_then(|stopped| stopped.beyond)) {
+            (Loss::Unknown, Some(entries)) => (Loss::AtMost(entries), why),
+            (loss, _) => (loss, why),
+        }
+    }
+
+    fn nothing_or_unknown(&self) -> (Loss, &'static str) {
         // Fewer than these, and w others may hold an answered change that no sealed one has.
         let enough = self
             .nodes
@@ -175,7 +239,7 @@ impl Found {
                 "the old line had given this centre up, and answered without it",
             );
         }
-        match (self.mode, self.acknowledged) {
+        match (self.mode, self.stopped.map(|stopped| stopped.gave_up)) {
             (Mode::Async, _) => (
                 Loss::Unknown,
                 "the policy was async: answers did not wait for this centre",
@@ -184,11 +248,15 @@ impl Found {
                 Loss::None,
                 "the policy was strict: nothing was answered without this centre",
             ),
-            (Mode::Sync, true) => (
+            (Mode::Sync, Some(false)) => (
                 Loss::None,
                 "the old primary has stopped, and had not given this centre up",
             ),
-            (Mode::Sync, false) => (
+            (Mode::Sync, Some(true)) => (
+                Loss::Unknown,
+                "the old primary had given this centre up, and answered without it",
+            ),
+            (Mode::Sync, None) => (
                 Loss::Unknown,
                 "the old primary may have given this centre up since it was last heard",
             ),
@@ -339,6 +407,12 @@ fn after(centres: &Centres, terms: &Terms) -> Option<Centres> {
     })
 }
 
+/// The plan of a branch that stands, if one does.
+fn standing(state: &State) -> Option<Plan> {
+    let session = state.standing_branch()?;
+    state.plan(session).cloned()
+}
+
 fn carry_out(
     state: &mut State,
     context: &Context<'_>,
@@ -353,18 +427,21 @@ fn carry_out(
         terms.epoch,
         terms.boundary,
         terms.genesis,
-        terms.accepted_loss.name(),
+        terms.accepted_loss,
         signed.join(", "),
         terms.reason,
     );
-    let mut effect = Effect::done(Answer::Nothing, Event::new(Kind::Promoted).detail(detail));
-    let fence = state.header.fence.clone();
-    if let Some(plan) = fence.and_then(|session| state.plan(&session)).cloned() {
-        let id = plan.session.id.clone();
-        let why = "dropped by a promotion";
-        session::give_up(state, context, plan, why);
-        let event = Event::new(Kind::SessionAbandoned).detail(format!("{id}: {why}"));
+    let act = Act::Promotion(Box::new(terms.clone())).digest();
+    let event = Event::new(Kind::Promoted)
+        .detail(detail)
+        .approved_by(act, &certificate.by);
+    let mut effect = Effect::done(Answer::Nothing, event);
+    while let Some(plan) = standing(state) {
+        let id = &plan.session.id;
+        let event =
+            Event::new(Kind::SessionAbandoned).detail(format!("{id}: {}", session::DROPPED));
         effect.events.push(event);
+        session::drop_branch(state, context, plan);
     }
     line::end_short_lived(state, context.now);
     state.header.epoch = terms.epoch;

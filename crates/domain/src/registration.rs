@@ -332,7 +332,9 @@ fn register(
             approvals: counted.by,
             retired: None,
         });
-        let done = Event::new(Kind::CallerRegistered).detail(said);
+        let done = Event::new(Kind::CallerRegistered)
+            .detail(said)
+            .approved(counted.act);
         effect.events.push(done);
     }
     effect

@@ -241,9 +241,10 @@ fn grant(state: &mut State, context: &Context<'_>, terms: &Terms, reason: &str) 
             used: 0,
             withdrawn: None,
         });
-        effect
-            .events
-            .push(Event::new(Kind::ScriptGranted).detail(said));
+        let done = Event::new(Kind::ScriptGranted)
+            .detail(said)
+            .approved(counted.act);
+        effect.events.push(done);
     }
     effect
 }

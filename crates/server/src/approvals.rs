@@ -8,10 +8,11 @@ use credential::approval::{self, Error};
 use domain::approval::{Act, Approval, Signed};
 use domain::id::OperatorId;
 use domain::registration::Holder;
-use domain::{Command, Rejection, State};
+use domain::request::Key;
+use domain::{Answer, Command, Rejection, State};
 use proto::approval::v1 as wired;
 
-use crate::edge::Edge;
+use crate::edge::{self, Edge, Validity};
 use crate::identity::Caller;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
@@ -35,6 +36,49 @@ pub fn signed<B>(
         .ok_or_else(|| Refusal::Internal("the command takes no approval".to_owned()))?;
     let (_, approval) = given(edge, ask, state, approval, &act)?;
     Ok(Command::Signed(Box::new(Signed { approval, command })))
+}
+
+/// How an act that takes several operators is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Of the request, without the approval.
+    pub key: Key,
+    /// What the operator signed.
+    pub approval: Option<&'a wired::Approval>,
+    /// Whether anything is changed. Where nothing is, the approval can be left out.
+    pub validity: Validity,
+}
+
+/// Hands the caller's approval in, or judges what it would be of: how many operators have approved,
+/// and how many it takes.
+///
+/// # Errors
+/// As `signed`, or the line's rejection.
+pub async fn approve<B>(
+    edge: &Edge,
+    ask: &Ask<B>,
+    call: Call<'_>,
+    command: Command,
+) -> Result<(u32, u32), Refusal> {
+    let (line, state) = edge.fresh(ask).await?;
+    let unsigned = call.validity == Validity::ValidateOnly && call.approval.is_none();
+    let command = match unsigned {
+        true => command,
+        false => signed(edge, ask, &state, call.approval, command)?,
+    };
+    let request = (Some(call.key), call.validity);
+    let settled = match edge.propose_or_judge(ask, &line, request, command).await {
+        // Everything else was found right.
+        Err(Refusal::Rejected {
+            rejection: Rejection::ApprovalUnsigned,
+            ..
+        }) if unsigned => return Ok((0, state.policy().approvals)),
+        settled => settled?,
+    };
+    let Answer::Approved { have, need } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    Ok((have, need))
 }
 
 /// The operator who calls, with the approval of this act that the call carries, once that holds.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use consensus::{Line, place};
 use credential::checkpoint::{Checkpoint, Claim, Seen, Trail};
 use credential::export::{self, Reader, Record};
-use domain::audit::Head;
+use domain::audit::{Head, Row};
 
 use crate::edge::Edge;
 
@@ -29,6 +29,12 @@ fn due(signed: Option<u64>, sequence: u64, since: Duration) -> bool {
         Some(signed) if sequence <= signed => false,
         Some(signed) => sequence.saturating_sub(signed) >= ROWS_MAX || since >= INTERVAL,
     }
+}
+
+/// Whether the record before what was signed is the one that is there now. A line that begins with
+/// another one's end may have been signed before its own first record, which follows that end.
+fn fits(signed: &Head, row: Option<&Row>) -> bool {
+    row.is_some_and(|row| row.head() == *signed || row.follows(signed))
 }
 
 /// What was signed of the trail in a folder, oldest first.
@@ -157,7 +163,7 @@ async fn of_line(edge: &Edge, books: &mut Books, line: &Line) -> io::Result<()> 
         let at = signed.sequence.saturating_sub(1);
         let rows = edge.node().audit_rows(&reference, at, 1).await;
         let rows = rows.map_err(io::Error::other)?;
-        if rows.first().is_none_or(|row| row.head() != signed) {
+        if !fits(&signed, rows.first()) {
             return Err(io::Error::other(
                 "the audit trail is not the one that was signed: keep the data folder as it is",
             ));
@@ -219,7 +225,8 @@ async fn sign(
 mod tests {
     use credential::keyring::Keyring;
     use credential::{SeededEntropy, key_file};
-    use domain::{ClusterId, Digest, NodeId, UnixMs};
+    use domain::audit::{Kind, Verdict};
+    use domain::{ClusterId, Digest, LogId, NodeId, UnixMs};
 
     use super::*;
 
@@ -233,6 +240,47 @@ mod tests {
         assert!(due(Some(5), 6, long));
         assert!(!due(Some(5), 4 + ROWS_MAX, short));
         assert!(due(Some(5), 5 + ROWS_MAX, short));
+    }
+
+    #[test]
+    fn what_was_signed_before_a_line_s_first_record_fits_that_one_and_no_other() {
+        let end = Head {
+            sequence: 7,
+            hash: Digest([1; 32]),
+        };
+        let row = Row {
+            sequence: end.sequence,
+            previous: end.hash,
+            log: LogId::default(),
+            at: UnixMs(0),
+            session: None,
+            kind: Kind::SwitchDone,
+            verdict: Verdict::Done,
+            actor: String::new(),
+            by: String::new(),
+            account: None,
+            participant: None,
+            class: None,
+            portal: None,
+            method: None,
+            repeat: None,
+            detail: None,
+            approval: None,
+            approved: None,
+        };
+        assert!(fits(&end, Some(&row)), "it is the first one");
+        assert!(fits(&row.head(), Some(&row)));
+        assert!(!fits(&end, None));
+        let altered = Row {
+            actor: "operator/mallory".to_owned(),
+            ..row.clone()
+        };
+        assert!(!fits(&row.head(), Some(&altered)));
+        let elsewhere = Row {
+            previous: Digest([2; 32]),
+            ..row
+        };
+        assert!(!fits(&end, Some(&elsewhere)));
     }
 
     #[test]

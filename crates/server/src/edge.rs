@@ -15,8 +15,8 @@ use credential::phc::Params;
 use domain::policy::Support;
 use domain::request::Key;
 use domain::{
-    Answer, Carry, Command, Digest, Envelope, LineId, LogId, Outcome, SessionId, State, UnixMs,
-    outcome,
+    Actor, Answer, Carry, Command, Digest, Envelope, LineId, LogId, Outcome, SessionId, State,
+    UnixMs, cluster, outcome,
 };
 use tokio::sync::{Mutex, watch};
 use tonic::{Response, Status};
@@ -285,20 +285,50 @@ impl Edge {
             Validity::CarryOut => return self.propose(ask, line, request, command).await,
             Validity::ValidateOnly => {}
         }
+        // What is there is told by what would be refused, so that it is a read: of the line as it
+        // is now, and not as this node had it when it was last reached.
+        line.read_index().await?;
+        self.note_read(ask, &line.state(), Read::of("validate only".to_owned(), 1))?;
+        self.judge(ask, line, request, command)
+    }
+
+    /// What the line would answer to the command as it stands; nothing is proposed.
+    ///
+    /// # Errors
+    /// The rejection.
+    pub fn judge<B>(
+        &self,
+        ask: &Ask<B>,
+        line: &Line,
+        request: Option<Key>,
+        command: Command,
+    ) -> Result<Settled, Refusal> {
         let mut state = line.state();
-        // The entry that it would be.
+        let id = line.reference().line;
+        let now = self.now(&state);
         let mut at = line.applied().borrow().unwrap_or_default();
-        at.index = at.index.saturating_add(1);
-        let envelope = Envelope {
-            at: self.now(&state),
+        // As the leader does before it stamps an entry of a line that was idle.
+        let advance = Envelope {
+            at: now,
+            actor: Actor::Node(self.node().id()),
+            line: id.clone(),
+            request: None,
+            command: Command::Cluster(cluster::Command::AdvanceClock {
+                to: now,
+                offset_ms: None,
+            }),
+        };
+        let asked = Envelope {
+            at: now,
             actor: ask.caller.actor(),
-            line: line.reference().line,
+            line: id.clone(),
             request,
             command,
         };
-        // What is there is told by what would be refused, so that it is a read.
-        self.note_read(ask, &state, Read::of("validate only".to_owned(), 1))?;
-        settled(domain::apply(&mut state, &envelope.line, at, &envelope).outcome)
+        at.index = at.index.saturating_add(1);
+        domain::apply(&mut state, &id, at, &advance);
+        at.index = at.index.saturating_add(1);
+        settled(domain::apply(&mut state, &id, at, &asked).outcome)
     }
 
     fn digest_of_request(&self, key: &Key, context: &str, value: &[u8]) -> Digest {

@@ -215,11 +215,7 @@ pub async fn new_password(
 /// # Errors
 /// `PASSWORD_TOO_SHORT`, `PASSWORD_BLOCKED` or `PASSWORD_BREACHED`, with the reason (S18). A list
 /// that cannot be read lets no password pass.
-pub async fn check_new(
-    edge: &Edge,
-    password: &Password,
-    person: &Person<'_>,
-) -> Result<(), Refusal> {
+async fn check_new(edge: &Edge, password: &Password, person: &Person<'_>) -> Result<(), Refusal> {
     rules::check(password, Strength::WithSecondFactor, person).map_err(Refusal::Password)?;
     let Some(list) = edge.parts().breached.clone() else {
         return Ok(());

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod hashing;
 pub mod health;
 pub mod identity;
+pub mod import;
 mod keys;
 pub mod listener;
 pub mod mail;

@@ -122,6 +122,19 @@ pub enum Error {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+impl Error {
+    /// Whether another node, or what is left of one, still holds the data folder.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::Node(consensus::node::Error::Store(
+                consensus::store::Error::InUse { .. }
+            ))
+        )
+    }
+}
+
 /// Why a node that runs can do no more what it is there for. Only a new start helps.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {

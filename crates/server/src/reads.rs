@@ -104,6 +104,7 @@ impl Reader {
             repeat: None,
             detail: Some(format!("{} {}", self.rpc, detail.trim())),
             approval: None,
+            approved: None,
         }
     }
 }

@@ -331,5 +331,5 @@ pub fn of(refusal: Refusal, support: &Support) -> Status {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests;

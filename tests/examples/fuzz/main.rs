@@ -51,7 +51,7 @@ async fn main() {
             continue;
         }
         println!("{target}: seed {seed}");
-        let cluster = match target {
+        let mut cluster = match target {
             "messages" | "records" => Some(Box::pin(tests::Cluster::start()).await),
             _ => None,
         };
@@ -61,7 +61,7 @@ async fn main() {
             tried: 0,
             taken: 0,
         };
-        match (target, &cluster) {
+        match (target, &mut cluster) {
             ("messages", Some(cluster)) => messages::throw(cluster, &mut run).await,
             ("records", Some(cluster)) => records::throw(cluster, &mut run).await,
             ("csv", _) => csv::throw(&mut run),
@@ -70,6 +70,10 @@ async fn main() {
         let Run { tried, taken, .. } = run;
         println!("{target}: {tried} inputs, {taken} taken, the others refused");
         assert!(tried > 0, "nothing was tried");
+        assert!(
+            taken > 0,
+            "nothing was taken: what was thrown was of no use"
+        );
         if let Some(cluster) = cluster {
             cluster.end().await;
         }

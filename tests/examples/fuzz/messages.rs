@@ -1,5 +1,5 @@
-//! Bodies of every rpc on every listener: each is answered or refused with a reason, and the nodes
-//! stay of one mind.
+//! Bodies of every rpc on every listener, with and without somebody's token: each is answered or
+//! refused with a reason, and the nodes stay of one mind.
 
 use std::time::Duration;
 
@@ -7,12 +7,16 @@ use prost::Message as _;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value,
 };
+use proto::operator::v1::ReleaseSealsRequest;
+use proto::operator::v1::centre_service_client::CentreServiceClient;
 use server::table::{Rpc, Table};
-use tests::Cluster;
-use tests::raw::send;
-use tidemark::drill::Door;
+use tests::cast::{CARD, CHAN, CHEUNG, LAU, MAK, SIT};
+use tests::cluster::WEST;
+use tests::raw::send_request;
+use tests::{By, Cluster, Person};
+use tidemark::drill::{Door, call, request, request_as};
 use tidemark::refusal;
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::Run;
 use crate::dice::Dice;
@@ -26,6 +30,8 @@ const TEXTS: &[&str] = &[
     "participants/C00001",
     "participants/-",
     "participants/C00001/users/C00001U1",
+    "participants/C00001/users/C00001U5",
+    "participants/C00002/users/C00002U2",
     "participants/C00001/delegatedAdmins/C00001A1",
     "ccms-smartcard-online-and-reports",
     "dms-otp-security",
@@ -41,6 +47,10 @@ const TEXTS: &[&str] = &[
 const DEPTH_MAX: usize = 4;
 /// Every call is answered within this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often people log in anew: what is thrown ends tokens, and suspends people.
+const LOGGED_IN_EVERY: u64 = 250;
+/// Whose tokens are shown.
+const PEOPLE: [&Person; 5] = [&CHEUNG, &SIT, &MAK, &CHAN, &LAU];
 /// How often the nodes are compared.
 const COMPARED_EVERY: u64 = 500;
 /// Moves the cluster's clock for good, by whatever it is told: an operator's right.
@@ -51,7 +61,12 @@ pub(crate) async fn throw(cluster: &Cluster, run: &mut Run) {
     let pool = DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).unwrap();
     let table = Table::read().unwrap();
     let rpcs: Vec<&Rpc> = table.rpcs().filter(|rpc| rpc.path != LEFT_OUT).collect();
+    let mut tokens = Vec::new();
+    let mut taken_with_token = 0_u64;
     while run.goes_on() {
+        if run.tried.is_multiple_of(LOGGED_IN_EVERY) {
+            tokens = logged_in(cluster, tokens).await;
+        }
         let rpc = *run.dice.one(&rpcs);
         let input = input_of(&pool, rpc);
         let mut message = message(cluster, &run.dice, &input, 0).encode_to_vec();
@@ -59,8 +74,15 @@ pub(crate) async fn throw(cluster: &Cluster, run: &mut Run) {
             message = run.dice.altered(&message);
         }
         message.truncate(server::listener::MESSAGE_BYTES_MAX);
-        let door = door(cluster, &run.dice, rpc);
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, send(&door, &rpc.path, message)).await;
+        let token =
+            (!tokens.is_empty() && run.dice.below(2) == 0).then(|| run.dice.one(&tokens).clone());
+        let door = door(cluster, &run.dice, rpc, token.is_some());
+        let request = match &token {
+            Some(token) => request_as(message, token),
+            None => Request::new(message),
+        };
+        let sent = send_request(&door, &rpc.path, request);
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sent).await;
         let Ok(answer) = answer else {
             panic!("{} does not answer", rpc.path);
         };
@@ -69,12 +91,40 @@ pub(crate) async fn throw(cluster: &Cluster, run: &mut Run) {
             assert!(reason.is_some(), "{}: {status:?}", rpc.path);
             assert_ne!(status.code(), Code::Internal, "{}: {status:?}", rpc.path);
         }
+        taken_with_token += u64::from(answer.is_ok() && token.is_some());
         run.count(answer.is_ok());
         if run.tried.is_multiple_of(COMPARED_EVERY) {
-            cluster.agreed_digests().await;
+            of_one_mind(cluster).await;
         }
     }
+    of_one_mind(cluster).await;
+    println!("messages: {taken_with_token} taken with somebody's token");
+    assert!(taken_with_token > 0, "no token was good for anything");
+}
+
+/// An assessment seals the secondary's nodes, which follow the primary no more until they are
+/// released; then all are where it is.
+async fn of_one_mind(cluster: &Cluster) {
+    let doors = cluster.operators_at(WEST);
+    let released = call(&doors, |channel| async move {
+        CentreServiceClient::new(channel)
+            .release_seals(request(ReleaseSealsRequest::default()))
+            .await
+    });
+    released.await.unwrap();
     cluster.agreed_digests().await;
+}
+
+/// The tokens of whoever can still log in; those that were there, if nobody can.
+async fn logged_in(cluster: &Cluster, before: Vec<String>) -> Vec<String> {
+    let mut tokens = Vec::new();
+    for person in PEOPLE {
+        let option = person.card_option();
+        if let Ok(token) = cluster.log_in(person, option, CARD, By::Card).await {
+            tokens.push(token.text);
+        }
+    }
+    if tokens.is_empty() { before } else { tokens }
 }
 
 fn input_of(pool: &DescriptorPool, rpc: &Rpc) -> MessageDescriptor {
@@ -84,8 +134,10 @@ fn input_of(pool: &DescriptorPool, rpc: &Rpc) -> MessageDescriptor {
     found.unwrap().input()
 }
 
-fn door(cluster: &Cluster, dice: &Dice, rpc: &Rpc) -> Door {
+/// Administrators ask for what operators do, at the front ends' listener.
+fn door(cluster: &Cluster, dice: &Dice, rpc: &Rpc, by_person: bool) -> Door {
     let doors = match rpc.service.as_str() {
+        admin if by_person && admin.starts_with("tidemark.admin.") => cluster.front(),
         "tidemark.auth.v1.AuthService" => cluster.front(),
         "tidemark.token.v1.TokenService" => cluster.back().to_vec(),
         _ => cluster.operators(1).to_vec(),

@@ -2,9 +2,6 @@
 //! it takes two (S25, S26, S34; R9, R10).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
-use credential::SystemEntropy;
-use credential::password::{Memory, hash};
-use credential::secret::Password;
 use proto::account::v1::{AccountStatus, Channel, Method, Reset, Stage};
 use proto::admin::v1::change_act::Act;
 use proto::admin::v1::{ChangeRequestState, NewAccount, NewCard, Plain};
@@ -13,6 +10,7 @@ use proto::auth::v1::begin_initiation_request::Proof;
 use tests::administration::Admin;
 use tests::cast::{APP, CARD, CCMS_OTP, CHAN, CHEUNG, HO, LEE, MAK, NG, OTP, OTP_S2, SIT, WONG};
 use tests::cluster::{cheap, refused};
+use tests::import::verifier;
 use tests::{By, Cluster};
 
 const PLAIN: Plain = Plain {};
@@ -70,15 +68,11 @@ async fn an_account_is_made_used_and_deleted_and_its_id_stays_taken_r10() {
     assert_eq!(account.stage(), Stage::EmailRegistered);
     assert_eq!(cluster.unready().await, Vec::<String>::new());
 
-    let verifier = verifier(CARD);
     let create = || {
         Act::Create(NewAccount {
             title: "New".to_owned(),
             email: "new@harbour.example".to_owned(),
-            card: Some(NewCard {
-                number: "K99".to_owned(),
-                verifier: verifier.clone(),
-            }),
+            card: None,
         })
     };
     let resource = "participants/C00001/users/C00001U9";
@@ -86,9 +80,16 @@ async fn an_account_is_made_used_and_deleted_and_its_id_stays_taken_r10() {
     let by = Admin::Token(&maker);
     let again = cluster.make(by, resource, create()).await;
     assert_eq!(refused(again), "ACCOUNT_EXISTS");
-    let taken = cluster
-        .make(by, "participants/C00001/users/C00001U8", create())
-        .await;
+    // Its card is the clearing house's to register.
+    let register = || {
+        Act::RegisterCard(NewCard {
+            number: "K99".to_owned(),
+            verifier: verifier(CARD, cheap()),
+        })
+    };
+    cluster.given_by_operators(resource, register()).await;
+    let operator = Admin::Operator(1);
+    let taken = cluster.make(operator, &LEE.resource(), register()).await;
     assert_eq!(refused(taken), "CARD_IN_USE");
     cluster.given(two, resource, Act::Delete(PLAIN)).await;
     let again = cluster.make(by, resource, create()).await;
@@ -105,15 +106,6 @@ async fn an_account_is_made_used_and_deleted_and_its_id_stays_taken_r10() {
     assert_eq!(account.status(), AccountStatus::Deleted);
     assert!(account.email.is_empty() && !account.has_card && account.title.is_empty());
     cluster.end().await;
-}
-
-/// The verifier of a card's first password, as the card's issuer sends it.
-fn verifier(password: &str) -> String {
-    let params = cheap();
-    let password = Password::parse(password).unwrap();
-    let mut memory = Memory::new(params).unwrap();
-    let verifier = hash(&password, params, &SystemEntropy::default(), &mut memory).unwrap();
-    String::from_utf8(verifier.as_bytes().to_vec()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,6 +50,7 @@ async fn hand_in(
         act: act.into(),
         plan_digest: digest.to_owned(),
         approval,
+        validate_only: false,
     };
     let answer = call(cluster.operators(sender), |channel| {
         let message = message.clone();
@@ -152,6 +153,8 @@ async fn s34_over_the_api_an_approval_counts_only_as_the_operators_own_signed_st
     let kept: Vec<_> = trail
         .iter()
         .filter_map(|event| event.approval.as_ref())
+        // The cast was imported by two before.
+        .filter(|statement| statement.act != "account.import")
         .collect();
     assert!(kept.len() >= 4, "{}", kept.len());
     for statement in kept {
@@ -409,6 +412,7 @@ async fn a_retired_caller_is_refused_on_every_node_within_a_second_and_its_token
             key: key.to_string(),
             reason: "test".to_owned(),
             approval: Some(cluster.signed(1, act).await),
+            validate_only: false,
         };
         let done = call(cluster.operators(1), |channel| {
             let message = message.clone();
@@ -490,6 +494,7 @@ async fn retire(cluster: &Cluster, caller: &str) -> Result<u32, Status> {
         request_id: cluster.id(),
         caller: caller.to_owned(),
         reason: "test".to_owned(),
+        validate_only: false,
     };
     let answer = call(cluster.operators(1), |channel| {
         let message = message.clone();

@@ -234,7 +234,7 @@ async fn an_assessment_can_be_taken_back_and_the_primary_never_noticed() {
     let cluster = Box::pin(Cluster::start()).await;
     cluster.serves_at("2023-06-10 18:00").await;
     protected(&cluster).await;
-    assert_eq!(refused(assess(&cluster, 1).await), "NOT_PROMOTED");
+    assert_eq!(refused(assess(&cluster, 1).await), "ALREADY_SO");
     let found = assess(&cluster, 5).await.unwrap();
     assert!(!found.primary_heard_node_ids.is_empty());
     cluster.with_card(&CHAN).await;

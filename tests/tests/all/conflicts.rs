@@ -97,6 +97,7 @@ async fn open(
     let message = OpenSessionRequest {
         request_id: cluster.id(),
         session: S2.to_owned(),
+        validate_only: false,
     };
     SessionServiceClient::new(at(cluster, operator, node))
         .open_session(request(message))

@@ -9,14 +9,13 @@
 
 use credential::key_file::Purpose;
 use domain::{Actor, Command, Digest, NodeId, encoding, keys};
-use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{AccountRow, ImportAccountsRequest};
+use proto::admin::v1::AccountRow;
 use proto::operator::v1::{Answer, KeyStage};
 use proto::peer::v1 as peer;
 use tests::cast::{CARD, CHAN, CHEUNG, LEE, OTP, WONG};
 use tests::cluster::{refused, until};
+use tests::import::verifier;
 use tests::{By, Cluster};
-use tidemark::drill::{call, request};
 
 /// Every way of logging in works.
 async fn all_log_in(cluster: &Cluster) {
@@ -192,6 +191,7 @@ async fn a_node_cannot_prove_a_key_for_another_nor_without_it() {
 
 /// Many accounts with a card, so that sealing them anew takes many entries.
 async fn crowd(cluster: &Cluster, count: usize) {
+    let verifier = verifier(CARD, cluster.params());
     let row = |index: usize| AccountRow {
         line: u32::try_from(index).unwrap() + 1,
         user_id: format!("C00001X{index}"),
@@ -199,25 +199,12 @@ async fn crowd(cluster: &Cluster, count: usize) {
         account_class: CHAN.class.into(),
         title: format!("Clerk {index}"),
         card_number: format!("X{index}"),
-        card_password: CARD.to_owned(),
+        card_verifier: verifier.clone(),
         ..AccountRow::default()
     };
     for part in (0..count).collect::<Vec<_>>().chunks(250) {
-        let message = ImportAccountsRequest {
-            request_id: cluster.id(),
-            participants: Vec::new(),
-            accounts: part.iter().map(|index| row(*index)).collect(),
-            dry_run: false,
-        };
-        let answer = call(cluster.operators(1), |channel| {
-            let message = message.clone();
-            async move {
-                ImportServiceClient::new(channel)
-                    .import_accounts(request(message))
-                    .await
-            }
-        });
-        answer.await.unwrap();
+        let rows = part.iter().map(|index| row(*index)).collect();
+        cluster.imports(Vec::new(), rows).await;
     }
 }
 

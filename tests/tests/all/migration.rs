@@ -81,6 +81,14 @@ async fn after_an_approved_go_live_smartcards_are_refused_with_a_clear_text_r1_r
     // The same for everybody, before anything is asked of them.
     assert_eq!(card_refused(&cluster, &CHAN, "a guess").await, "METHOD_OFF");
     assert_eq!(card_refused(&cluster, &CHEUNG, CARD).await, "METHOD_OFF");
+    // Nothing was hashed and nothing opened, and each try stands in the audit all the same.
+    let events = cluster.audit(cluster.operators(1), "main").await;
+    for (person, tries) in [(&CHAN, 2), (&CHEUNG, 1)] {
+        let refused = events.iter().filter(|event| {
+            event.kind == "LoginBegun" && event.account == person.id && event.verdict == "MethodOff"
+        });
+        assert_eq!(refused.count(), tries, "{}", person.id);
+    }
     assert_eq!(
         cluster.landing_options().await,
         [CCMS_OTP, CCMS_REPORTS, DMS_OTP]

@@ -1,5 +1,6 @@
 //! Two centres with a link between them that is cut: both ways, one way, again and again. People go
-//! on to log in at the primary, and are told whether it is protected (LINES.md, "Protection").
+//! on to log in at the primary, and are told whether it is protected (LINES.md, "Protection"); the
+//! role moves, the other centre is promoted, the old primary comes back, and a drill is held.
 //!
 //! Needs network namespaces, so `scripts/netns test` runs it, where they are allowed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
@@ -13,16 +14,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::centres::{assess, promote, switch};
+use crate::centres::switch;
 use proto::operator::v1::cluster_service_client::ClusterServiceClient;
-use proto::operator::v1::{
-    CentreRole, CentreStatus, GetStatusRequest, GetStatusResponse, Loss, PromotionTerms, Verdict,
-};
+use proto::operator::v1::{CentreRole, CentreStatus, GetStatusRequest, GetStatusResponse, Verdict};
 use tests::Cluster;
-use tests::cast::{CARD, CHAN, LAU, TAM};
-use tests::cluster::{EAST, WEST, refused, until};
+use tests::cast::{CARD, CHAN, HO, LAU, LEE, MAK, SIT, TAM};
+use tests::cluster::{EAST, WEST, until};
 use tests::login::By;
-use tidemark::drill::{Door, request};
+use tidemark::drill::request;
+
+mod back;
+mod drill;
 
 /// When protection is given up (`T_degrade`), and by when it must have been.
 const DEGRADE: Duration = Duration::from_secs(3);
@@ -186,58 +188,6 @@ async fn primary(cluster: &Cluster) -> String {
     .await
 }
 
-/// The secondary is promoted while the primary goes on by itself, cut off. What the client was told
-/// to be protected is there; once the link is back, nobody logs in at the old primary (I11, I12).
-async fn the_secondary_is_promoted_while_the_primary_is_cut_off(cluster: &Cluster) {
-    if primary(cluster).await == WEST {
-        let back = async || switch(cluster, 5, EAST).await.ok();
-        until("the role goes back", back).await;
-        healed(cluster, "the east is the primary").await;
-    }
-    cluster.send_to(EAST);
-    cluster.suspend_serving(&LAU).await.unwrap();
-    link(&["cut", "both"]);
-    until_degraded(cluster).await;
-    let began = Instant::now();
-    let found = assess(cluster, 4).await.unwrap();
-    let wanted = PromotionTerms {
-        accepted_loss: Loss::Unknown.into(),
-        accept_split_brain: true,
-        reason: "the east is not heard".to_owned(),
-        ..found.terms.unwrap()
-    };
-    promote(cluster, 1, 4, &wanted).await.unwrap();
-    let done = promote(cluster, 2, 4, &wanted).await.unwrap();
-    assert_eq!(done.primary, WEST);
-    // The old one goes on: that is what was accepted by name.
-    cluster.with_card(&CHAN).await;
-    cluster.send_to(WEST);
-    until("people log in at the new primary", async || {
-        let by = (CHAN.card_option(), CARD, By::Card);
-        let login = cluster.log_in(&CHAN, by.0, by.1, by.2);
-        login.await.ok()
-    })
-    .await;
-    println!(
-        "promoted, cut off: first login after {} ms",
-        began.elapsed().as_millis()
-    );
-    let there = cluster.log_in(&LAU, LAU.card_option(), CARD, By::Card);
-    assert_eq!(refused(there.await), "CREDENTIALS_REJECTED", "I11");
-
-    link(&["heal"]);
-    for node in 1..=3 {
-        until("the old primary serves nobody", async || {
-            let doors = cluster.front_at(EAST);
-            let door: Vec<Door> = doors.into_iter().filter(|door| door.node == node).collect();
-            let login = cluster.log_in_at(&door, &CHAN, CHAN.card_option(), CARD, By::Card);
-            login.await.is_err().then_some(())
-        })
-        .await;
-    }
-    cluster.with_card(&TAM).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs network namespaces: scripts/netns test"]
 async fn logins_go_on_while_the_centres_are_cut_apart_and_as_the_primary_moves_i11_i12() {
@@ -261,5 +211,15 @@ async fn logins_go_on_while_the_centres_are_cut_apart_and_as_the_primary_moves_i
             "{kinds:?}"
         );
     }
-    the_secondary_is_promoted_while_the_primary_is_cut_off(&cluster).await;
+    back::to(&cluster, EAST).await;
+    for (way, person) in [
+        ("both", &LAU),
+        ("east-west", &LEE),
+        ("west-east", &HO),
+        ("flap", &MAK),
+    ] {
+        back::promoted_and_back(&cluster, way, person).await;
+    }
+    back::strictly_promoted_and_back(&cluster, &SIT).await;
+    drill::while_the_primary_is_cut_off(&cluster).await;
 }

@@ -47,6 +47,7 @@ impl Script {
         let message = OpenSessionRequest {
             request_id: cluster.id(),
             session: S2.to_owned(),
+            validate_only: false,
         };
         let mut client = SessionServiceClient::new(self.0.clone());
         client.open_session(request(message)).await.map(drop)
@@ -94,6 +95,7 @@ async fn granted(cluster: &Cluster, terms: &Terms) -> String {
             }),
             reason: "the drill".to_owned(),
             approval: Some(cluster.signed(operator, &act).await),
+            validate_only: false,
         };
         let answer = call(cluster.operators(operator), |channel| {
             let message = message.clone();
@@ -113,6 +115,7 @@ async fn withdrawn(cluster: &Cluster, grant: &str) {
         request_id: cluster.id(),
         grant: grant.to_owned(),
         reason: "by hand this time".to_owned(),
+        validate_only: false,
     };
     let answer = call(cluster.operators(1), |channel| {
         let message = message.clone();

@@ -12,22 +12,25 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use credential::SystemEntropy;
 use credential::key_file::Purpose;
-use credential::password::{Memory, hash};
-use credential::secret::Password;
 use data_encoding::BASE32_NOPAD;
 use proto::admin::v1::change_act::Act;
 use proto::admin::v1::{NewCard, Plain};
 use proto::audit::v1::ExportAuditRequest;
 use proto::audit::v1::audit_service_client::AuditServiceClient;
+use proto::auth::v1::ResendCodeRequest;
+use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::begin_initiation_request::Proof;
+use proto::auth::v1::verify_factor_request::Factor;
 use proto::operator::v1::Answer;
 use tests::administration::Admin;
-use tests::cast::{ALL, CARD, CARD_S2, CHAN, CHEUNG, LEE, MAK, OTP, OTP_S2, SIT, WONG, YIP};
+use tests::cast::{
+    ALL, APP, CARD, CARD_S2, CHAN, CHEUNG, LEE, MAK, NG, OTP, OTP_S2, SIT, WONG, YIP,
+};
 use tests::cluster::{S2, cheap, settled};
+use tests::import::verifier;
 use tests::search::{Search, Secrets, files, forms, private};
-use tests::{By, Cluster};
+use tests::{By, Cluster, Person, Token};
 use tidemark::args::{Connection, session};
 use tidemark::drill::{call, request};
 use tidemark::output::{Format, Output};
@@ -35,6 +38,15 @@ use tidemark::verb;
 
 /// A password of a card that is asked for in a change request.
 const CARD_ASKED_FOR: &str = "nineteen paper lanterns";
+/// What somebody sets after a reset.
+const AFTER_RESET: &str = "tram bells before noon";
+/// What somebody sets on the branch.
+const ON_BRANCH: &str = "slack water at the pier";
+/// Somebody who types a password where the user id goes.
+const MISTYPED: Person = Person {
+    id: "red junks come home",
+    ..CHAN
+};
 
 /// What everything in this process logs.
 #[derive(Clone, Default)]
@@ -61,14 +73,6 @@ fn logged() -> Log {
     log
 }
 
-fn verifier(password: &str) -> String {
-    let params = cheap();
-    let password = Password::parse(password).unwrap();
-    let mut memory = Memory::new(params).unwrap();
-    let verifier = hash(&password, params, &SystemEntropy::default(), &mut memory).unwrap();
-    String::from_utf8(verifier.as_bytes().to_vec()).unwrap()
-}
-
 async fn exported(cluster: &Cluster) {
     for line in ["main", "reads"] {
         let message = ExportAuditRequest {
@@ -93,6 +97,120 @@ async fn exported(cluster: &Cluster) {
     std::fs::rename(log, cluster.folder().join("nodes/main.log")).unwrap();
 }
 
+/// Proves a channel that is e-mail again.
+async fn proves_again_by_mail(cluster: &Cluster, token: &Token) {
+    cluster.mailbox_is_read().await;
+    let step_up = cluster.begin_step_up(token).await.unwrap();
+    let code = cluster.mailed(token.person, "channel-code").await;
+    cluster
+        .verify_step_up(token, &step_up, &code)
+        .await
+        .unwrap();
+}
+
+/// Sets a password anew, after its reset: an activation code was asked for.
+async fn sets_anew(cluster: &Cluster, person: &Person, password: &str) {
+    let code = cluster.mailed(person, "activation-code").await;
+    let by = Proof::CardPassword(CARD.to_owned());
+    let channel = proto::account::v1::Channel::Email;
+    let begun = cluster.begin_initiation(person, &code, by, channel).await;
+    let begun = begun.unwrap();
+    let code = cluster.mailed(person, "channel-code").await;
+    cluster
+        .confirm_initiation(&begun.initiation_id, &code, password)
+        .await
+        .unwrap();
+}
+
+/// What people do in session 2, of which nothing stays: logins with a code that is sent again, a
+/// step-up and another app, an initiation by each channel, changes of both passwords.
+async fn on_the_branch(cluster: &Cluster, secrets: &mut Secrets) {
+    let by = || By::App(APP);
+    let app = settled(|| cluster.log_in(&WONG, WONG.otp_option(), OTP_S2, by())).await;
+    let app = app.unwrap();
+    cluster
+        .replace_app(&app, OTP_S2, "of the branch")
+        .await
+        .unwrap();
+    cluster
+        .change_password(&app, OTP_S2, ON_BRANCH)
+        .await
+        .unwrap();
+    let card = cluster.with_card(&CHAN).await;
+    cluster.change_password(&card, CARD, CARD_S2).await.unwrap();
+
+    cluster.mailbox_is_read().await;
+    let front = cluster.front();
+    let begun = cluster.begin(&front, &LEE, LEE.otp_option(), AFTER_RESET);
+    let login_id = begun.await.unwrap().login_id;
+    cluster.mailed(&LEE, "login-code").await;
+    cluster.mailbox_is_read().await;
+    let again = ResendCodeRequest {
+        request_id: cluster.id(),
+        login_id: login_id.clone(),
+        client_address: tests::token::ADDRESS.to_owned(),
+    };
+    call(&front, |channel| {
+        let again = again.clone();
+        async move {
+            AuthServiceClient::new(channel)
+                .resend_code(request(again))
+                .await
+        }
+    })
+    .await
+    .unwrap();
+    let code = Factor::Code(cluster.mailed(&LEE, "login-code").await);
+    let by_mail = cluster.verify(&front, &login_id, code).await.unwrap();
+    secrets.add("a branch's token", &by_mail.access_token);
+
+    // By the spoken half, and by a card's password.
+    let admin = cluster.with_card(&MAK).await;
+    let half = cluster.issue_half(&admin, &YIP).await.unwrap().second_half;
+    secrets.add("a spoken half of the branch", &half);
+    let channel = proto::account::v1::Channel::Authenticator;
+    let set = cluster
+        .initiate(&YIP, Proof::SecondHalf(half), channel, ON_BRANCH)
+        .await;
+    set.unwrap();
+    cluster.sets_up_mail(&NG).await;
+    for token in [&app, &card, &admin] {
+        secrets.add("a branch's token", &token.text);
+    }
+}
+
+/// Every code that was mailed or shown by an app, and what people carry.
+fn codes(cluster: &Cluster, secrets: &mut Secrets) {
+    let mut mailed = 0;
+    for mail in cluster.mails() {
+        for code in mail
+            .text
+            .lines()
+            .filter_map(|line| line.strip_prefix("Code: "))
+        {
+            secrets.add("a mailed code", code.trim());
+            secrets.add("a mailed code, as it is kept", code.trim().replace('-', ""));
+            mailed += 1;
+        }
+    }
+    let pockets = cluster.pockets();
+    for card in pockets.cards() {
+        secrets.add("a card's private key", private(card.pem()));
+    }
+    for seed in pockets.seeds() {
+        let seed = BASE32_NOPAD.decode(seed.as_bytes()).unwrap();
+        secrets.add("an app's key", seed);
+    }
+    for code in pockets.codes() {
+        secrets.add("an app's code", code);
+    }
+    let (keys, shown) = (pockets.seeds().len(), pockets.codes().len());
+    assert!(
+        mailed >= 12 && keys >= 3 && shown >= 6,
+        "{mailed} {keys} {shown}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     let log = logged();
@@ -105,21 +223,36 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
         ("a password", OTP),
         ("another password", OTP_S2),
         ("a card's password in a change request", CARD_ASKED_FOR),
+        ("a password that was set after a reset", AFTER_RESET),
+        ("a password of the branch", ON_BRANCH),
+        ("a password in the place of a user id", MISTYPED.id),
+        ("the same in capitals", &MISTYPED.id.to_uppercase()),
         ("a verifier", "$argon2id$"),
     ] {
         secrets.add(what, password);
     }
 
+    // Of whoever is not known, a keyed digest is kept and nothing else.
+    for _ in 0..2 {
+        for option in [CHAN.card_option(), CHAN.otp_option()] {
+            let front = cluster.front();
+            cluster
+                .begin(&front, &MISTYPED, option, CARD)
+                .await
+                .unwrap();
+        }
+        cluster.ask_activation(&MISTYPED).await.unwrap();
+    }
+
     // Initiations by app and by e-mail, with each of their codes.
     cluster.ask_activation(&WONG).await.unwrap();
     let code = cluster.mailed(&WONG, "activation-code").await;
-    secrets.add("an activation code", &code);
     let by = Proof::CardPassword(CARD.to_owned());
     let app = proto::account::v1::Channel::Authenticator;
     let begun = cluster.begin_initiation(&WONG, &code, by, app).await;
     let begun = begun.unwrap();
     let code = cluster
-        .channel_code(&WONG, tests::cast::APP, begun.authenticator.as_ref())
+        .channel_code(&WONG, APP, begun.authenticator.as_ref())
         .await;
     cluster
         .confirm_initiation(&begun.initiation_id, &code, OTP)
@@ -135,26 +268,23 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     // Logins of each kind, and their tokens.
     let by_app = cluster.with_app(&WONG).await;
     let card = cluster.with_card(&CHAN).await;
-    cluster.mailbox_is_read().await;
-    let front = cluster.front();
-    let begun = cluster.begin(&front, &LEE, LEE.otp_option(), OTP).await;
-    let login = begun.unwrap().login_id;
-    let code = cluster.mailed(&LEE, "login-code").await;
-    secrets.add("a login's code", &code);
-    let factor = proto::auth::v1::verify_factor_request::Factor::Code(code);
-    let by_mail = cluster.verify(&front, &login, factor).await.unwrap();
-    for token in [&admin, &checker, &other, &by_app, &card].map(|token| &token.text) {
-        secrets.add("a token", token);
+    let mail = || By::Mail;
+    let by_mail = cluster.log_in(&LEE, LEE.otp_option(), OTP, mail()).await;
+    let by_mail = by_mail.unwrap();
+    proves_again_by_mail(&cluster, &by_mail).await;
+    for token in [&admin, &checker, &other, &by_app, &card, &by_mail] {
+        secrets.add("a token", &token.text);
     }
-    secrets.add("a token", &by_mail.access_token);
 
     // A reset, a change request with a card's password, an import with verifiers (at the start).
     let [maker, check] = [&admin, &checker];
     let reset = Act::ResetPassword(Plain {});
     cluster.given([maker, check], &LEE.resource(), reset).await;
+    cluster.ask_activation(&LEE).await.unwrap();
+    sets_anew(&cluster, &LEE, AFTER_RESET).await;
     let card = Act::RegisterCard(NewCard {
         number: "K77".to_owned(),
-        verifier: verifier(CARD_ASKED_FOR),
+        verifier: verifier(CARD_ASKED_FOR, cheap()),
     });
     let whom = CHEUNG.resource();
     let asked = cluster.make(Admin::Operator(1), &whom, card);
@@ -169,24 +299,10 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
     let after = std::fs::read_to_string(cluster.key_file(1)).unwrap();
     secrets.add_keys(&before);
     secrets.add_keys(&after);
-    {
-        let pockets = cluster.pockets();
-        for card in pockets.cards() {
-            secrets.add("a card's private key", private(card.pem()));
-        }
-        for seed in pockets.seeds() {
-            secrets.add(
-                "an app's key",
-                BASE32_NOPAD.decode(seed.as_bytes()).unwrap(),
-            );
-        }
-    }
 
     // A branch with changes of its own, thrown away.
     cluster.session_2().await;
-    let by = || By::App(tests::cast::APP);
-    let there = settled(|| cluster.log_in(&WONG, WONG.otp_option(), OTP_S2, by())).await;
-    secrets.add("a branch's token", &there.unwrap().text);
+    on_the_branch(&cluster, &mut secrets).await;
     cluster.at("2023-06-10 23:00").await;
     cluster.closed().await;
     cluster.rolled_over(Answer::Waive).await;
@@ -216,6 +332,9 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
             .unwrap();
     }
     exported(&cluster).await;
+    let backup = cluster.backup("as every night").await.unwrap();
+    std::fs::write(cluster.folder().join("nodes/backup"), backup).unwrap();
+    codes(&cluster, &mut secrets);
     let folder = cluster.folder().join("nodes");
 
     let search = Search::of(&secrets);
@@ -263,7 +382,7 @@ async fn r52_no_secret_of_a_full_run_is_in_any_file_nor_in_the_log() {
         }
     }
     assert!(
-        ALL.len() > 10 && secrets.0.len() > 30,
+        ALL.len() > 10 && secrets.0.len() > 60,
         "{}",
         secrets.0.len()
     );

@@ -32,6 +32,7 @@ async fn open(cluster: &Cluster, centre: &str) -> Result<Session, Status> {
         let message = OpenUnplannedRequest {
             session: S2.to_owned(),
             reason: "the primary is dark".to_owned(),
+            validate_only: false,
         };
         SessionServiceClient::new(channel)
             .open_unplanned(request(message))

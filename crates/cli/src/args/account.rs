@@ -9,7 +9,7 @@ use super::{Change, Connection};
 /// Acts on accounts.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Account {
-    /// Import participants and accounts from CSV files, all rows or none.
+    /// Import participants and accounts from CSV files, once two operators said the same.
     Import(Import),
     /// Show who is ready for 2FA, and which accounts cannot initiate.
     Readiness(Readiness),

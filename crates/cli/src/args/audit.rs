@@ -75,7 +75,8 @@ pub struct Filter {
 /// Flags of `audit list`.
 #[derive(Debug, Clone, Args)]
 pub struct List {
-    /// `main`, the session whose branch is meant, or `reads` for what was read at the node.
+    /// `main`, the session whose branch is meant, `reads` for what was read at the node, or the
+    /// name of what was dropped of an old primary.
     #[arg(long, default_value = "main")]
     pub line: String,
     #[command(flatten)]

@@ -20,9 +20,28 @@ pub enum Caller {
 /// Flags of `caller list`.
 #[derive(Debug, Clone, Args)]
 pub struct List {
+    /// Of this role alone.
+    #[arg(long, value_enum)]
+    pub role: Option<Role>,
+    /// Leave out who was retired.
+    #[arg(long)]
+    pub omit_retired: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,
+}
+
+/// What a caller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Staff of the clearing house.
+    Operator,
+    /// A web server that logs people in.
+    FrontEnd,
+    /// A system that checks tokens.
+    BackEnd,
+    /// A program that runs approved plans alone.
+    Script,
 }
 
 /// Flags of `caller register`.

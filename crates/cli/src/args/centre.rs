@@ -1,6 +1,7 @@
 //! Flags of `centre`.
 
 use clap::{Args, Subcommand};
+use domain::promotion::Loss;
 
 use super::{Change, Confirm, Connection};
 
@@ -43,12 +44,18 @@ pub struct Promote {
     /// The centre that becomes the primary.
     #[arg(long, value_name = "CENTRE")]
     pub to: String,
-    /// The loss that is accepted, by name.
-    #[arg(long, value_enum, value_name = "LOSS")]
-    pub accept_loss: Option<AcceptedLoss>,
+    /// The loss that is accepted, by name: 0, at most so many entries of the log, or unknown.
+    #[arg(long, value_name = "0|NUMBER|unknown", value_parser = accepted_loss)]
+    pub accept_loss: Option<Loss>,
     /// Go on even if the old primary cannot be shown to have stopped: both may serve then.
     #[arg(long)]
     pub accept_split_brain: bool,
+    /// Seal and look, then take the seals back: nothing that stays is changed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// End with 0, not 8, when the centre is the primary already.
+    #[arg(long)]
+    pub ok_if_done: bool,
     /// Why, for the certificate and the audit.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -60,14 +67,15 @@ pub struct Promote {
     pub confirm: Confirm,
 }
 
-/// How much of what the old primary answered may be gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum AcceptedLoss {
-    /// Nothing: refused where that cannot be claimed.
-    #[value(name = "0")]
-    None,
-    /// What nobody here can know.
-    Unknown,
+fn accepted_loss(text: &str) -> Result<Loss, String> {
+    match text {
+        "0" => Ok(Loss::None),
+        "unknown" => Ok(Loss::Unknown),
+        entries => entries
+            .parse()
+            .map(Loss::AtMost)
+            .map_err(|_| format!("\"{text}\" is no loss: 0, a number of entries, or unknown")),
+    }
 }
 
 /// Flags of `centre release`.

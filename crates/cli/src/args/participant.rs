@@ -19,9 +19,23 @@ pub enum Participant {
 /// Flags of `participant list`.
 #[derive(Debug, Clone, Args)]
 pub struct List {
+    /// In this state alone.
+    #[arg(long, value_enum)]
+    pub state: Option<State>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,
+}
+
+/// Whether a participant's people may log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum State {
+    /// They may.
+    Active,
+    /// Shut by an operator.
+    Suspended,
+    /// Gone for good.
+    Deleted,
 }
 
 /// Flags of `participant enrol`.

@@ -66,6 +66,9 @@ pub struct List {
     /// In this status alone.
     #[arg(long, value_enum)]
     pub status: Option<Status>,
+    /// At this stage of the migration alone.
+    #[arg(long, value_enum)]
+    pub stage: Option<Stage>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,
@@ -89,6 +92,21 @@ pub enum Status {
     Suspended,
     /// Shut by failures.
     Locked,
+    /// Gone for good; the id is never used again.
+    Deleted,
+}
+
+/// How far an account has come on the way to 2FA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stage {
+    /// A card and no registered e-mail: it cannot initiate.
+    SmartcardOnly,
+    /// A registered e-mail, and not initiated.
+    EmailRegistered,
+    /// Initiated, and a card still.
+    Initiated,
+    /// Initiated, and no card.
+    TwoFactorOnly,
 }
 
 /// How somebody logs in.
@@ -146,9 +164,8 @@ pub struct Create {
     /// The registered e-mail address.
     #[arg(long)]
     pub email: Option<String>,
-    /// The number of the card, if there is one. Its first password is asked for without being
-    /// shown, unless a file has it.
-    #[arg(long)]
+    /// The number of the card, if there is one; it comes with --card-verifier-file.
+    #[arg(long, requires = "card_verifier_file")]
     pub card: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]

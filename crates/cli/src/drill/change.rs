@@ -60,13 +60,20 @@ impl Player {
         Ok(Told::new(answer.notice).carried(carry))
     }
 
-    /// Proves the current channel again, for replacing it.
-    async fn step_up(&mut self, held: &Held, key: &str) -> Result<String, Trouble> {
+    /// Proves the card, or the current channel again, for an act: with the app's key where the
+    /// step names one.
+    async fn step_up(
+        &mut self,
+        held: &Held,
+        (act, resource): (StepUpAct, String),
+        key: Option<&str>,
+    ) -> Result<String, Trouble> {
         let doors = self.stage.front(&held.centre);
         let begin = BeginStepUpRequest {
             request_id: self.clock.request_id(),
-            act: StepUpAct::ReplaceChannel.into(),
+            act: act.into(),
             client_address: ADDRESS.to_owned(),
+            resource,
         };
         let begun = call(&doors, |channel| {
             let (message, token) = (begin.clone(), held.text.clone());
@@ -77,11 +84,20 @@ impl Player {
             }
         })
         .await?;
-        let code = self.app_code(&held.person, key).await?;
+        let person = self.drill.person(&held.person)?.clone();
+        let factor = match (key, &begun.card_challenge) {
+            (None, Some(challenge)) if person.card.is_some() => {
+                WireFactor::Card(self.sign(&person, challenge)?)
+            }
+            (key, _) => {
+                let code = self.app_code(&held.person, key.unwrap_or("app")).await?;
+                WireFactor::Code(code)
+            }
+        };
         let verify = VerifyStepUpRequest {
             request_id: self.clock.request_id(),
             step_up_id: begun.step_up_id.clone(),
-            factor: Some(WireFactor::Code(code)),
+            factor: Some(factor),
             client_address: ADDRESS.to_owned(),
         };
         call(&doors, |channel| {
@@ -100,9 +116,9 @@ impl Player {
         let held = self.people.token(&act.token)?;
         let person = self.drill.person(&held.person)?.clone();
         let doors = self.stage.front(&held.centre);
-        let step_up = self
-            .step_up(&held, act.key.as_deref().unwrap_or("app"))
-            .await?;
+        let key = act.key.as_deref().unwrap_or("app");
+        let wanted = (StepUpAct::ReplaceChannel, String::new());
+        let step_up = self.step_up(&held, wanted, Some(key)).await?;
         let begin = BeginReplaceChannelRequest {
             request_id: self.clock.request_id(),
             step_up_id: step_up,
@@ -147,6 +163,8 @@ impl Player {
     pub(super) async fn issue_half(&mut self, act: &IssueHalf) -> Done {
         let held = self.people.token(&act.token)?;
         let person = self.drill.person(&act.person)?.clone();
+        let wanted = (StepUpAct::IssueActivationCode, resource(&person));
+        self.step_up(&held, wanted, None).await?;
         let message = IssueActivationCodeRequest {
             request_id: self.clock.request_id(),
             name: resource(&person),

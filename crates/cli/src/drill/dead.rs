@@ -155,6 +155,7 @@ async fn own(player: &Player, tried: &mut Tried, front: &[Door], name: &str, hel
         AuthServiceClient,
         begin_step_up,
         BeginStepUpRequest {
+            resource: String::new(),
             request_id: id(),
             act: 1,
             client_address: address()

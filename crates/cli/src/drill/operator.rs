@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
+use domain::account::import::Terms;
 use proto::admin::v1::account_service_client::AccountServiceClient;
 use proto::admin::v1::import_service_client::ImportServiceClient;
 use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
-use proto::admin::v1::{ImportAccountsRequest, ListUnreadyAccountsRequest, SuspendAccountRequest};
+use proto::admin::v1::{
+    ApproveImportRequest, ImportAccountsRequest, ListUnreadyAccountsRequest, SuspendAccountRequest,
+};
 use proto::operator::v1::calendar_service_client::CalendarServiceClient;
 use proto::operator::v1::emergency_service_client::EmergencyServiceClient;
 use proto::operator::v1::session_service_client::SessionServiceClient;
@@ -36,11 +39,15 @@ impl Player {
             &folder.join(&self.drill.data.accounts),
             Some(&folder.join(&self.drill.data.participants)),
         )?;
+        let parts = [(rows.participants.as_slice(), rows.accounts.as_slice())];
+        let terms = server::import::terms(rows.participants.len(), parts);
+        self.approve_import(&terms).await?;
         let message = ImportAccountsRequest {
             request_id: self.clock.request_id(),
+            import_digest: terms.id().to_string(),
             participants: rows.participants,
             accounts: rows.accounts,
-            dry_run: false,
+            ..ImportAccountsRequest::default()
         };
         let answer = call(self.stage.operator(act.operator.as_ref())?, |channel| {
             let message = message.clone();
@@ -55,6 +62,35 @@ impl Player {
             "{} participants, {} accounts",
             answer.participant_count, answer.account_count
         )))
+    }
+
+    /// One operator after the other approves the rows, as many as it takes.
+    async fn approve_import(&self, terms: &Terms) -> Result<(), Trouble> {
+        for number in 1.. {
+            let doors = self.stage.operator_number(number)?;
+            let seen = seen(doors).await?;
+            let approval = self.stage.pen(number)?.sign(&terms.act(), &seen)?;
+            let message = ApproveImportRequest {
+                request_id: self.clock.request_id(),
+                participant_count: terms.participants,
+                account_count: terms.accounts,
+                part_digests: terms.parts.iter().map(|part| part.0.to_vec()).collect(),
+                approval: Some(approval),
+            };
+            let answer = call(doors, |channel| {
+                let message = message.clone();
+                async move {
+                    ImportServiceClient::new(channel)
+                        .approve_import(request(message))
+                        .await
+                }
+            })
+            .await?;
+            if answer.approval_count >= answer.needed_count {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn set_timetable(&mut self, act: &SetTimetable) -> Done {
@@ -190,6 +226,7 @@ impl Player {
             act: PlanAct::Open.into(),
             plan_digest: plan.plan_digest,
             approval: Some(approval),
+            validate_only: false,
         };
         let answer = call(doors, |channel| {
             let message = message.clone();
@@ -211,6 +248,7 @@ impl Player {
         let message = OpenSessionRequest {
             request_id: self.clock.request_id(),
             session: act.session.to_string(),
+            validate_only: false,
         };
         let answer = call(self.stage.operator(None)?, |channel| {
             let message = message.clone();
@@ -247,6 +285,7 @@ impl Player {
         let message = CloseSessionRequest {
             request_id: self.clock.request_id(),
             session: act.session.to_string(),
+            validate_only: false,
         };
         let answer = call(&doors, |channel| {
             let message = message.clone();

@@ -10,6 +10,7 @@ use domain::Digest;
 use proto::audit::v1::ExportAuditRequest;
 use serde::Serialize;
 
+use self::progress::Progress;
 use crate::args::audit::{Audit, Export, Verify};
 use crate::client::{Operator, told};
 use crate::exit::{Failure, file_failure};
@@ -18,6 +19,7 @@ use crate::profile::Profile;
 use crate::refusal::{self, Asked};
 
 pub(super) mod list;
+mod progress;
 mod watch;
 
 /// Bytes of a file that are read at once.
@@ -75,6 +77,7 @@ fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failur
     let failed = |error: std::io::Error| file_failure("read", path, &error);
     let mut file = std::fs::File::open(path).map_err(failed)?;
     let mut part = vec![0; PART_BYTES];
+    let mut progress = Progress::new("checked", output);
     let mut chain = Chain::believing(&flags.keys);
     let wrong = |fault: Fault| Failure::mismatch(format!("{}: {fault}", path.display()));
     loop {
@@ -84,6 +87,7 @@ fn verify_file(path: &Path, flags: &Verify, output: Output) -> Result<(), Failur
             break;
         }
         chain.take(read).map_err(wrong)?;
+        progress.took(read.len());
     }
     let whole = chain.end().map_err(wrong)?;
     check_head(
@@ -127,7 +131,7 @@ async fn verify(flags: &Verify, output: Output) -> Result<(), Failure> {
     };
     let mut found = Vec::new();
     for node in &nodes {
-        found.push(one(node, &flags.line, &flags.keys).await?);
+        found.push(one(node, &flags.line, &flags.keys, output).await?);
     }
     output.data(
         &serde_json::json!({ "line": flags.line, "nodes": found }),
@@ -170,9 +174,19 @@ async fn verify(flags: &Verify, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn one(node: &Operator, line: &str, keys: &[PublicKey]) -> Result<Verified, Failure> {
+async fn one(
+    node: &Operator,
+    line: &str,
+    keys: &[PublicKey],
+    output: Output,
+) -> Result<Verified, Failure> {
     let mut chain = Chain::believing(keys);
-    let taken = read(node, line, |part| chain.take(part)).await?;
+    let mut progress = Progress::new(&format!("node {}: checked", node.node()), output);
+    let taken = read(node, line, |part| {
+        progress.took(part.len());
+        chain.take(part)
+    })
+    .await?;
     let ended = taken.and_then(|()| chain.end());
     Ok(match ended {
         Ok(whole) => Verified {
@@ -219,7 +233,9 @@ async fn export(flags: &Export, output: Output) -> Result<(), Failure> {
     let failed = |error: std::io::Error| file_failure("write", &flags.file, &error);
     let mut file = std::fs::File::create(&flags.file).map_err(failed)?;
     let wrong = |fault: Fault| Failure::mismatch(fault.to_string());
+    let mut progress = Progress::new("exported", output);
     read(&node, &flags.line, |part| {
+        progress.took(part.len());
         file.write_all(part).map_err(failed)?;
         chain.take(part).map_err(wrong)
     })

@@ -163,7 +163,20 @@ impl Drop for Part {
     }
 }
 
+/// Takes one, or is stopped: what was written by then goes with it.
 async fn take(flags: &Take, output: Output) -> Result<(), Failure> {
+    tokio::select! {
+        // The signals are waited for before there is a file.
+        biased;
+        asked = super::serve::stopped() => {
+            asked?;
+            Err(Failure::internal("stopped: no backup was taken, and nothing is left of it"))
+        }
+        done = taken(flags, output) => done,
+    }
+}
+
+async fn taken(flags: &Take, output: Output) -> Result<(), Failure> {
     let reason = flags.change.reason.clone().unwrap_or_default();
     if reason.is_empty() {
         let what = "a backup is noted in the audit, with a reason";

@@ -14,7 +14,7 @@ use proto::operator::v1::{
 use tonic::transport::Channel;
 
 use super::already;
-use crate::args::caller::{Caller, List, Portal as Named, Register, Retire};
+use crate::args::caller::{Caller, List, Portal as Named, Register, Retire, Role};
 use crate::client::{Operator, told};
 use crate::drill::words;
 use crate::exit::{Failure, file_failure};
@@ -33,13 +33,27 @@ pub async fn run(flags: &Caller, output: Output) -> Result<(), Failure> {
     }
 }
 
-async fn all(node: &Operator) -> Result<(Vec<Registration>, Vec<Registration>), Failure> {
+fn role(of: Role) -> &'static str {
+    match of {
+        Role::Operator => "operator",
+        Role::FrontEnd => "front-end",
+        Role::BackEnd => "back-end",
+        Role::Script => "script",
+    }
+}
+
+/// Those that `wanted` asks for, and those of them that wait.
+async fn all(
+    node: &Operator,
+    wanted: ListRegistrationsRequest,
+) -> Result<(Vec<Registration>, Vec<Registration>), Failure> {
     let mut known = Vec::new();
     let mut page_token = String::new();
     loop {
         let message = ListRegistrationsRequest {
             page_size: 500,
             page_token,
+            ..wanted.clone()
         };
         let request = node.request(message, None);
         let answer = told(node.registration().list_registrations(request).await)?;
@@ -75,7 +89,12 @@ fn portals(of: &Registration) -> String {
 
 async fn list(flags: &List, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
-    let (known, waiting) = all(&node).await?;
+    let wanted = ListRegistrationsRequest {
+        role: flags.role.map(role).unwrap_or_default().to_owned(),
+        omit_retired: flags.omit_retired,
+        ..ListRegistrationsRequest::default()
+    };
+    let (known, waiting) = all(&node, wanted).await?;
     let rows: Vec<&Registration> = waiting.iter().chain(&known).collect();
     let document: Vec<serde_json::Value> = rows
         .iter()
@@ -157,12 +176,8 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
     let seen = node.seen().await?;
     let act = Act::Register(registering.clone());
-    if flags.change.dry_run {
-        crate::approval::show(&act, &seen, output);
-        output.talk("dry run: nothing was approved");
-        return Ok(());
-    }
-    let approval = Some(node.sign(&act, &seen, output)?);
+    let approval = node.sign_unless_dry(&flags.change, &act, &seen, output)?;
+    let validate_only = flags.change.dry_run;
     let id = node.request_id(&flags.change);
     let request_id = id.to_string();
     let key = registering.key.to_string();
@@ -176,6 +191,7 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
                 key,
                 reason,
                 approval,
+                validate_only,
             };
             let ask = |request| {
                 let mut client: RegistrationServiceClient<Channel> = client();
@@ -196,6 +212,7 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
                 portals: portals.collect(),
                 reason,
                 approval,
+                validate_only,
             };
             let ask = |request| {
                 let mut client: RegistrationServiceClient<Channel> = client();
@@ -211,6 +228,7 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
                 key,
                 reason,
                 approval,
+                validate_only,
             };
             let ask = |request| {
                 let mut client: RegistrationServiceClient<Channel> = client();
@@ -226,6 +244,7 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
                 key,
                 reason,
                 approval,
+                validate_only,
             };
             let ask = |request| {
                 let mut client: RegistrationServiceClient<Channel> = client();
@@ -235,6 +254,9 @@ async fn register(flags: &Register, output: Output) -> Result<(), Failure> {
             (answer.approval_count, answer.needed_count)
         }
     };
+    if validate_only {
+        return super::would(output, &format!("approve: register {}", registering.holder));
+    }
     super::approved(output, &registering.holder.to_string(), have, need)
 }
 
@@ -248,7 +270,7 @@ fn wanted(reason: Option<&str>) -> Result<String, Failure> {
 async fn retire(flags: &Retire, output: Output) -> Result<(), Failure> {
     let reason = wanted(flags.change.reason.as_deref())?;
     let node = Operator::connect(&flags.connection).await?;
-    let (known, _) = all(&node).await?;
+    let (known, _) = all(&node, ListRegistrationsRequest::default()).await?;
     let found = known.iter().find(|of| of.caller == flags.caller);
     let found = found.ok_or_else(|| {
         Failure::pre_check(format!("no {} is registered", flags.caller))
@@ -260,21 +282,21 @@ async fn retire(flags: &Retire, output: Output) -> Result<(), Failure> {
         found.key,
         state(found)
     ));
-    if flags.change.dry_run {
-        output.talk("dry run: nobody was retired");
-        return Ok(());
-    }
     let id = node.request_id(&flags.change);
     let message = RetireCallerRequest {
         request_id: id.to_string(),
         caller: flags.caller.clone(),
         reason,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.registration();
         async move { client.retire_caller(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        return super::would(output, &format!("retire {}", flags.caller));
+    }
     let document = serde_json::json!({
         "caller": flags.caller, "retired": true, "ended_tokens": answer.ended_token_count,
     });

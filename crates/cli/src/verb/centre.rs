@@ -5,12 +5,13 @@ use proto::operator::v1::{
     CentreRole, Check, CheckSwitchoverRequest, GetStatusResponse, SwitchoverRequest, Verdict,
 };
 
-use super::{already, confirmed};
+use super::{already, confirmed, well_if_done};
 use crate::args::centre::{Centre, Switchover};
 use crate::client::{Operator, told};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Table};
 
+mod dropped;
 mod promote;
 mod reinstate;
 
@@ -23,7 +24,9 @@ pub async fn run(flags: &Centre, output: Output) -> Result<(), Failure> {
         Centre::Switchover(flags) => {
             already(&flags.change, switchover(flags, output).await, output)
         }
-        Centre::Promote(flags) => promote::run(flags, output).await,
+        Centre::Promote(flags) => {
+            well_if_done(flags.ok_if_done, promote::run(flags, output).await, output)
+        }
         Centre::Release(flags) => promote::release(flags, output).await,
         Centre::Reinstate(flags) => {
             already(&flags.change, reinstate::run(flags, output).await, output)

@@ -25,14 +25,15 @@ use crate::output::{Output, Table};
 /// # Errors
 /// What went wrong, with its exit code.
 pub async fn run(flags: &Method, output: Output) -> Result<(), Failure> {
-    match flags {
-        Method::Show(flags) => show(flags, output).await,
-        Method::Set(flags) => set(flags, output).await,
-        Method::GoLive(GoLive::Schedule(flags)) => schedule(flags, output).await,
-        Method::GoLive(GoLive::Approve(flags)) => approve(flags, output).await,
-        Method::GoLive(GoLive::Postpone(flags)) => postpone(flags, output).await,
-        Method::GoLive(GoLive::Withdraw(flags)) => withdraw(flags, output).await,
-    }
+    let (change, done) = match flags {
+        Method::Show(flags) => return show(flags, output).await,
+        Method::Set(flags) => (&flags.change, set(flags, output).await),
+        Method::GoLive(GoLive::Schedule(flags)) => (&flags.change, schedule(flags, output).await),
+        Method::GoLive(GoLive::Approve(flags)) => (&flags.change, approve(flags, output).await),
+        Method::GoLive(GoLive::Postpone(flags)) => (&flags.change, postpone(flags, output).await),
+        Method::GoLive(GoLive::Withdraw(flags)) => (&flags.change, withdraw(flags, output).await),
+    };
+    super::already(change, done, output)
 }
 
 /// A switch in words: `otp off from 2023-06-12 00:00 HKT`.
@@ -110,8 +111,18 @@ async fn show(flags: &Show, output: Output) -> Result<(), Failure> {
     })
 }
 
-/// Tells how many operators have said it, and what comes next.
-fn said(output: Output, have: u32, need: u32) -> Result<(), Failure> {
+/// Tells how many operators have said it, and what comes next; of a dry run what would be said.
+fn said(
+    output: Output,
+    change: &Change,
+    what: &str,
+    (have, need): (u32, u32),
+) -> Result<(), Failure> {
+    if change.dry_run {
+        output.talk("dry run: nothing was changed");
+        let document = serde_json::json!({ "dry_run": true, "change": what, "needed": need });
+        return output.data(&document, || format!("would say: {what}"));
+    }
     let done = have >= need;
     let document = serde_json::json!({ "operators": have, "needed": need, "done": done });
     output.data(&document, || {
@@ -124,17 +135,6 @@ fn said(output: Output, have: u32, need: u32) -> Result<(), Failure> {
             )
         }
     })
-}
-
-/// Whether it is only to be told what would be said.
-fn dry(change: &Change, output: Output, what: &str) -> Result<bool, Failure> {
-    if !change.dry_run {
-        return Ok(false);
-    }
-    output.talk("dry run: nothing was changed");
-    let document = serde_json::json!({ "dry_run": true, "change": what });
-    output.data(&document, || format!("would say: {what}"))?;
-    Ok(true)
 }
 
 /// A day that the node will read too; checked here, so that a slip costs no call.
@@ -163,11 +163,12 @@ pub(crate) fn moment(text: &str) -> Result<prost_types::Timestamp, Failure> {
 /// The change as it is signed, by the operator's key, as of now.
 async fn signed(
     node: &Operator,
+    flags: &Change,
     change: migration::Change,
     output: Output,
 ) -> Result<Option<Approval>, Failure> {
     let seen = node.seen().await?;
-    node.sign(&Act::Migration(change), &seen, output).map(Some)
+    node.sign_unless_dry(flags, &Act::Migration(change), &seen, output)
 }
 
 /// What the service reads of the flags.
@@ -197,8 +198,7 @@ fn switched(
 async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
     let whose = &flags.whose;
     if let Some(account) = &whose.account {
-        let done = of_account(flags, account, output).await;
-        return super::already(&flags.change, done, output);
+        return of_account(flags, account, output).await;
     }
     let name = match &whose.participant {
         Some(participant) => format!("participants/{participant}"),
@@ -218,12 +218,10 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
         state: state.into(),
         effective_time,
     });
-    if dry(&flags.change, output, &format!("{name}: {what}"))? {
-        return Ok(());
-    }
+    let what = format!("{name}: {what}");
     let node = Operator::connect(&flags.connection).await?;
     let change = switched(flags, effective_time.as_ref())?;
-    let approval = signed(&node, change, output).await?;
+    let approval = signed(&node, &flags.change, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = SetLoginMethodsRequest {
         request_id: id.to_string(),
@@ -233,13 +231,15 @@ async fn set(flags: &Set, output: Output) -> Result<(), Failure> {
         effective_time,
         reason: flags.change.reason.clone().unwrap_or_default(),
         approval,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.readiness();
         async move { client.set_login_methods(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
-    said(output, answer.approval_count, answer.needed_count)
+    let count = (answer.approval_count, answer.needed_count);
+    said(output, &flags.change, &what, count)
 }
 
 /// One account's method: off at once by one person, on by a change request (S34).
@@ -288,39 +288,36 @@ async fn of_account(flags: &Set, account: &str, output: Output) -> Result<(), Fa
 
 async fn schedule(flags: &OnDay, output: Output) -> Result<(), Failure> {
     let date = day(&flags.day)?;
-    if dry(&flags.change, output, &format!("go-live on {date}"))? {
-        return Ok(());
-    }
+    let what = format!("go-live on {date}");
     let node = Operator::connect(&flags.connection).await?;
     let change = migration::Change::Schedule { date };
-    let approval = signed(&node, change, output).await?;
+    let approval = signed(&node, &flags.change, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = ScheduleGoLiveRequest {
         request_id: id.to_string(),
         date: date.to_string(),
         reason: flags.change.reason.clone().unwrap_or_default(),
         approval,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.readiness();
         async move { client.schedule_go_live(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
-    said(output, answer.approval_count, answer.needed_count)
+    let count = (answer.approval_count, answer.needed_count);
+    said(output, &flags.change, &what, count)
 }
 
 async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
     let date = day(&flags.day)?;
     let what = format!("go-live on {date} approved: {}", flags.reference);
-    if dry(&flags.change, output, &what)? {
-        return Ok(());
-    }
     let node = Operator::connect(&flags.connection).await?;
     let change = migration::Change::Approve {
         date,
         reference: flags.reference.clone(),
     };
-    let approval = signed(&node, change, output).await?;
+    let approval = signed(&node, &flags.change, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = ApproveGoLiveRequest {
         request_id: id.to_string(),
@@ -328,59 +325,56 @@ async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
         reference: flags.reference.clone(),
         reason: flags.change.reason.clone().unwrap_or_default(),
         approval,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.readiness();
         async move { client.approve_go_live(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
-    said(output, answer.approval_count, answer.needed_count)
+    let count = (answer.approval_count, answer.needed_count);
+    said(output, &flags.change, &what, count)
 }
 
 async fn postpone(flags: &OnDay, output: Output) -> Result<(), Failure> {
     let date = day(&flags.day)?;
-    if dry(
-        &flags.change,
-        output,
-        &format!("go-live postponed to {date}"),
-    )? {
-        return Ok(());
-    }
+    let what = format!("go-live postponed to {date}");
     let node = Operator::connect(&flags.connection).await?;
     let change = migration::Change::Postpone { date };
-    let approval = signed(&node, change, output).await?;
+    let approval = signed(&node, &flags.change, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = PostponeGoLiveRequest {
         request_id: id.to_string(),
         date: date.to_string(),
         reason: flags.change.reason.clone().unwrap_or_default(),
         approval,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.readiness();
         async move { client.postpone_go_live(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
-    said(output, answer.approval_count, answer.needed_count)
+    let count = (answer.approval_count, answer.needed_count);
+    said(output, &flags.change, &what, count)
 }
 
 async fn withdraw(flags: &Withdraw, output: Output) -> Result<(), Failure> {
-    if dry(&flags.change, output, "go-live withdrawn")? {
-        return Ok(());
-    }
     let node = Operator::connect(&flags.connection).await?;
     let change = migration::Change::Withdraw;
-    let approval = signed(&node, change, output).await?;
+    let approval = signed(&node, &flags.change, change, output).await?;
     let id = node.request_id(&flags.change);
     let message = WithdrawGoLiveRequest {
         request_id: id.to_string(),
         reason: flags.change.reason.clone().unwrap_or_default(),
         approval,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.readiness();
         async move { client.withdraw_go_live(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
-    said(output, answer.approval_count, answer.needed_count)
+    let count = (answer.approval_count, answer.needed_count);
+    said(output, &flags.change, "go-live withdrawn", count)
 }

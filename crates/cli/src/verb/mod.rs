@@ -47,14 +47,30 @@ pub(crate) fn approved(output: Output, what: &str, have: u32, need: u32) -> Resu
     })
 }
 
+/// Tells what would be done: a node has judged it by the line's own rules, and changed nothing.
+pub(crate) fn would(output: Output, act: &str) -> Result<(), Failure> {
+    output.talk("dry run: nothing was changed");
+    let document = serde_json::json!({ "dry_run": true, "act": act });
+    output.data(&document, || format!("would {act}"))
+}
+
 /// What is so already is well for those who said so.
 pub(crate) fn already(
     change: &Change,
     done: Result<(), Failure>,
     output: Output,
 ) -> Result<(), Failure> {
+    well_if_done(change.ok_if_done, done, output)
+}
+
+/// As `already`, for an act with flags of its own.
+pub(crate) fn well_if_done(
+    ok_if_done: bool,
+    done: Result<(), Failure>,
+    output: Output,
+) -> Result<(), Failure> {
     match done {
-        Err(failure) if failure.exit == Exit::Already && change.ok_if_done => {
+        Err(failure) if failure.exit == Exit::Already && ok_if_done => {
             output.talk(&failure.what);
             Ok(())
         }

@@ -7,7 +7,7 @@ use proto::admin::v1::{
 use serde::Serialize;
 
 use super::method::switch;
-use crate::args::participant::{Enrol, List, Participant};
+use crate::args::participant::{Enrol, List, Participant, State};
 use crate::client::{Operator, told};
 use crate::exit::Failure;
 use crate::output::{Output, Table};
@@ -85,11 +85,17 @@ fn table(rows: &[Row]) -> String {
 async fn list(flags: &List, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
     let mut rows: Vec<Row> = Vec::new();
+    let wanted = flags.state.map(|state| match state {
+        State::Active => ParticipantState::Active,
+        State::Suspended => ParticipantState::Suspended,
+        State::Deleted => ParticipantState::Deleted,
+    });
     let mut page_token = String::new();
     loop {
         let message = ListParticipantsRequest {
             page_size: 500,
             page_token,
+            state: wanted.unwrap_or_default().into(),
         };
         let request = node.request(message, None);
         let answer = told(node.participant().list_participants(request).await)?;

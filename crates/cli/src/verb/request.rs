@@ -188,7 +188,7 @@ async fn approve(flags: &Decide, output: Output) -> Result<(), Failure> {
         request_id: id.to_string(),
         name: name(&flags.request),
         client_address: String::new(),
-        approval: Some(node.sign(&act, &seen, output)?),
+        approval: node.sign_unless_dry(&flags.change, &act, &seen, output)?,
         validate_only: flags.change.dry_run,
     };
     let ask = |request| {

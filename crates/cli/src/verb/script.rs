@@ -163,18 +163,14 @@ async fn say(
 ) -> Result<(), Failure> {
     let seen = node.seen().await?;
     let act = Act::Grant(Box::new(signed(&terms)?));
-    if change.dry_run {
-        crate::approval::show(&act, &seen, output);
-        output.talk("dry run: nothing was granted");
-        return Ok(());
-    }
     let reason = wanted(change)?;
     let id = node.request_id(change);
     let message = ApproveGrantRequest {
         request_id: id.to_string(),
         terms: Some(terms),
         reason,
-        approval: Some(node.sign(&act, &seen, output)?),
+        approval: node.sign_unless_dry(change, &act, &seen, output)?,
+        validate_only: change.dry_run,
     };
     let ask = |request| {
         let mut client = node.script();
@@ -182,6 +178,9 @@ async fn say(
     };
     let answer = node.change(id, change, message, ask).await?;
     let what = format!("grant {}", answer.grant);
+    if change.dry_run {
+        return super::would(output, &format!("approve: {what}"));
+    }
     super::approved(output, &what, answer.approval_count, answer.needed_count)
 }
 
@@ -253,21 +252,21 @@ async fn withdraw(flags: &Named, output: Output) -> Result<(), Failure> {
             words::unix_ms(terms.end_time.as_ref()).0
         )))),
     ));
-    if flags.change.dry_run {
-        output.talk("dry run: nothing was withdrawn");
-        return Ok(());
-    }
     let id = node.request_id(&flags.change);
     let message = WithdrawGrantRequest {
         request_id: id.to_string(),
         grant: grant.grant.clone(),
         reason: wanted(&flags.change)?,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.script();
         async move { client.withdraw_grant(request).await }
     };
     node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        return super::would(output, &format!("withdraw grant {}", grant.grant));
+    }
     let document = serde_json::json!({ "grant": grant.grant, "withdrawn": true });
     output.data(&document, || format!("grant {} is withdrawn", grant.grant))
 }

@@ -1,21 +1,30 @@
 //! `serve`: one node as a process, until it is told to stop.
 
 use std::path::Path;
+use std::time::Duration;
 
 use server::Config;
 use server::node::{Fault, Node};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::args::cluster::Serve;
 use crate::exit::Failure;
 use crate::output::Output;
+
+/// How long what is left of a node that has stopped may hold its folder.
+const FREED_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs a node.
 ///
 /// # Errors
 /// If it cannot start: the file or address that is at fault.
 pub async fn run(flags: &Serve, output: Output) -> Result<(), Failure> {
-    while let Next::Again = Box::pin(once(flags, output)).await? {}
+    let mut node = start(&flags.config).await?;
+    while let Next::Again = Box::pin(serve(node, output)).await? {
+        node = start_again(&flags.config).await?;
+    }
     Ok(())
 }
 
@@ -26,8 +35,7 @@ enum Next {
     Again,
 }
 
-async fn once(flags: &Serve, output: Output) -> Result<Next, Failure> {
-    let node = start(&flags.config).await?;
+async fn serve(node: Node, output: Output) -> Result<Next, Failure> {
     let addresses = node.addresses();
     let pages = [("health", addresses.health), ("metrics", addresses.metrics)];
     let pages = pages.iter().filter_map(|(name, at)| Some((name, (*at)?)));
@@ -70,10 +78,29 @@ fn failure(fault: &Fault) -> Failure {
 
 /// Starts the node of a configuration file.
 pub(crate) async fn start(path: &Path) -> Result<Node, Failure> {
-    let config = Config::read(path).map_err(|error| Failure::pre_check(error.to_string()))?;
-    Box::pin(Node::start(config))
-        .await
-        .map_err(|error| Failure::pre_check(format!("the node does not start: {error}")))
+    let config = read(path)?;
+    Box::pin(Node::start(config)).await.map_err(not_started)
+}
+
+/// Starts it once more in this process, in which tasks of the former one may still hold the folder.
+async fn start_again(path: &Path) -> Result<Node, Failure> {
+    let deadline = Instant::now() + FREED_WITHIN;
+    loop {
+        match Box::pin(Node::start(read(path)?)).await {
+            Err(error) if error.is_in_use() && Instant::now() < deadline => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            started => return started.map_err(not_started),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Config, Failure> {
+    Config::read(path).map_err(|error| Failure::pre_check(error.to_string()))
+}
+
+fn not_started(error: server::node::Error) -> Failure {
+    Failure::pre_check(format!("the node does not start: {error}"))
 }
 
 /// Returns when the process is asked to stop.

@@ -13,7 +13,7 @@ use crate::drill::evidence::session_row;
 use crate::drill::words;
 use crate::exit::Failure;
 use crate::output::{Output, Table};
-use crate::verb::{already, confirmed};
+use crate::verb::{already, confirmed, would};
 
 mod answers;
 mod holds;
@@ -121,10 +121,6 @@ async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
     let seen = node.seen().await?;
     let entry = entry(&node, &flags.session).await?;
     show(&entry, output);
-    if flags.change.dry_run {
-        output.talk("dry run: nothing was approved");
-        return Ok(());
-    }
     let id = node.request_id(&flags.change);
     let session = flags
         .session
@@ -144,13 +140,17 @@ async fn approve(flags: &Approve, output: Output) -> Result<(), Failure> {
         session: flags.session.clone(),
         act: act.into(),
         plan_digest: entry.plan_digest.clone(),
-        approval: Some(node.sign(&signed, &seen, output)?),
+        approval: node.sign_unless_dry(&flags.change, &signed, &seen, output)?,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.session();
         async move { client.approve_plan(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        return would(output, &format!("approve the plan of {}", flags.session));
+    }
     let document = serde_json::json!({
         "session": flags.session,
         "plan_digest": entry.plan_digest,
@@ -172,20 +172,19 @@ async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
     let entry = entry(&node, &flags.session).await?;
     show(&entry, output);
-    if flags.change.dry_run {
-        output.talk("dry run: the boundary would be taken, and the primary fenced");
-        return Ok(());
+    if !flags.change.dry_run {
+        confirmed(
+            &flags.confirm,
+            &flags.session,
+            "Opening takes the boundary, ends every token and fences the primary.",
+            output,
+        )?;
     }
-    confirmed(
-        &flags.confirm,
-        &flags.session,
-        "Opening takes the boundary, ends every token and fences the primary.",
-        output,
-    )?;
     let id = node.request_id(&flags.change);
     let message = OpenSessionRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.session();
@@ -200,6 +199,13 @@ async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
         )),
         Some(_) | None => failure,
     })?;
+    if flags.change.dry_run {
+        let act = format!(
+            "take the boundary for {}, and fence the primary",
+            flags.session
+        );
+        return would(output, &act);
+    }
     let boundary = answer.boundary.unwrap_or_default();
     let place = boundary
         .log_id
@@ -227,16 +233,14 @@ async fn close(flags: &Close, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;
     let entry = entry(&node, &flags.session).await?;
     show(&entry, output);
-    if flags.change.dry_run {
-        output.talk("dry run: the session would close, and its tokens end");
-        return Ok(());
+    if !flags.change.dry_run {
+        confirmed(
+            &flags.confirm,
+            &flags.session,
+            "Closing ends every token of the session.",
+            output,
+        )?;
     }
-    confirmed(
-        &flags.confirm,
-        &flags.session,
-        "Closing ends every token of the session.",
-        output,
-    )?;
     let centre = entry
         .session
         .map(|session| session.centre)
@@ -246,12 +250,17 @@ async fn close(flags: &Close, output: Output) -> Result<(), Failure> {
     let message = CloseSessionRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.session();
         async move { client.close_session(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        let act = format!("close {}, and end its tokens", flags.session);
+        return would(output, &act);
+    }
     let place = answer.closed_log_id.as_ref().map(words::log_id);
     let document = serde_json::json!({ "session": flags.session, "closed_log_id": place });
     output.data(&document, || {
@@ -271,27 +280,29 @@ async fn abandon(flags: &Abandon, output: Output) -> Result<(), Failure> {
     };
     let node = Operator::connect(&flags.connection).await?;
     show(&entry(&node, &flags.session).await?, output);
-    if flags.change.dry_run {
-        output.talk("dry run: the session would be given up");
-        return Ok(());
+    if !flags.change.dry_run {
+        confirmed(
+            &flags.confirm,
+            &flags.session,
+            "Giving up loses the branch for good, its evidence too if nobody finds it later.",
+            output,
+        )?;
     }
-    confirmed(
-        &flags.confirm,
-        &flags.session,
-        "Giving up loses the branch for good, its evidence too if nobody finds it later.",
-        output,
-    )?;
     let id = node.request_id(&flags.change);
     let message = AbandonSessionRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
         reason,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.session();
         async move { client.abandon_session(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        return would(output, &format!("give {} up", flags.session));
+    }
     let document = serde_json::json!({
         "session": flags.session, "stage": "abandoned", "refused_by": answer.refused_node_ids,
     });

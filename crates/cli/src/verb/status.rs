@@ -17,6 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
 mod lines;
+mod outlook;
 mod watch;
 
 /// Shows the status. An error verdict is an exit code too, so that a monitor can use it.
@@ -100,6 +101,7 @@ fn document(status: &GetStatusResponse, rows: &[Row], age: Duration) -> serde_js
         "rollover": status.rollover.as_ref().map(rollover),
         "refused_outside_session": status.refused_outside_session_count,
         "protection": status.protection.as_ref().map(protection),
+        "promotion": status.promotion.as_ref().map(outlook::document),
     })
 }
 
@@ -184,6 +186,9 @@ fn text(status: &GetStatusResponse, rows: &[Row], age: Duration, each_node: bool
         text.push_str(&format!(
             "\nprotection none: {centre} is the only centre, and a backup is what outlives it"
         ));
+    }
+    if let Some(promotion) = &status.promotion {
+        text.push_str(&format!("\n{}", outlook::text(promotion)));
     }
     text.push_str(&format!(
         "\nclock {}{}, business day {}",

@@ -63,7 +63,9 @@ fn import(cluster: &Cluster) {
         "--participants",
         text(&firms),
     ];
-    done(cluster, &act, &["accounts imported"]);
+    done(cluster, &act, &["1 of 2 operators have approved"]);
+    let bob = [&act[..], &["--as", "bob"]].concat();
+    done(cluster, &bob, &["accounts imported"]);
 }
 
 fn taken(cluster: &Cluster, name: &str) -> PathBuf {
@@ -283,4 +285,47 @@ fn a_restore_that_is_killed_leaves_a_whole_cluster_or_none() {
     // And the next restore begins anew.
     expect(&restore(&file, &keys, &dir, port), 0, &[]);
     until("it is there", || files(&dir) == complete);
+}
+
+fn signal(name: &str, process: u32) {
+    let sent = Command::new("kill")
+        .args([format!("-{name}"), process.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_backup_that_is_stopped_leaves_nothing_and_one_that_is_killed_is_in_nobody_s_way() {
+    let cluster = Cluster::start();
+    import(&cluster);
+    let file = cluster.path("nightly.backup");
+    let part = cluster.path("nightly.backup.part");
+    let take = ["backup", "take", "--out", text(&file), "--reason", "why"];
+    // A node that answers nothing holds it where it is.
+    let node = cluster.process(1);
+    signal("STOP", node);
+    for (name, left) in [("INT", false), ("TERM", false), ("KILL", true)] {
+        let child = Command::new(TIDEMARK)
+            .args(take)
+            .args(["--node", "1", "--timeout", "60s"])
+            .args(["--profile", &cluster.profile()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until("it has begun", || part.exists());
+        signal(name, child.id());
+        let ended = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert!(!file.exists());
+        assert_eq!(part.exists(), left, "{name}: {told}");
+        if !left {
+            assert_eq!(ended.status.code(), Some(1), "{told}");
+            assert!(told.contains("nothing is left of it"), "{told}");
+        }
+    }
+    signal("CONT", node);
+    taken(&cluster, "nightly.backup");
+    assert!(!part.exists());
 }

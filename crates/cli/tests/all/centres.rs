@@ -59,6 +59,11 @@ fn the_primary_moves_planned_and_goes_on_without_the_other_centre() {
     relied_on(&cluster);
 
     cluster.kill(&[1, 2, 3]);
+    // A node counts as answering for some seconds after its last word.
+    until("the east is not heard", || {
+        let told = cluster.operator(&promote(&["--dry-run"])).1;
+        told.contains("east does not answer")
+    });
     let refused = cluster.expect(&promote(&[]), USAGE, &["unknown", "--accept-loss=unknown"]);
     assert!(refused.contains("would go on from entry"), "{refused}");
     let zero = promote(&["--accept-loss", "0"]);
@@ -112,8 +117,13 @@ fn an_old_primary_comes_back_by_one_command_and_a_lost_disk_is_replaced() {
     relied_on(&cluster);
     let create = ["participant", "create", "C00081", "A firm"];
     cluster.expect(&create, 0, &[]);
-    cluster.kill(&[1, 2, 3]);
+    // The west is signed for by one, and listens no more: the east answers alone.
     let both = promote(&["--accept-loss", "unknown", "--accept-split-brain"]);
+    let both = [&both[..], &["--node", "4"]].concat();
+    cluster.expect(&both, 0, &["1 of 2"]);
+    let alone = ["participant", "create", "C00082", "Told by the east alone"];
+    cluster.expect(&alone, LOSS, &["C00082"]);
+    cluster.kill(&[1, 2, 3]);
     cluster.expect(&both, 0, &["1 of 2"]);
     let second = [&both[..], &["--as", "bob"]].concat();
     cluster.expect(&second, LOSS, &["west is the primary"]);
@@ -136,17 +146,37 @@ fn an_old_primary_comes_back_by_one_command_and_a_lost_disk_is_replaced() {
             said(&told).1.contains("has stopped: west was promoted")
         })
     });
-    let dry = [&reinstate[..], &["--dry-run"]].concat();
-    cluster.expect(&dry, 0, &["nothing was changed"]);
+    let out = cluster.path("dropped.json");
+    let dry = ["--dry-run", "--out", out.to_str().unwrap()];
+    let dry = [&reinstate[..], &dry].concat();
+    let told = cluster.expect(&dry, 0, &["ParticipantSet", "nothing was changed"]);
+    let named = |line: &&str| line.contains("C00082") && line.contains("operator/alice");
+    assert_eq!(told.lines().filter(named).count(), 1, "{told}");
+    assert!(!told.contains("C00081"), "both have it: {told}");
+    let text = std::fs::read_to_string(&out).unwrap();
+    let dropped = tests::record::listed(&text);
+    let about: Vec<&str> = dropped.iter().map(|row| row.about.as_str()).collect();
+    assert!(about.contains(&"C00082"), "{about:?}");
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let line = document["line"].as_str().unwrap().to_owned();
     // Nobody protects yet.
     twice(&cluster, &reinstate, LOSS, "3 of 3 nodes are back");
     // What was shown of people was read, and by whom is noted.
     let reads = ["audit", "list", "--line", "reads", "--node", "4"];
     cluster.expect(&reads, 0, &["AssessReinstatement", "reinstatement of east"]);
+    // And it can be read for good.
+    let kept = ["audit", "list", "--line", &line, "--node", "6"];
+    cluster.expect(&kept, 0, &["ParticipantSet", "ProtectionDegraded"]);
     let list = ["node", "list", "--node", "4"];
     cluster.expect(&list, 0, &["1001", "1002", "1003", "gone"]);
     cluster.expect(&reinstate, PRE_CHECK, &["east has nodes"]);
     settled(&cluster);
+
+    // The new line's trail begins with the end of the old one's, at each node.
+    let verify = ["audit", "verify", "--all-nodes"];
+    until("each node has the whole trail", || {
+        cluster.operator(&verify).0 == 0
+    });
 
     // A disk is lost: the node says so, and does not come back under its old id.
     cluster.kill(&[5]);

@@ -61,6 +61,16 @@ fn import(cluster: &Cluster, files: &[PathBuf; 2], more: &[&str]) -> Child {
         .expect("the binary runs")
 }
 
+/// The other operator than the profile's first.
+const BOB: [&str; 2] = ["--as", "bob"];
+
+/// The first operator approves the files; nothing is imported yet.
+fn approved(cluster: &Cluster, files: &[PathBuf; 2]) {
+    let (code, said) = ended(import(cluster, files, &[]));
+    assert_eq!(code, DONE, "{said}");
+    assert!(said.contains("1 of 2 operators have approved"), "{said}");
+}
+
 /// Reads what the command says until it has said `text`; the request id, if it has told one.
 fn told(lines: &mut dyn Iterator<Item = String>, text: &str) -> Option<String> {
     let mut id = None;
@@ -139,7 +149,8 @@ fn a_long_import_goes_on_after_a_kill_of_the_command_and_after_the_loss_of_the_l
 
     // Killed after the first entries.
     let paths = files(&cluster, "K", false);
-    let mut child = import(&cluster, &paths, &[]);
+    approved(&cluster, &paths);
+    let mut child = import(&cluster, &paths, &BOB);
     let stderr = BufReader::new(child.stderr.take().unwrap());
     let mut lines = stderr.lines().map_while(Result::ok);
     let id = told(&mut lines, "under the request id").unwrap();
@@ -151,15 +162,20 @@ fn a_long_import_goes_on_after_a_kill_of_the_command_and_after_the_loss_of_the_l
         before > 0 && before < ROWS as u64,
         "{before} were imported before the kill"
     );
-    let (code, said) = ended(import(&cluster, &paths, &["--request-id", &id]));
+    let (code, said) = ended(import(
+        &cluster,
+        &paths,
+        &["--request-id", &id, "--as", "bob"],
+    ));
     assert_eq!(code, DONE, "{said}");
     assert_eq!(count(&cluster, "K"), ROWS as u64);
 
     // The leader is lost in the middle.
     let paths = files(&cluster, "L", false);
+    approved(&cluster, &paths);
     let leader = leader(&cluster);
     let other = (1..=3).find(|node| *node != leader).unwrap().to_string();
-    let mut child = import(&cluster, &paths, &["--node", &other]);
+    let mut child = import(&cluster, &paths, &["--node", &other, "--as", "bob"]);
     let stderr = BufReader::new(child.stderr.take().unwrap());
     let mut lines = stderr.lines().map_while(Result::ok);
     let id = told(&mut lines, "under the request id").unwrap();
@@ -173,7 +189,7 @@ fn a_long_import_goes_on_after_a_kill_of_the_command_and_after_the_loss_of_the_l
             said.iter().any(|line| line.contains(&id)),
             "{code} {said:?}"
         );
-        let again = ["--request-id", &id, "--node", &other];
+        let again = ["--request-id", &id, "--node", &other, "--as", "bob"];
         let (code, said) = ended(import(&cluster, &paths, &again));
         assert_eq!(code, DONE, "{said}");
     }

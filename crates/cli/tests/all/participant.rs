@@ -37,6 +37,9 @@ fn a_participant_is_suspended_by_one_operator_and_resumed_or_deleted_by_two_s34(
     let told = cluster.expect(&["participant", "list"], 0, &["STATE", "active"]);
     let of_firm = told.lines().find(|line| line.contains(FIRM)).unwrap();
     assert!(of_firm.contains("suspended"), "{told}");
+    let of_state = ["participant", "list", "--state", "suspended"];
+    let told = cluster.expect(&of_state, 0, &[FIRM]);
+    assert!(!told.contains("active"), "{told}");
 
     // It is given back by two, each with a signed approval of the participant as it was shown.
     let resume = ["participant", "resume", FIRM, "--reason", "has paid"];
@@ -75,7 +78,7 @@ fn a_participant_is_suspended_by_one_operator_and_resumed_or_deleted_by_two_s34(
     let verify = || said(&tidemark(&["audit", "verify", file, "--head", head]));
     let (code, told) = verify();
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("5 operators' approvals good"), "{told}");
+    assert!(told.contains("7 operators' approvals good"), "{told}");
     let whole = fs::read(&path).unwrap();
     let act = b"participant.delete";
     let at = whole

@@ -74,6 +74,9 @@ fn operators_look_after_administrators_two_by_two_s34() {
         REFUSED,
         &["MAKER_IS_CHECKER"],
     );
+    // Nobody's signature leaves in a dry run, and a dry run is refused as the act would be.
+    let own = ["request", "approve", name, "--dry-run"];
+    cluster.expect(&own, REFUSED, &["MAKER_IS_CHECKER"]);
     let approve = ["request", "approve", name, "--as", "bob"];
     cluster.expect(
         &[&approve[..], &["--dry-run"]].concat(),

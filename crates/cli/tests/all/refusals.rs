@@ -341,8 +341,55 @@ fn a_file_with_bad_rows_is_refused_whole_and_each_row_is_named() {
         "a.csv",
         &mended.lines().take(2).collect::<Vec<_>>().join("\n"),
     );
+    cluster.imported(&import);
+    // And what is there is named, before anybody signs anything.
     let (code, told) = cluster.operator(&import);
+    assert_eq!(code, PRE_CHECK, "{told}");
+    says(&told, &["a.csv:2:", "exists already"]);
+    assert!(!told.contains("signing"), "{told}");
+}
+
+#[test]
+fn one_operator_s_import_brings_nobody_in_and_another_s_is_of_the_same_files_s34() {
+    let cluster = Cluster::start();
+    let folder = tempfile::tempdir().unwrap();
+    let head = "participant,id,class,name,email,card,card_password_phc\n";
+    let own = format!("{head}C00001,C00001A9,da,Me,me@elsewhere.example,,\n");
+    let participants = write(folder.path(), "p.csv", "participant,name\nC00001,Harbour\n");
+    let accounts = write(folder.path(), "a.csv", &own);
+    let import = [
+        "account",
+        "import",
+        &accounts,
+        "--participants",
+        &participants,
+    ];
+    let waits = [
+        "signing",
+        "account.import",
+        "1 of 2",
+        "nothing was imported yet",
+    ];
+    for _ in 0..2 {
+        let (code, told) = cluster.operator(&import);
+        assert_eq!(code, 0, "{told}");
+        says(&told, &waits);
+    }
+    let issue = ["account", "issue-code", "C00001A9", "--reason", "alone"];
+    let (code, told) = cluster.operator(&issue);
+    assert_ne!(code, 0, "{told}");
+    // Another operator with other rows is the first one of another import.
+    write(folder.path(), "a.csv", &own.replace("me@", "you@"));
+    let bob = [&import[..], &["--as", "bob"]].concat();
+    let (code, told) = cluster.operator(&bob);
     assert_eq!(code, 0, "{told}");
+    says(&told, &waits);
+    let (_, listed) = cluster.operator(&["account", "list"]);
+    assert!(!listed.contains("C00001A9"), "{listed}");
+    write(folder.path(), "a.csv", &own);
+    let (code, told) = cluster.operator(&bob);
+    assert_eq!(code, 0, "{told}");
+    says(&told, &["1 participants and 1 accounts imported"]);
 }
 
 #[test]

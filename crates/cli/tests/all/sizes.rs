@@ -130,7 +130,7 @@ fn a_single_centre_serves_and_says_that_there_is_no_other() {
     cluster.expect(&promote, USAGE, &["no node in west"]);
     let east = ["--to", "east", "--confirm", "east", "--reason", "a drill"];
     let promote = [&["centre", "promote"][..], &east].concat();
-    cluster.expect(&promote, PRE_CHECK, &["east is the primary"]);
+    cluster.expect(&promote, ALREADY, &["east is the primary"]);
     let demo = repository("deploy/demo/timetable.toml");
     let calendar = ["calendar", "set", demo.to_str().unwrap()];
     let (code, told) = cluster.operator(&calendar);

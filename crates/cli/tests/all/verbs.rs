@@ -89,7 +89,7 @@ fn callers(cluster: &Cluster) {
 
     let register = with(&register, &["--reason", "a new one"]);
     let dry = with(&register, &["--dry-run"]);
-    cluster.expect(&dry, 0, &["front-end/web-3", "nothing was approved"]);
+    cluster.expect(&dry, 0, &["front-end/web-3", "nothing was changed"]);
     let list = ["caller", "list"];
     assert!(!cluster.expect(&list, 0, &["web-1"]).contains("web-3"));
     cluster.expect(&register, 0, &["registration.register", "1 of 2 operators"]);
@@ -97,6 +97,8 @@ fn callers(cluster: &Cluster) {
     let second = with(&register, &["--as", "bob"]);
     cluster.expect(&second, 0, &["done, 2 of 2"]);
     cluster.expect(&second, ALREADY, &[]);
+    // A dry run is judged by the line's own rules, as the act is.
+    cluster.expect(&dry, ALREADY, &[]);
     let told = cluster.expect(&list, 0, &["alice, bob"]);
     let row = told.lines().find(|line| line.contains("web-3")).unwrap();
     assert!(row.contains("ccms") && !row.contains("dms"), "{row}");
@@ -105,15 +107,23 @@ fn callers(cluster: &Cluster) {
     cluster.expect(&retire, USAGE, &["--reason"]);
     let retire = with(&retire, &["--reason", "sold"]);
     let dry = with(&retire, &["--dry-run"]);
-    cluster.expect(&dry, 0, &["nobody was retired"]);
+    cluster.expect(&dry, 0, &["would retire front-end/web-3"]);
     cluster.expect(&retire, 0, &["is retired", "0 tokens ended"]);
     cluster.expect(&retire, ALREADY, &[]);
     cluster.expect(&with(&retire, &["--ok-if-done"]), 0, &[]);
     cluster.expect(&list, 0, &["by alice: sold"]);
+    let some = with(&list, &["--role", "front-end", "--omit-retired"]);
+    let told = cluster.expect(&some, 0, &["front-end/web-1"]);
+    assert!(
+        !told.contains("web-3") && !told.contains("operator/"),
+        "{told}"
+    );
     let nobody = ["caller", "retire", "front-end/web-9", "--reason", "sold"];
     cluster.expect(&nobody, PRE_CHECK, &["caller list"]);
     let second = ["caller", "retire", "operator/bob", "--reason", "has left"];
     cluster.expect(&second, REFUSED, &["LAST_OPERATORS", "caller register"]);
+    let dry = with(&second, &["--dry-run"]);
+    cluster.expect(&dry, REFUSED, &["LAST_OPERATORS"]);
 }
 
 /// The digests of somebody's live tokens.
@@ -209,11 +219,12 @@ fn scripts(cluster: &Cluster) {
     ];
     let backwards = with(&grant, &["--until", "2023-06-10 19:00", "--reason", "x"]);
     cluster.expect(&backwards, PRE_CHECK, &[]);
+    cluster.expect(&with(&backwards, &["--dry-run"]), PRE_CHECK, &[]);
     let grant = with(&grant, &["--until", "2023-06-11 02:00"]);
     cluster.expect(&grant, USAGE, &["--reason"]);
     let grant = with(&grant, &["--reason", "the drill"]);
     let dry = with(&grant, &["--dry-run"]);
-    cluster.expect(&dry, 0, &["script.grant", "nothing was granted"]);
+    cluster.expect(&dry, 0, &["script.grant", "nothing was changed"]);
     cluster.expect(&grant, 0, &["1 of 2 operators"]);
     let words = ["saturday", "open,close", "0 of 2", "waits for another"];
     cluster.expect(&["script", "list"], 0, &words);
@@ -221,7 +232,11 @@ fn scripts(cluster: &Cluster) {
     let id = granted(cluster);
     let approve = ["script", "approve", &id[..8], "--as", "bob"];
     let approve = with(&approve, &["--reason", "the drill"]);
-    cluster.expect(&with(&approve, &["--dry-run"]), 0, &["nothing was granted"]);
+    cluster.expect(
+        &with(&approve, &["--dry-run"]),
+        0,
+        &["would approve: grant"],
+    );
     cluster.expect(&approve, 0, &["done, 2 of 2"]);
     cluster.expect(&["script", "list"], 0, &["its window has not begun"]);
     as_script(cluster, &open, REFUSED, &["OUTSIDE_WINDOW", "20:00"]);
@@ -229,7 +244,7 @@ fn scripts(cluster: &Cluster) {
     let withdraw = |name| ["script", "withdraw", name, "--reason", "by hand this time"];
     cluster.expect(&withdraw("xyz"), PRE_CHECK, &["script list"]);
     let dry = with(&withdraw(&id), &["--dry-run"]);
-    cluster.expect(&dry, 0, &["nothing was withdrawn"]);
+    cluster.expect(&dry, 0, &["would withdraw grant"]);
     cluster.expect(&withdraw(&id), 0, &["is withdrawn"]);
     cluster.expect(&withdraw(&id), ALREADY, &[]);
     cluster.expect(&["script", "list"], 0, &["withdrawn"]);
@@ -306,10 +321,22 @@ fn given_up(cluster: &Cluster) {
         let approve = ["session", "approve", S2, "--act", "abandon", "--as", who];
         cluster.expect(&approve, 0, &["session.abandon"]);
     }
+    // What is not to be done yet, a dry run says too.
+    let early = [
+        "session",
+        "rollover",
+        S2,
+        "--dry-run",
+        "--timeout",
+        "3s",
+        "--node",
+        node,
+    ];
+    cluster.expect(&early, PRE_CHECK, &["durable at 1 of the 3 nodes"]);
     let unconfirmed = ["session", "abandon", S2, "--reason", "the disks are gone"];
     cluster.expect(&unconfirmed, USAGE, &["--confirm S2-2023-06-10"]);
     let dry = with(&abandon, &["--dry-run"]);
-    cluster.expect(&dry, 0, &["would be given up"]);
+    cluster.expect(&dry, 0, &["would give S2-2023-06-10 up"]);
     assert!(stage(cluster).contains(" closed "));
     cluster.expect(&abandon, 0, &["is given up"]);
     assert!(stage(cluster).contains(" abandoned "));
@@ -319,7 +346,11 @@ fn given_up(cluster: &Cluster) {
     // The branch was not lost after all: its evidence is attached, though its records are in one
     // centre alone, and somebody answers for that.
     let gap = with(&rollover, &["--accept-gap", "two disks of east are full"]);
-    cluster.expect(&with(&gap, &["--dry-run"]), 0, &["nothing was rolled over"]);
+    cluster.expect(
+        &with(&gap, &["--dry-run"]),
+        0,
+        &["would roll S2-2023-06-10 over"],
+    );
     cluster.expect(&rollover, PRE_CHECK, &[]);
     cluster.expect(&gap, 0, &["business day 2023-06-12"]);
     let report = ["session", "report", S2, "--node", node];

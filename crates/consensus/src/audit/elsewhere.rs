@@ -1,13 +1,13 @@
 //! Rows that come from another node: those that this one missed, and another line's. None is taken
 //! on trust: each step is checked against a hash that is known already.
 
-use std::fs::File;
 use std::io::{self, Write};
 
 use domain::audit::{Head, Row};
 
 use super::segment::{self, Segment};
 use super::{Error, Trail, chained};
+use crate::files::File;
 use crate::place;
 
 impl Trail {

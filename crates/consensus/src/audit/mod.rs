@@ -11,7 +11,6 @@ mod segment;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ use domain::audit::{Head, Row};
 pub use self::once::Trails;
 
 use self::segment::{Found, Rows, Segment, Tail};
+use crate::files::{self, File};
 use crate::place;
 
 /// A segment of this size is closed.
@@ -122,7 +122,7 @@ impl Trail {
         let file = |source| Error::file(&folder, source);
         place::create_folder(&folder).map_err(file)?;
         let mut firsts = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(file)? {
+        for entry in files::read_dir(&folder).map_err(file)? {
             let path = entry.map_err(file)?.path();
             let first = path
                 .file_stem()

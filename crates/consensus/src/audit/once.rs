@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::LineRef;
 
 use super::{Error, Trail};
-use crate::place;
+use crate::{files, place};
 
 /// The trails of a node. Clones are the same ones. They stay open: there is one a session.
 #[derive(Debug, Clone)]
@@ -55,6 +55,6 @@ impl Trails {
     /// Whether a line has a trail here.
     #[must_use]
     pub fn has(&self, line: &LineRef) -> bool {
-        place::audit(&self.0.data, line).is_dir()
+        files::is_dir(&place::audit(&self.0.data, line))
     }
 }

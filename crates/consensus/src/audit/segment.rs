@@ -1,6 +1,5 @@
 //! A file of consecutive audit rows, framed. Only the newest one of a trail is ever appended to.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use domain::audit::{Head, Row};
 use domain::encoding;
 
 use super::Error;
+use crate::files::File;
 use crate::frame::{self, Next};
 
 /// What is known of a segment.

@@ -1,6 +1,8 @@
 //! What nodes of the secondary do: start the branch from a verified genesis, begin and end its
 //! service, and drop it once the main line has sealed it.
 
+use std::collections::BTreeSet;
+
 use domain::planted::{self, Fault};
 use domain::session::{Command, Phase, Plan, Sealing};
 use domain::{Digest, LineId, NodeId, SessionId, State};
@@ -74,9 +76,13 @@ fn is_another(node: &Node, branch: &Line, plan: &Plan) -> bool {
     }
 }
 
-/// Whether the plan was given up and what its branch did can still be sealed. Not where a majority
+/// Whether the plan was given up, or a promotion dropped its branch, and what that did can still be
+/// sealed. Not where a majority
 /// refused to start it: nothing was ever acknowledged there.
 fn awaits_evidence(plan: &Plan, state: &State) -> bool {
+    if plan.awaits_evidence_of_dropped(state.header().epoch) {
+        return true;
+    }
     let given_up = match plan.phase {
         Phase::Abandoned => true,
         Phase::Opening | Phase::Open | Phase::Closed | Phase::RolledOver => false,
@@ -164,7 +170,9 @@ async fn start(node: &Node, plan: &Plan) -> Result<Option<Line>, Error> {
         let early = node.main().state();
         return node.start_branch(session, early, &voters).await.map(Some);
     }
-    let own = node.main().digests_at(boundary.at);
+    let main = node.main();
+    let is_of_main = boundary.epoch == main.reference().epoch;
+    let own = is_of_main.then(|| main.digests_at(boundary.at)).flatten();
     let expected = boundary.digest.or(own.map(|digests| digests.full));
     let found = match node.genesis(session).await {
         Ok(Some((state, at, digest))) if at == boundary.at => Some((state, digest)),
@@ -184,8 +192,17 @@ async fn start(node: &Node, plan: &Plan) -> Result<Option<Line>, Error> {
             None => return Ok(None),
         },
     };
-    let voters = main_line::voters(node, plan);
+    let voters = formed_by(node, plan);
     node.start_branch(session, genesis, &voters).await.map(Some)
+}
+
+/// The nodes that form the branch's group. Nobody forms that of a branch which has ended: one that
+/// was formed before says what was done there, a new one would only say that nothing was.
+fn formed_by(node: &Node, plan: &Plan) -> BTreeSet<NodeId> {
+    match plan.phase {
+        Phase::Opening | Phase::Open | Phase::Closed => main_line::voters(node, plan),
+        Phase::RolledOver | Phase::Abandoned => BTreeSet::new(),
+    }
 }
 
 /// The genesis with this digest from a peer that says to have it.
@@ -236,8 +253,8 @@ async fn lead(node: &Node, branch: &Line, plan: &Plan) -> Result<(), Error> {
     if !branch.clock_is_ok() {
         return Ok(());
     }
-    let voters = main_line::voters(node, plan);
-    if branch.membership().voters.is_empty() {
+    let voters = formed_by(node, plan);
+    if branch.membership().voters.is_empty() && !voters.is_empty() {
         branch.initialize(&voters).await?;
     }
     if branch.leader().is_none()
@@ -267,7 +284,11 @@ async fn lead(node: &Node, branch: &Line, plan: &Plan) -> Result<(), Error> {
     }
     let skew_ms = state.policy().clock_skew_ms;
     // The main line says close, or the timetable does: the branch asks nobody (LINES.md, Close).
-    if plan.phase == Phase::Closed || plan.session.closes.plus(skew_ms) <= now {
+    let is_over = match plan.phase {
+        Phase::Closed | Phase::Abandoned | Phase::RolledOver => true,
+        Phase::Opening | Phase::Open => false,
+    };
+    if is_over || plan.session.closes.plus(skew_ms) <= now {
         return step(node, branch, Command::Close { session }).await;
     }
     if state.header().current.is_none() && plan.session.holds(now) {

@@ -19,6 +19,10 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
     if !main.is_leader() || !main.clock_is_ok() || state.founding().is_none() {
         return Ok(());
     }
+    // A main line of a later epoch is the old one's state until its first entry is there.
+    if state.header().epoch != main.reference().epoch {
+        return Ok(());
+    }
     if state
         .centres()
         .is_some_and(|centres| centres.switch.is_some())
@@ -51,8 +55,9 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
 async fn begin(node: &Node, main: &Line, state: &State, now: UnixMs) -> Result<(), Error> {
     let due = state.primary().and_then(|primary| {
         let session = state.calendar().session_at(now, &primary.name)?;
-        let is_new = session.centre == primary.name && state.plan(&session.id).is_none();
-        is_new.then_some(session)
+        let plan = state.plan(&session.id);
+        let is_due = plan.is_none_or(Plan::goes_on_without_its_branch);
+        (session.centre == primary.name && is_due).then_some(session)
     });
     match due {
         Some(session) => {
@@ -120,11 +125,17 @@ pub fn rollover_due(plan: &Plan, state: &State) -> Option<UnixMs> {
 
 /// Confirms the opening once a majority of the centre's nodes has verified one genesis, and it is
 /// the state that this line had at the boundary. Says whether it did.
-async fn confirm(node: &Node, main: &Line, plan: &Plan) -> Result<bool, Error> {
+pub(super) async fn confirm(node: &Node, main: &Line, plan: &Plan) -> Result<bool, Error> {
     let Some(boundary) = plan.boundary else {
         return Ok(false);
     };
-    let own = main.digests_at(boundary.at).map(|digests| digests.full);
+    let is_of_main = boundary.epoch == main.reference().epoch;
+    // What was ordered without a primary is taken over instead: its boundary is another.
+    if !is_of_main && node.is_ordered(&plan.session.id) {
+        return Ok(false);
+    }
+    let own = is_of_main.then(|| main.digests_at(boundary.at)).flatten();
+    let own = own.map(|digests| digests.full);
     let confirmed = verified(node, plan).into_iter().find(|(digest, nodes)| {
         own.is_none_or(|own| own == *digest) && nodes.len() > voters(node, plan).len() / 2
     });
@@ -160,12 +171,12 @@ fn verified(node: &Node, plan: &Plan) -> BTreeMap<Digest, BTreeSet<NodeId>> {
 }
 
 /// The rollover that nobody ordered: unanswered items are held.
-async fn roll_over(node: &Node, main: &Line, session: &SessionId) -> Result<(), Error> {
+pub(super) async fn roll_over(node: &Node, main: &Line, session: &SessionId) -> Result<(), Error> {
     let gathered = node.gather(session).await?;
     if !gathered.in_both_centres {
         return Err(Error::Branch(format!(
-            "the rollover of {session} is due, but the branch's audit rows are durable in too few \
-             nodes of the primary"
+            "{session} is to be sealed, but the branch's audit rows are durable in too few nodes of \
+             the primary"
         )));
     }
     let command = Command::RollOver {

@@ -149,7 +149,9 @@ fn gathered(node: &Node, evidence: Evidence) -> Gathered {
     }
 }
 
-/// Copies the closed branch's audit rows to this node, if it is one of the primary's.
+/// Copies the closed branch's audit rows to this node, if it is one of the primary's and has no
+/// branch. What a promotion dropped is sealed as soon as that can be: the branch's own nodes are
+/// the primary then, and nobody waits for an operator, who has other things to do.
 pub(super) async fn round(node: &Node) -> Result<(), Error> {
     let state = node.main().state();
     let plan = branch::attended(node, &state).filter(|plan| match plan.phase {
@@ -159,6 +161,10 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
     let Some(plan) = plan else { return Ok(()) };
     let plan = &plan;
     let is_voter = main_line::voters(node, plan).contains(&node.id());
+    if plan.awaits_evidence_of_dropped(state.header().epoch) && is_voter {
+        note_own(node, plan).await?;
+        return seal_dropped(node, plan).await;
+    }
     if is_voter || node.copied().of(&plan.session.id).is_some() {
         return Ok(());
     }
@@ -174,6 +180,51 @@ pub(super) async fn round(node: &Node) -> Result<(), Error> {
         }
     }
     Err(last)
+}
+
+/// Says that the closed branch's audit rows are durable here, once they are.
+async fn note_own(node: &Node, plan: &Plan) -> Result<(), Error> {
+    let own = node.branch().filter(|branch| is_of(branch, plan));
+    let closed = own.filter(|branch| branch.state().header().ended);
+    if let Some(branch) = closed
+        && node.copied().of(&plan.session.id).is_none()
+    {
+        node.copied().note(node.branch_evidence(&branch).await?);
+    }
+    Ok(())
+}
+
+/// Attaches, as the main line's leader, what the branch did that a promotion dropped.
+async fn seal_dropped(node: &Node, plan: &Plan) -> Result<(), Error> {
+    let main = node.main();
+    if !main.is_leader() || !main.clock_is_ok() {
+        return Ok(());
+    }
+    let is_confirmed = plan
+        .boundary
+        .is_some_and(|boundary| boundary.digest.is_some());
+    if !is_confirmed {
+        main_line::confirm(node, &main, plan).await?;
+        return Ok(());
+    }
+    // Nobody is asked before that can come to anything: the branch may be lost for good.
+    let voters = main_line::voters(node, plan);
+    let have = voters.iter().filter(|of| says_copied(node, **of, plan));
+    if have.count() <= voters.len() / 2 {
+        return Ok(());
+    }
+    main_line::roll_over(node, &main, &plan.session.id).await
+}
+
+/// Whether a node says that it has audit rows of the session's closed branch.
+fn says_copied(node: &Node, of: NodeId, plan: &Plan) -> bool {
+    let session = &plan.session.id;
+    if of == node.id() {
+        return node.copied().of(session).is_some();
+    }
+    let heard = node.heard().from(of);
+    let mut copied = heard.into_iter().flat_map(|(_, status)| status.copied);
+    copied.any(|trail| trail.session == session.as_str())
 }
 
 /// Completes the trail of a sealed branch at one of its voters: this one may not have applied the

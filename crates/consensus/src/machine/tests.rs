@@ -114,7 +114,7 @@ async fn replay_and_snapshot_both_give_the_live_state() {
         let mut node = Node::open(folder.path(), no_hook()).await;
         node.commit(sample::history(30)).await;
         // What is committed goes to the disk with the next batch.
-        node.commit(vec![sample::import(30, 9)]).await;
+        node.commit(vec![sample::enter(30, 9)]).await;
         node.commit(vec![sample::blank(31)]).await;
         node.digests()
     };

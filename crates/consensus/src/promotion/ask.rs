@@ -9,7 +9,7 @@ use futures::future::join_all;
 use proto::peer::v1 as peer;
 use tonic::Status;
 
-use super::{Accepted, Report, refused};
+use super::{Accepted, Answer, Report, refused};
 use crate::clockwatch::WORD_AGE_MAX;
 use crate::line::Line;
 use crate::node::{Error, Node};
@@ -35,13 +35,15 @@ impl Node {
     }
 
     async fn ask_to_seal(&self, node: NodeId, epoch: u64, id: SealId) -> Result<Report, Error> {
+        let line = self.main_named();
         if node == self.id() {
-            return self.seal(epoch, id).await;
+            return self.seal(epoch, id, line).await;
         }
         let request = peer::SealRequest {
             cluster: self.cluster().0.to_vec().into(),
             epoch,
             seal: id.0.to_vec().into(),
+            beginning: line.map(|line| line.0.to_vec().into()).unwrap_or_default(),
         };
         let mut client = self.promising(node)?;
         let answer = answered(node, ANSWER_MAX, client.seal(request)).await?;
@@ -75,19 +77,37 @@ impl Node {
         node: NodeId,
         certificate: &Certificate,
     ) -> Result<Accepted, Error> {
+        let answer = self.show(node, certificate, false).await?;
+        answer.accepted(node, certificate.terms.epoch)
+    }
+
+    /// As `show_certificate`, and says whether a line has begun with it.
+    pub(super) async fn show(
+        &self,
+        node: NodeId,
+        certificate: &Certificate,
+        has_begun: bool,
+    ) -> Result<Answer, Error> {
         if node == self.id() {
-            return self.accept(certificate.clone()).await;
+            return self.be_shown(certificate.clone(), has_begun).await;
         }
         let request = peer::ShowCertificateRequest {
             cluster: self.cluster().0.to_vec().into(),
             certificate: encoding::encode(certificate).into(),
+            has_begun,
         };
         let mut client = self.promising(node)?;
         let answer = answered(node, ANSWER_MAX, client.show_certificate(request)).await?;
-        Ok(Accepted {
-            fenced: answer.fenced,
-            degraded: answer.degraded,
-        })
+        if answer.another.is_empty() {
+            return Ok(Answer::Accepted(Accepted {
+                fenced: answer.fenced,
+                degraded: answer.degraded,
+            }));
+        }
+        let another = encoding::decode(&answer.another);
+        let another = another
+            .map_err(|error| refused(format!("node {node} answers in another form: {error}")))?;
+        Ok(Answer::Another(Box::new(another)))
     }
 
     /// A client of a node's peer service.
@@ -146,13 +166,17 @@ pub(crate) async fn inform(node: &Node, main: &Line) {
             // Who has accepted it, and is not of the centre, stays where it is.
             Late::StandsStill => !node.inner.promotion.has_accepted(peer.node, epoch),
         });
-        // Two certificates for one epoch: whoever sees both stops.
-        if is_due || began_otherwise(node, peer.node, main) {
-            let shown = node.show_certificate(peer.node, &certificate).await;
-            tracing::warn!(node = %peer.node, ?shown, "showed the certificate");
-            if shown.is_ok() {
-                node.inner.promotion.note_accepted(peer.node, epoch);
-            }
+        if !is_due && !began_otherwise(node, peer.node, main) {
+            continue;
+        }
+        let shown = node.show(peer.node, &certificate, true).await;
+        tracing::warn!(node = %peer.node, ?shown, "showed the certificate");
+        let Ok(shown) = shown else { continue };
+        node.inner.promotion.note_accepted(peer.node, epoch);
+        if let Answer::Another(other) = shown
+            && let Err(error) = node.be_shown(*other, false).await
+        {
+            tracing::error!(%error, "another certificate for this epoch does not hold");
         }
     }
 }
@@ -172,23 +196,23 @@ fn late(node: &Node, peer: NodeId, epoch: u64) -> Option<Late> {
     })
 }
 
-/// Whether a node runs a main line of this line's epoch that began with something else.
+/// Whether a node has another main line of this line's epoch, and does not know yet of this one. One
+/// that has stopped is asked too: it may not have been heard to say why.
 fn began_otherwise(node: &Node, peer: NodeId, main: &Line) -> bool {
+    let epoch = main.reference().epoch;
     let mut said = main_lines(node, peer);
-    said.any(|said| {
-        let same_epoch = said.epoch == main.reference().epoch;
-        same_epoch && said.runs && said.beginning != main.inner.beginning
-    })
+    let other = said.any(|said| said.epoch == epoch && said.beginning != main.inner.beginning);
+    other && !node.inner.promotion.has_accepted(peer, epoch)
 }
 
 /// A main line that a node said lately it has.
-struct Said {
-    epoch: u64,
-    runs: bool,
-    beginning: Option<Digest>,
+pub(super) struct Said {
+    pub(super) epoch: u64,
+    pub(super) runs: bool,
+    pub(super) beginning: Option<Digest>,
 }
 
-fn main_lines(node: &Node, peer: NodeId) -> impl Iterator<Item = Said> {
+pub(super) fn main_lines(node: &Node, peer: NodeId) -> impl Iterator<Item = Said> {
     let heard = node.heard().from(peer);
     let said = heard.filter(|(ago, _)| *ago <= WORD_AGE_MAX);
     let lines = said.into_iter().flat_map(|(_, said)| said.lines);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use domain::promotion::{Begin, Certificate, SealId, Terms, ends_at};
 use domain::protection::Mode;
+use domain::session::unplanned::{USED_MAX, Used};
 use domain::state::State;
 use domain::{Actor, Command, Digest, LineRef, LogId, NodeId, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -28,10 +29,12 @@ use crate::standing::{Seal, Standing};
 use crate::{branch, place, standing};
 
 mod ask;
+mod contest;
 mod tail;
 
 use ask::spread;
 pub(crate) use ask::{ANSWER_MAX, answered, inform};
+pub(crate) use contest::{Answer, named};
 use tail::write_rows;
 pub(crate) use tail::{Tail, replay};
 
@@ -108,6 +111,26 @@ pub struct Report {
     pub mode: Mode,
     /// Whether the secondary was given up there.
     pub degraded: bool,
+    /// How often it was given up in all.
+    #[serde(default)]
+    pub degraded_count: u64,
+    /// Whether the role is on its way to another centre there.
+    #[serde(default)]
+    pub switching: bool,
+    /// What the last entries did that it does not know to be committed, the oldest first: at most
+    /// `USED_MAX`. No secrets.
+    #[serde(default)]
+    pub uncommitted: Vec<Used>,
+    /// How many there are.
+    #[serde(default)]
+    pub uncommitted_count: u64,
+}
+
+/// The node to go on from: the greatest last log id, by leader before index, never simply the
+/// longest log. None of none.
+#[must_use]
+pub fn best<'a>(sealed: impl IntoIterator<Item = &'a Report>) -> Option<&'a Report> {
+    sealed.into_iter().max_by_key(|report| report.last)
 }
 
 /// What became of a certificate at a node.
@@ -115,7 +138,8 @@ pub struct Report {
 pub struct Accepted {
     /// Whether the node's old main line has stopped for good, rather than goes on as the new one.
     pub fenced: bool,
-    /// Whether the secondary had been given up in what the node had applied.
+    /// Of a node that has stopped for good: whether the secondary had been given up in what is in
+    /// its log, or it cannot say.
     pub degraded: bool,
 }
 
@@ -140,14 +164,26 @@ impl Node {
 
     /// Promises durably to take part in no main line of an epoch below `epoch`, stops the one that
     /// runs, and says what is here. A node that is sealed for that epoch says so again, under the
-    /// name that its promise has.
+    /// name that its promise has. Who asks names its own main line where it has a name.
     ///
     /// # Errors
-    /// `Promotion` when the epoch is not the next one or a certificate was accepted; else the disk's.
-    pub async fn seal(&self, epoch: u64, id: SealId) -> Result<Report, Error> {
+    /// `Promotion` when the epoch is not the next one, the line is another or a certificate was
+    /// accepted; else the disk's.
+    pub async fn seal(
+        &self,
+        epoch: u64,
+        id: SealId,
+        line: Option<Digest>,
+    ) -> Result<Report, Error> {
         let _one_at_a_time = self.inner.promotion.change().await;
         let main = self.main();
         let mine = main.reference().epoch;
+        if line.is_some() && main.inner.beginning != line {
+            return Err(refused(format!(
+                "node {} has another main line of epoch {mine}",
+                self.id()
+            )));
+        }
         if epoch != mine.saturating_add(1) {
             return Err(refused(format!(
                 "node {} is in epoch {mine}, and cannot be sealed for epoch {epoch}",
@@ -184,6 +220,10 @@ impl Node {
             clock: tail.state.header().clock,
             mode: tail.state.policy().protection,
             degraded: tail.state.header().protection.degraded_since.is_some(),
+            degraded_count: tail.state.header().protection.degraded_count,
+            switching: tail.state.centres().is_some_and(|one| one.switch.is_some()),
+            uncommitted: tail.rows.iter().take(USED_MAX).map(Used::from).collect(),
+            uncommitted_count: tail.rows.len() as u64,
         })
     }
 
@@ -208,6 +248,10 @@ impl Node {
         *self.tails() = None;
         let main = self.main();
         let reference = main.reference();
+        if self.standing().stops(reference.epoch) {
+            tracing::warn!(seal = %id, "the seal is released: the main line stands still");
+            return Ok(());
+        }
         let base = main.inner.shared.base().clone();
         drop(main);
         tracing::warn!(seal = %id, "the seal is released: the main line goes on here");
@@ -218,53 +262,83 @@ impl Node {
     /// line, every other stops for good. Accepting it again is fine.
     ///
     /// # Errors
-    /// `Promotion` when it does not hold, or another was accepted for the same epoch, which stops
-    /// this node; else the disk's.
+    /// `Promotion` when it does not hold, or another was accepted for the same epoch; else the
+    /// disk's.
     pub async fn accept(&self, certificate: Certificate) -> Result<Accepted, Error> {
+        let epoch = certificate.terms.epoch;
+        self.be_shown(certificate, false)
+            .await?
+            .accepted(self.id(), epoch)
+    }
+
+    /// As `accept`, by who says whether a line has begun with it; gives the certificate that was
+    /// accepted before where that is another one.
+    pub(crate) async fn be_shown(
+        &self,
+        certificate: Certificate,
+        has_begun: bool,
+    ) -> Result<Answer, Error> {
         let _one_at_a_time = self.inner.promotion.change().await;
         let main = self.main();
-        let state = main.state();
         let terms = &certificate.terms;
-        let accepted = Accepted {
-            fenced: self.is_fenced_by(terms),
-            degraded: state.header().protection.degraded_since.is_some(),
-        };
+        let (epoch, is_voter) = (terms.epoch, terms.voters.contains_key(&self.id()));
         let mut standing = self.standing();
-        let known = standing.accepted.as_ref().map(|known| &known.terms);
-        match known.filter(|known| known.epoch == terms.epoch) {
-            Some(known) if known == terms => return Ok(accepted),
-            Some(_) => return Err(self.conflict(standing, certificate).await?),
-            None => {}
+        let known = standing.accepted.clone();
+        match known.filter(|known| known.terms.epoch == epoch) {
+            Some(known) if known.terms == *terms => {}
+            Some(known) => {
+                self.contest(&known, certificate, has_begun).await?;
+                return Ok(Answer::Another(Box::new(known)));
+            }
+            None => {
+                let mine = main.reference().epoch;
+                if mine >= epoch {
+                    let id = self.id();
+                    return Err(refused(format!("node {id} is in epoch {mine} already")));
+                }
+                if !is_voter && self.has_another_line(terms) {
+                    standing.apart = epoch;
+                }
+                self.judge(&main.state(), &certificate, &standing)?;
+                let sealed = standing.sealed.map(|seal| seal.id);
+                let named = terms.voters.get(&self.id());
+                if named.is_some_and(|seal| Some(*seal) != sealed) {
+                    return Err(refused(format!(
+                        "node {} is not sealed as the certificate says",
+                        self.id()
+                    )));
+                }
+                standing.accepted = Some(certificate.clone());
+                standing.conflicting = None;
+                self.promise(standing.clone()).await?;
+            }
         }
-        if main.reference().epoch >= terms.epoch {
-            return Err(refused(format!(
-                "node {} is in epoch {} already",
-                self.id(),
-                main.reference().epoch
-            )));
+        if main.reference().epoch < epoch {
+            main.stop().await;
         }
-        self.judge(&state, &certificate)?;
-        let sealed = standing.sealed.map(|seal| seal.id);
-        if terms
-            .voters
-            .get(&self.id())
-            .is_some_and(|seal| Some(*seal) != sealed)
-        {
-            return Err(refused(format!(
-                "node {} is not sealed as the certificate says",
-                self.id()
-            )));
+        let fenced = self.is_fenced_by(terms, &standing);
+        Ok(Answer::Accepted(Accepted {
+            fenced,
+            degraded: fenced && self.gave_up(&main).await,
+        }))
+    }
+
+    /// Whether the secondary was given up in what is in the log of a line that has stopped, applied
+    /// or not: what was answered since is nowhere else. A node that cannot say counts as if it was.
+    async fn gave_up(&self, main: &Line) -> bool {
+        match self.tail(main).await {
+            Ok(tail) => tail.state.header().protection.degraded_since.is_some(),
+            Err(error) => {
+                tracing::error!(%error, "cannot say whether the secondary was given up");
+                true
+            }
         }
-        standing.accepted = Some(certificate);
-        self.promise(standing).await?;
-        main.stop().await;
-        Ok(accepted)
     }
 
     /// Whether the certificate stops this node for good.
-    fn is_fenced_by(&self, terms: &Terms) -> bool {
-        self.standing().joined < terms.epoch
-            && self.centre().is_none_or(|here| here.name != terms.centre)
+    fn is_fenced_by(&self, terms: &Terms, standing: &Standing) -> bool {
+        let is_elsewhere = self.centre().is_none_or(|here| here.name != terms.centre);
+        standing.joined < terms.epoch && (is_elsewhere || standing.apart >= terms.epoch)
     }
 
     fn holds(&self, state: &State, certificate: &Certificate) -> Result<(), Error> {
@@ -274,9 +348,15 @@ impl Node {
         (self.inner.promotion.judge)(state, certificate).map_err(Error::Promotion)
     }
 
-    fn judge(&self, state: &State, certificate: &Certificate) -> Result<(), Error> {
+    fn judge(
+        &self,
+        state: &State,
+        certificate: &Certificate,
+        standing: &Standing,
+    ) -> Result<(), Error> {
         self.holds(state, certificate)?;
-        if self.is_fenced_by(&certificate.terms) {
+        let is_apart = standing.apart >= certificate.terms.epoch;
+        if self.is_fenced_by(&certificate.terms, standing) && !is_apart {
             // The old primary knows who protected what it answered.
             let whole = state.may_promote(&certificate.terms);
             whole.map_err(|rejection| {
@@ -290,34 +370,6 @@ impl Node {
             return Err(refused("the certificate has expired: sign anew"));
         }
         Ok(())
-    }
-
-    /// Two certificates for one epoch: both lines stop, and a person must look.
-    async fn conflict(
-        &self,
-        mut standing: Standing,
-        certificate: Certificate,
-    ) -> Result<Error, Error> {
-        let main = self.main();
-        // It is judged by the state that the first one was judged by.
-        let state = if main.reference().epoch < certificate.terms.epoch {
-            main.state()
-        } else {
-            main.inner.shared.base().clone()
-        };
-        self.holds(&state, &certificate)?;
-        let epoch = certificate.terms.epoch;
-        standing.conflicting = Some(certificate);
-        self.promise(standing).await?;
-        main.stop().await;
-        tracing::error!(
-            epoch,
-            "two certificates for one epoch: this node has stopped; wake someone"
-        );
-        Ok(refused(format!(
-            "node {} was shown two certificates for epoch {epoch} and has stopped: wake someone",
-            self.id()
-        )))
     }
 
     /// Makes a promise durable, then known.
@@ -342,10 +394,13 @@ impl Node {
         }
         // Who joined has nothing to go on from.
         let is_new = self.standing().joined >= terms.epoch;
-        let tail = if is_new {
-            None
-        } else {
-            Some(self.tail(&old).await?)
+        let tail = match is_new {
+            true => None,
+            false => self
+                .tail(&old)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "goes on from another node's"))
+                .ok(),
         };
         let own = tail.filter(|tail| tail.last == terms.boundary && tail.digest == terms.genesis);
         let genesis = if let Some(tail) = own {
@@ -424,16 +479,17 @@ pub(crate) async fn follow(node: Node) {
     let mut standing = node.inner.promotion.standing.subscribe();
     loop {
         let now = standing.borrow_and_update().clone();
-        let accepted = now.accepted.filter(|_| now.conflicting.is_none());
-        if let Some(certificate) = accepted {
+        if let (Some(accepted), Some(other)) = (&now.accepted, &now.conflicting) {
+            contest::tell(&node, accepted, other).await;
+        } else if let Some(certificate) = &now.accepted {
             let is_next = certificate.terms.epoch > node.main().reference().epoch;
             if is_next
-                && !node.is_fenced_by(&certificate.terms)
-                && let Err(error) = Box::pin(node.go_on(&certificate)).await
+                && !node.is_fenced_by(&certificate.terms, &now)
+                && let Err(error) = Box::pin(node.go_on(certificate)).await
             {
                 tracing::warn!(%error, "the new main line does not run here yet; will try again");
             }
-            spread(&node, &certificate).await;
+            spread(&node, certificate).await;
         }
         let _elapsed = tokio::time::timeout(LOOK_EVERY, standing.changed()).await;
     }

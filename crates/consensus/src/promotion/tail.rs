@@ -52,6 +52,7 @@ impl Node {
         }
         let shared = Arc::clone(&main.inner.shared);
         let epoch = main.reference().epoch;
+        shared.log().barrier().await?;
         let tail = blocking(move || replay(&shared, epoch)).await?;
         *self.tails() = Some(tail.clone());
         Ok(tail)
@@ -77,7 +78,7 @@ impl Node {
         let main = self.main();
         let reference = main.reference();
         if reference.epoch == epoch {
-            return Ok(main.inner.shared.base().header().audit);
+            return Ok(main.began_with());
         }
         let path = place::beginning(self.data(), &LineRef { epoch, ..reference });
         blocking(move || Ok(image::read(&path)?.state.header().audit)).await
@@ -95,19 +96,13 @@ pub(super) async fn write_rows(main: &Line, rows: Vec<audit::Row>) -> Result<aud
     .await
 }
 
-/// Replays what the line has in its log beyond what it knows to be committed. Blocks.
+/// Replays what the line has in its log beyond what it knows to be committed. What was appended may
+/// still be on its way to the disk: `Log::barrier` comes first. Blocks.
 pub(crate) fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
-    // What was appended may still be on its way to the disk.
-    shared.log().barrier().wait()?;
     let applied = shared.applied().borrow().unwrap_or_default();
     // A line that goes on may have applied more by now.
     let mut state = shared.state();
     let applied = applied.max(state.header().applied);
-    if state.founding().is_none() || state.header().epoch != epoch {
-        return Err(refused(
-            "the main line has not begun here: nothing can go on from it",
-        ));
-    }
     let (_, last) = shared.log().bounds();
     let last = last.unwrap_or(applied).max(applied);
     let line = LineId::Main;
@@ -129,6 +124,12 @@ pub(crate) fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
         if next <= upto {
             return Err(refused(format!("log entry {next} is not on the disk")));
         }
+    }
+    // Only now: a node that was restarted may have all in its log and have applied none of it.
+    if state.founding().is_none() || state.header().epoch != epoch {
+        return Err(refused(
+            "the main line has not begun here: nothing can go on from it",
+        ));
     }
     Ok(Tail {
         last,

@@ -10,6 +10,7 @@ use domain::{LineRef, LogId};
 use super::Error;
 use super::pin::{self, Kept, Pin};
 use super::record::{self, Assembly, StoredVote};
+use super::rows::{Batch, Rows, Tree};
 use crate::place;
 use crate::raft::{self, Entry, Vote};
 
@@ -33,8 +34,8 @@ pub(super) fn meta_tree(name: &str) -> String {
 pub(super) struct Line {
     pub(super) reference: LineRef,
     pub(super) name: String,
-    pub(super) log: sled::Tree,
-    pub(super) meta: sled::Tree,
+    pub(super) log: Tree,
+    pub(super) meta: Tree,
     index: Mutex<Index>,
 }
 
@@ -68,12 +69,12 @@ struct Held {
 
 impl Line {
     /// Opens the line's trees and checks every row of them.
-    pub(super) fn open(db: &sled::Db, file: &Path, reference: &LineRef) -> Result<Self, Error> {
+    pub(super) fn open(rows: &Rows, file: &Path, reference: &LineRef) -> Result<Self, Error> {
         let name = place::line_name(reference);
         let line = Self {
             reference: reference.clone(),
-            log: db.open_tree(log_tree(&name))?,
-            meta: db.open_tree(meta_tree(&name))?,
+            log: rows.tree(log_tree(&name))?,
+            meta: rows.tree(meta_tree(&name))?,
             name,
             index: Mutex::default(),
         };
@@ -145,7 +146,7 @@ impl Line {
         let kept = Kept::by(index.pins.values());
         let mut last = index.purged;
         let mut committed_found = index.committed == index.purged;
-        let mut superfluous = sled::Batch::default();
+        let mut superfluous = Batch::default();
         let mut assembly = Assembly::new(&self.name);
         let fault = |(at, why)| self.damaged(file, at, why);
         for row in &self.log {

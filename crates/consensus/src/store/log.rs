@@ -6,6 +6,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use domain::planted::{self, Fault};
 use domain::{LineRef, LogId};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -190,6 +191,10 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        if planted::is(Fault::VoteNotPersisted) {
+            self.line.index().vote = Some(*vote);
+            return Ok(());
+        }
         let (sender, receiver) = oneshot::channel();
         let value = record::seal_fact(&self.line.name, line::VOTE, &StoredVote::from(vote));
         self.disk.push(

@@ -8,18 +8,18 @@ mod log;
 mod pin;
 mod queue;
 pub(crate) mod record;
+#[cfg(not(simulation))]
+mod rows;
 #[cfg(test)]
 mod tests;
 mod witness;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use domain::LineRef;
@@ -32,14 +32,16 @@ pub use self::record::ENTRY_BYTES_MAX;
 
 use self::line::Line;
 use self::queue::{Done, Queue, Task, Work};
+use self::rows::Rows;
 use self::witness::{Found, Witness};
 use self::writer::Writer;
+use crate::files::{File, TryLockError};
 use crate::place;
+#[cfg(simulation)]
+use crate::simulated::rows;
 
 /// Most bytes of entries that wait for the disk; who appends more waits too.
 const QUEUE_BYTES_MAX: u32 = 64 << 20;
-/// What sled may keep in memory: the state is there already, so little helps.
-const CACHE_BYTES: u64 = 64 << 20;
 /// How long sled's threads may take to let go of a closed file, and how often we look.
 const FREED_WITHIN: Duration = Duration::from_secs(5);
 const FREED_POLL: Duration = Duration::from_millis(10);
@@ -91,7 +93,7 @@ pub enum Error {
     },
     /// sled could not open or read its files.
     #[error("the store: {0}")]
-    Sled(#[from] sled::Error),
+    Rows(#[from] rows::Error),
     /// The file system.
     #[error("{path}: {source}")]
     File {
@@ -108,13 +110,13 @@ pub struct Disk(Arc<Inner>);
 
 struct Inner {
     data: PathBuf,
-    db: sled::Db,
+    rows: Rows,
     file: PathBuf,
     lines: Mutex<BTreeMap<String, Arc<Line>>>,
     queue: Arc<Queue>,
     room: Arc<Semaphore>,
     syncs: Arc<AtomicU64>,
-    writer: Option<JoinHandle<()>>,
+    writer: Option<writer::Running>,
     /// Locked for as long as the store is open.
     _lock: File,
 }
@@ -136,8 +138,7 @@ impl Drop for Inner {
         }
         self.queue.close();
         if let Some(writer) = self.writer.take() {
-            // It catches its own panics, and has told those who waited.
-            drop(writer.join());
+            writer.end();
         }
     }
 }
@@ -160,24 +161,19 @@ impl Disk {
         let lock = take_lock(data)?;
         let path = folder.join("db");
         wait_until_free(data, &path)?;
-        let db = sled::Config::new()
-            .path(&folder)
-            .flush_every_ms(None)
-            .cache_capacity(CACHE_BYTES)
-            .open()?;
-        at(&folder, sync_new(data, &folder))?;
-        Self::start(data, db, &path, lock)
+        let rows = Rows::open(&folder)?;
+        at(&folder, rows::sync_new(data, &folder))?;
+        Self::start(data, rows, &path, lock)
     }
 
     /// Starts the writer, which syncs the file at `path`.
-    fn start(data: &Path, db: sled::Db, path: &Path, lock: File) -> Result<Self, Error> {
+    fn start(data: &Path, rows: Rows, path: &Path, lock: File) -> Result<Self, Error> {
         let path = path.to_owned();
-        let blobs = place::store(data).join("blobs");
-        let file = at(&path, File::options().write(true).open(&path))?;
+        let sync = at(&path, rows.sync(&place::store(data), &path))?;
         let queue = Arc::new(Queue::default());
         let syncs = Arc::new(AtomicU64::new(0));
         let beside = place::witness(data);
-        let witness = match at(&beside, Witness::open(&beside, &db))? {
+        let witness = match at(&beside, Witness::open(&beside, rows.nameless()))? {
             Found::Whole(witness) => witness,
             Found::Lost {
                 acknowledged,
@@ -191,26 +187,22 @@ impl Disk {
             }
         };
         let writer = Writer {
-            db: db.clone(),
-            file,
+            rows: rows.clone(),
+            sync,
             witness,
-            blobs,
             queue: Arc::clone(&queue),
             syncs: Arc::clone(&syncs),
         };
-        let writer = std::thread::Builder::new()
-            .name("tidemark-disk".to_owned())
-            .spawn(move || writer.run());
         Ok(Self(Arc::new(Inner {
             data: data.to_owned(),
-            db,
+            rows,
             lines: Mutex::default(),
             queue,
             room: Arc::new(Semaphore::new(
                 usize::try_from(QUEUE_BYTES_MAX).unwrap_or(usize::MAX),
             )),
             syncs,
-            writer: Some(at(&path, writer)?),
+            writer: Some(at(&path, writer.start())?),
             file: path,
             _lock: lock,
         })))
@@ -234,14 +226,14 @@ impl Disk {
     /// The disk's, or `Damaged`.
     pub fn lines(&self) -> Result<Vec<LineRef>, Error> {
         let mut lines = Vec::new();
-        for tree in self.0.db.tree_names() {
+        for tree in self.0.rows.names() {
             let Some(name) = std::str::from_utf8(&tree)
                 .ok()
                 .and_then(|tree| tree.strip_prefix("meta/"))
             else {
                 continue;
             };
-            let meta = self.0.db.open_tree(&tree)?;
+            let meta = self.0.rows.tree(&tree)?;
             // Without it, the line was being created: nothing was acknowledged on it.
             let Some(value) = meta.get(line::REFERENCE)? else {
                 continue;
@@ -268,7 +260,7 @@ impl Disk {
         if let Some(line) = lines.get(&name).filter(|l| l.reference == *reference) {
             return Ok(Log::new(self.clone(), Arc::clone(line)));
         }
-        let line = Arc::new(Line::open(&self.0.db, &self.0.file, reference)?);
+        let line = Arc::new(Line::open(&self.0.rows, &self.0.file, reference)?);
         if line.meta.get(line::REFERENCE)?.is_none() {
             let value = record::seal_fact(&name, line::REFERENCE, reference);
             line.meta.insert(line::REFERENCE, value)?;
@@ -291,9 +283,7 @@ impl Disk {
             .remove(&name);
         self.ask(Task::Forget { name }).await?;
         let snapshots = place::snapshots(&self.0.data, reference);
-        tokio::task::spawn_blocking(move || place::remove_folder(&snapshots))
-            .await
-            .map_err(io::Error::other)?
+        crate::blocking::run(move || place::remove_folder(&snapshots)).await?
     }
 
     fn push(&self, task: Task, done: Done) {
@@ -351,13 +341,4 @@ fn wait_until_free(data: &Path, path: &Path) -> Result<(), Error> {
             }
         }
     }
-}
-
-/// Makes the files that sled creates, and their names, durable.
-fn sync_new(data: &Path, folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        File::open(entry?.path())?.sync_all()?;
-    }
-    place::sync_folder(folder)?;
-    place::sync_folder(data)
 }

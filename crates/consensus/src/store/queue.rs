@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use domain::LogId;
@@ -93,14 +93,6 @@ impl Durable {
         let (sender, receiver) = oneshot::channel();
         (sender, Self(receiver))
     }
-
-    /// Waits in a thread that may block.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn wait(self) -> io::Result<()> {
-        self.0.blocking_recv().unwrap_or_else(|_| Err(gone()))
-    }
 }
 
 impl Future for Durable {
@@ -117,6 +109,11 @@ pub(super) fn gone() -> io::Error {
     io::Error::other("the store's writer has ended")
 }
 
+#[cfg(not(simulation))]
+type Arrived = std::sync::Condvar;
+#[cfg(simulation)]
+type Arrived = tokio::sync::Notify;
+
 #[derive(Default)]
 struct Waiting {
     works: VecDeque<Work>,
@@ -128,7 +125,7 @@ struct Waiting {
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    arrived: Condvar,
+    arrived: Arrived,
 }
 
 impl Queue {
@@ -148,10 +145,11 @@ impl Queue {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.closed = true;
         drop(waiting);
-        self.arrived.notify_all();
+        self.arrived.notify_one();
     }
 
-    /// Waits for work and takes a batch; nothing once the queue is closed and empty.
+    /// Waits for work and takes a batch; nothing once the queue is closed and empty. One waits.
+    #[cfg(not(simulation))]
     pub(super) fn take(&self) -> Vec<Work> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         while waiting.works.is_empty() && !waiting.closed {
@@ -160,10 +158,30 @@ impl Queue {
                 .wait(waiting)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        waiting.batch()
+    }
+
+    /// Waits for work and takes a batch; nothing once the queue is closed and empty. One waits.
+    #[cfg(simulation)]
+    pub(super) async fn take(&self) -> Vec<Work> {
+        loop {
+            {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if waiting.closed || !waiting.works.is_empty() {
+                    return waiting.batch();
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
+
+impl Waiting {
+    fn batch(&mut self) -> Vec<Work> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while bytes < BATCH_BYTES_MAX && batch.len() < BATCH_WORKS_MAX {
-            let Some(work) = waiting.works.pop_front() else {
+            let Some(work) = self.works.pop_front() else {
                 break;
             };
             bytes += work.bytes();

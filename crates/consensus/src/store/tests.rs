@@ -134,7 +134,7 @@ async fn entries_of_many_parts_come_back_whole_and_leave_sleds_file_alone() {
     let sizes = [record::PART_BYTES - 300, record::PART_BYTES, 300_000];
     let entry = |index: u64| {
         let size = usize::try_from(index).unwrap() % sizes.len();
-        sample::import(index, sizes[size])
+        sample::enter(index, sizes[size])
     };
     let entries: Vec<_> = (0..300).map(entry).collect();
     {
@@ -231,6 +231,25 @@ async fn a_damaged_end_that_sled_takes_for_a_crash_stops_the_open() {
     }
 }
 
+/// The witness is never synced: a power cut before its bytes arrived leaves it short, or zeros.
+#[tokio::test]
+async fn a_witness_that_never_reached_the_disk_stops_no_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    append(&mut log, sample::history(3)).await.unwrap();
+    drop(log);
+    let file = place::witness(folder.path());
+    let bytes = std::fs::read(&file).unwrap();
+    for left in [&[][..], &bytes[..5], &vec![0; bytes.len()]] {
+        std::fs::write(&file, left).unwrap();
+        assert_eq!(open(folder.path()).bounds().1, Some(sample::at(2)));
+    }
+    let mut damaged = bytes;
+    damaged[0] ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    assert!(Disk::open(folder.path()).is_err());
+}
+
 #[test]
 fn a_folder_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -267,7 +286,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged() {
     std::fs::create_dir(place::store(folder.path())).unwrap();
     let db = sled::open(place::store(folder.path())).unwrap();
     let lock = super::take_lock(folder.path()).unwrap();
-    let disk = Disk::start(folder.path(), db, file, lock).unwrap();
+    let disk = Disk::start(folder.path(), db.into(), file, lock).unwrap();
     let mut log = disk.log(&sample::main_line()).unwrap();
     append(&mut log, sample::history(3)).await.unwrap_err();
     log.save_vote(&Vote::new(1, 1)).await.unwrap_err();

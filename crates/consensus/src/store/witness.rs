@@ -8,17 +8,19 @@
 //! The witness is never synced: it must not be ahead of the store, and being behind costs nothing
 //! but what it could have found.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::rows::Tree;
+use crate::files::{File, FileExt as _};
 use crate::frame;
 
 /// The key of the count in sled's default tree.
 const COUNT: &[u8] = b"batches";
 /// What the frame is checked with, besides the number.
 const CONTEXT: &[u8] = b"witness";
+
+const FRAMED_BYTES: usize = frame::HEAD_BYTES + 8;
 
 /// The file that knows how many batches there must be.
 pub(super) struct Witness {
@@ -44,22 +46,22 @@ impl Witness {
     ///
     /// # Errors
     /// The disk's; `InvalidData` when the witness itself or the store's count is damaged.
-    pub(super) fn open(path: &Path, db: &sled::Db) -> io::Result<Found> {
+    pub(super) fn open(path: &Path, rows: &Tree) -> io::Result<Found> {
         let file = File::options()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)?;
-        let acknowledged = match file.metadata()?.len() {
-            0 => 0,
-            _ => {
-                let mut framed = [0; frame::HEAD_BYTES + 8];
-                file.read_exact_at(&mut framed, 0)?;
-                read(&framed)?
-            }
+        let mut framed = [0; FRAMED_BYTES];
+        let acknowledged = match file.read_exact_at(&mut framed, 0) {
+            // A power cut before its bytes arrived leaves it short, or zeros.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Err(error),
+            Ok(()) if framed == [0; FRAMED_BYTES] => 0,
+            Ok(()) => read(&framed)?,
         };
-        let there = match db.get(COUNT)? {
+        let there = match rows.get(COUNT)? {
             Some(framed) => read(&framed)?,
             None => 0,
         };
@@ -75,9 +77,9 @@ impl Witness {
     }
 
     /// Puts the next number into the store, as the last of its batch.
-    pub(super) fn number(&mut self, db: &sled::Db) -> io::Result<()> {
+    pub(super) fn number(&mut self, rows: &Tree) -> io::Result<()> {
         self.count += 1;
-        db.insert(COUNT, self.framed())?;
+        rows.insert(COUNT, self.framed())?;
         Ok(())
     }
 

@@ -87,7 +87,8 @@ pub(crate) async fn adopt(node: &Node, main: &Line, state: &State) -> Result<boo
                 let follow = voters.iter().filter(|voter| nodes.contains(voter));
                 follow.count() > voters.len() / 2
             }
-            Some(_) => false,
+            // A later main line may begin a session before it hears that its branch ran.
+            Some(plan) => plan.boundary.is_none() && order.epoch < main.reference().epoch,
         };
         if !wanted {
             continue;
@@ -103,14 +104,40 @@ pub(crate) async fn adopt(node: &Node, main: &Line, state: &State) -> Result<boo
     Ok(false)
 }
 
+/// As `look`, of a main line that a promotion began: it has what the old one had up to the boundary
+/// that was signed.
+fn on_later(state: &State, order: &Order) -> Found {
+    let certificate = state.certificate();
+    let next = certificate.filter(|one| one.terms.epoch == order.epoch.saturating_add(1));
+    let end = next.map_or(LogId::default(), |one| one.terms.boundary);
+    // What is committed is in the log of every later leader, and what one leader wrote is one
+    // history. Of anything else nobody here can say that it is there.
+    let is_there = |at: &LogId| {
+        let is_of_one_leader = (at.term, at.node) == (end.term, end.node);
+        *at <= end && (*at <= order.committed || is_of_one_leader)
+    };
+    if is_there(&order.boundary) {
+        return Found::OnMainLine;
+    }
+    let gone = order.used.iter().map(|used| &used.at);
+    let first = gone.filter(|at| !is_there(at)).map(|at| at.index).min();
+    Found::NotOnMainLine {
+        from: first.unwrap_or(order.boundary.index),
+    }
+}
+
 /// Whether the entries that the order used are on this line.
 async fn look(main: &Line, order: &Order) -> Result<Found, Error> {
+    if order.epoch < main.reference().epoch {
+        return Ok(on_later(&main.state(), order));
+    }
     let digests = main.digests_at(order.boundary);
     if digests.is_some_and(|digests| digests.full == order.genesis) {
         return Ok(Found::OnMainLine);
     }
     let shared = Arc::clone(&main.inner.shared);
     let order = order.clone();
+    shared.log().barrier().await?;
     blocking(move || {
         let mut entries: BTreeMap<u64, LogId> = BTreeMap::new();
         let mut next = order

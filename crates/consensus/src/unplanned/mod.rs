@@ -10,7 +10,6 @@
 //! absent: what the branch does once it is open (`follow`).
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::{Error, Fork, Node, blocking};
 use crate::promotion::{self, Tail};
-use crate::{genesis, identity, place, raft};
+use crate::{files, genesis, identity, place, raft};
 
 mod adopt;
 mod open;
@@ -98,7 +97,7 @@ fn path(data: &Path, session: &SessionId) -> PathBuf {
 /// `Damaged`: such a node must not start, since it may have promised anything.
 pub(crate) fn read(data: &Path) -> Result<Unplanned, Error> {
     let mut records = BTreeMap::new();
-    let files = fs::read_dir(data.join("genesis")).into_iter().flatten();
+    let files = files::read_dir(data.join("genesis")).into_iter().flatten();
     for file in files.flatten().map(|file| file.path()) {
         let session = file
             .file_stem()
@@ -265,6 +264,7 @@ impl Node {
         let epoch = main.reference().epoch;
         let shared = Arc::clone(&main.inner.shared);
         let term = main.term();
+        shared.log().barrier().await?;
         let (tail, still) = blocking(move || {
             let tail = promotion::replay(&shared, epoch)?;
             let (at, still) = (tail.last, tail.last == tail.applied);
@@ -427,8 +427,12 @@ impl Node {
             return false;
         };
         let order = self.order(session);
-        let is_own = order.is_some_and(|order| order.genesis == *genesis);
-        let state = self.main().state();
+        let main = self.main();
+        // A promotion drops it.
+        let is_own = order.is_some_and(|order| {
+            order.genesis == *genesis && order.epoch == main.reference().epoch
+        });
+        let state = main.state();
         is_own
             && state
                 .plan(session)

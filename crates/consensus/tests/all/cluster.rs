@@ -279,3 +279,28 @@ async fn a_line_that_was_idle_for_an_hour_goes_on() {
     );
     assert!(after.clock.since(before.clock) >= HOUR_MS.unsigned_abs());
 }
+
+/// Connections that a leader makes within a second to a node that refuses them are a few dozen:
+/// streams, heartbeats and questions, each with its pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_refuses_connections_is_left_alone_for_a_while() {
+    let mut cluster = Cluster::of(3, 0).await;
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    cluster.founded().await;
+    let leader = cluster.wait_leader().await;
+    let refusing = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.stop(refusing).await;
+    let listener = cluster.listen_instead(refusing).await;
+    let mut refused = 0;
+    let refuse = async {
+        loop {
+            drop(listener.accept().await.unwrap());
+            refused += 1;
+        }
+    };
+    let _a_second = tokio::time::timeout(std::time::Duration::from_secs(1), refuse).await;
+    assert!(refused > 0, "nobody asked");
+    assert!(refused < 200, "{refused} connections in a second");
+}

@@ -3,8 +3,11 @@
 mod boundary;
 mod branch;
 mod cluster;
+mod contest;
 mod crash;
+mod disaster;
 mod harness;
+mod joint;
 mod nodes;
 mod promotion;
 mod protection;

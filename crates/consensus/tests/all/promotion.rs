@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 
 use crate::harness::{Cluster, approved_by, marking, until};
-use consensus::promotion::Report;
-use domain::approval::Act;
+use consensus::promotion::{Report, best};
+use domain::approval::{Act, LIFE_MS_MAX};
 use domain::outcome::Result as Came;
 use domain::promotion::{Certificate, Loss, SealId, Terms};
 use domain::protection::Mode;
@@ -47,7 +47,15 @@ fn west(cluster: &Cluster) -> impl Iterator<Item = NodeId> {
 
 /// Seals what runs of the west, and gives what was found by node.
 pub(crate) async fn seal(cluster: &Cluster, at: u64) -> BTreeMap<NodeId, Report> {
-    let nodes = west(cluster).collect();
+    seal_of(cluster, at, west(cluster).collect()).await
+}
+
+/// Seals what runs of these nodes, and gives what was found by node.
+pub(crate) async fn seal_of(
+    cluster: &Cluster,
+    at: u64,
+    nodes: Vec<NodeId>,
+) -> BTreeMap<NodeId, Report> {
     let epoch = cluster.main(at).reference().epoch + 1;
     let said = cluster
         .node(at)
@@ -64,9 +72,22 @@ pub(crate) fn certified(
     at: u64,
     found: &BTreeMap<NodeId, Report>,
 ) -> Certificate {
-    let best = found.values().max_by_key(|report| report.last).unwrap();
+    let nodes: Vec<NodeId> = west(cluster).collect();
+    certified_for(cluster, at, "west", &nodes, found)
+}
+
+/// The same, for a centre with these nodes.
+pub(crate) fn certified_for(
+    cluster: &Cluster,
+    at: u64,
+    centre: &str,
+    nodes: &[NodeId],
+    found: &BTreeMap<NodeId, Report>,
+) -> Certificate {
+    let best = best(found.values()).unwrap();
+    let left_out = nodes.iter().filter(|node| !found.contains_key(node));
     let terms = Terms {
-        centre: CentreName::parse("west").unwrap(),
+        centre: CentreName::parse(centre).unwrap(),
         epoch: best.seal.epoch,
         boundary: best.last,
         genesis: best.digest,
@@ -74,16 +95,20 @@ pub(crate) fn certified(
             .iter()
             .map(|(node, report)| (*node, report.seal.id))
             .collect(),
-        left_out: west(cluster)
-            .filter(|node| !found.contains_key(node))
-            .collect(),
+        left_out: left_out.copied().collect(),
         accepted_loss: Loss::Unknown,
         accepts_split_brain: true,
+        old: cluster.node(at).main_named(),
         reason: "a test".to_owned(),
     };
     let act = Act::Promotion(Box::new(terms.clone()));
     let main = cluster.main(at);
-    let by = ["op1", "op2"].map(|name| approved_by(&main, name, &act));
+    let by = ["op1", "op2"].map(|name| {
+        let (operator, mut approval) = approved_by(&main, name, &act);
+        // The clock of a line that nobody uses stands still.
+        approval.statement.expires_at = cluster.node(at).time().plus(LIFE_MS_MAX / 2);
+        (operator, approval)
+    });
     Certificate {
         terms,
         by: by.into_iter().collect(),
@@ -239,38 +264,151 @@ async fn the_best_node_is_the_one_with_the_greatest_last_log_id_and_a_late_one_j
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_certificates_for_one_epoch_stop_the_node_that_sees_both() {
+async fn an_old_primary_that_holds_its_giving_up_unapplied_says_that_it_gave_up_i11() {
     let mut cluster = six(Mode::Sync).await;
+    let leader = cluster.wait_leader().await;
+    let found = seal(&cluster, 4).await;
+    let certificate = certified(&cluster, 4, &found);
+    for id in (1..=3).filter(|id| *id != leader) {
+        cluster.stop(id).await;
+    }
+    // Alone, it commits nothing: what it writes stands in its log and is not applied.
+    let before = cluster.main(leader).last_log_index().unwrap();
+    let alone = cluster.main(leader).propose(marking(1)).await;
+    assert!(alone.is_err(), "{alone:?}");
+    until("it has written that it gives the west up", async || {
+        cluster.main(leader).last_log_index() >= Some(before + 2)
+    })
+    .await;
+    let applied = cluster.main(leader).state();
+    assert!(applied.header().protection.degraded_since.is_none());
+    drop(applied);
+    for _ in 0..2 {
+        let shown = cluster
+            .node(4)
+            .show_certificate(NodeId(leader), &certificate);
+        let shown = shown.await.unwrap();
+        assert!(shown.fenced && shown.degraded, "{shown:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_known_to_be_committed_is_named_with_the_seal() {
+    let mut cluster = six(Mode::Async).await;
+    let leader = cluster.wait_leader().await;
+    cluster.main(leader).propose(marking(1)).await.unwrap();
+    cluster.agree().await;
+    for id in (1..=3).filter(|id| *id != leader) {
+        cluster.stop(id).await;
+    }
+    // It reaches the west and is never committed.
+    let before = cluster.main(leader).last_log_index().unwrap();
+    let alone = cluster.main(leader).propose(marking(2)).await;
+    assert!(alone.is_err(), "{alone:?}");
+    until("the west has it in its logs", async || {
+        (4..=6).all(|id| cluster.main(id).last_log_index() > Some(before))
+    })
+    .await;
+    let found = seal(&cluster, 4).await;
+    for report in found.values() {
+        let told = report.uncommitted.iter();
+        let told: Vec<String> = told
+            .filter_map(|used| used.participant.as_ref().map(ToString::to_string))
+            .collect();
+        assert_eq!(told, ["MARK0002"]);
+        assert_eq!(report.uncommitted_count, 1);
+        assert!(report.applied < report.last);
+    }
+    cluster.stop(leader).await;
+    show(&cluster, 4, &certified(&cluster, 4, &found)).await;
+    serves(&cluster, &[4, 5, 6], 2).await;
+    assert!(has_mark(&cluster, 6, 2), "the tail is replayed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_log_of_an_older_leader_loses_to_a_shorter_one_of_a_later() {
+    let mut cluster = six(Mode::Async).await;
+    let old = cluster.wait_leader().await;
+    cluster.main(old).propose(marking(1)).await.unwrap();
+    cluster.agree().await;
+    let rest: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
+    for id in [rest[0], rest[1], 5, 6] {
+        cluster.stop(id).await;
+    }
+    // What it writes alone reaches node 4, and is never committed.
+    let before = cluster.main(old).last_log_index().unwrap();
+    let line = cluster.main(old);
+    let alone = (100..140).map(|mark| line.propose(marking(mark)));
+    let written = async {
+        until("node 4 has it in its log", async || {
+            cluster.main(4).last_log_index() >= Some(before + 40)
+        })
+        .await;
+    };
+    let (_, alone) = tokio::join!(written, futures::future::join_all(alone));
+    assert!(alone.iter().all(Result::is_err));
+    drop(line);
+    cluster.stop(old).await;
+    cluster.stop(4).await;
+    // The others elect a later leader, who has less to say.
+    for id in [rest[0], rest[1], 5, 6] {
+        cluster.start(id).await;
+    }
+    until("a change is answered", async || {
+        cluster.main(5).propose(marking(2)).await.is_ok()
+    })
+    .await;
+    cluster.agree().await;
+    for id in rest {
+        cluster.stop(id).await;
+    }
+    cluster.start(4).await;
+    let found = seal(&cluster, 6).await;
+    assert_eq!(found.len(), 3);
+    let (long, short) = (found[&NodeId(4)].last, found[&NodeId(5)].last);
+    assert!(
+        long.index > short.index && long.term < short.term,
+        "{long} {short}"
+    );
+    let chosen = best(found.values()).unwrap();
+    assert_eq!(
+        chosen.last,
+        found[&NodeId(5)].last.max(found[&NodeId(6)].last)
+    );
+    show(&cluster, 6, &certified(&cluster, 6, &found)).await;
+    serves(&cluster, &[4, 5, 6], 2).await;
+    until("a change is answered", async || {
+        cluster.main(4).propose(marking(3)).await.is_ok()
+    })
+    .await;
+    cluster.agree().await;
+    for id in 4..=6 {
+        assert!(
+            (1..=3).all(|mark| has_mark(&cluster, id, mark)),
+            "node {id}"
+        );
+        assert!(
+            (100..140).all(|mark| !has_mark(&cluster, id, mark)),
+            "node {id}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_nobody_used_for_an_hour_is_promoted_as_any_other() {
+    let mut cluster = six(Mode::Sync).await;
+    cluster.main(1).propose(marking(1)).await.unwrap();
+    cluster.agree().await;
+    for clock in cluster.clocks.values() {
+        clock.set_offset_ms(3_600_000);
+    }
     for id in 1..=3 {
         cluster.stop(id).await;
     }
     let found = seal(&cluster, 4).await;
     let certificate = certified(&cluster, 4, &found);
-    let mut other = certified(&cluster, 4, &found);
-    other.terms.reason = "another one".to_owned();
-    let act = Act::Promotion(Box::new(other.terms.clone()));
-    let main = cluster.main(4);
-    other.by = ["op1", "op2"]
-        .map(|name| approved_by(&main, name, &act))
-        .into_iter()
-        .collect();
-    drop(main);
-    cluster
-        .node(4)
-        .show_certificate(NodeId(5), &certificate)
-        .await
-        .unwrap();
-    let shown = cluster.node(4).show_certificate(NodeId(5), &other).await;
-    assert!(shown.is_err());
-    assert!(cluster.node(5).standing().conflicting.is_some());
-    until("it has stopped", async || {
-        cluster.main(5).running().is_err()
-    })
-    .await;
-    cluster.stop(5).await;
-    cluster.start(5).await;
-    assert!(
-        cluster.main(5).running().is_err(),
-        "a restart does not bring it back"
-    );
+    show(&cluster, 4, &certificate).await;
+    serves(&cluster, &[4, 5, 6], 2).await;
+    assert!(cluster.main(5).propose(marking(2)).await.is_ok());
+    assert!(has_mark(&cluster, 4, 1) && has_mark(&cluster, 4, 2));
 }

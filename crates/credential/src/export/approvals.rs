@@ -3,8 +3,8 @@
 //! an operator's approval is recorded. So a trail that was made anew, signatures of its end and
 //! all, still lacks what only the operators' own keys can make.
 //!
-//! Deliberately absent: what an act was about. A record says it in words, an approval by a digest
-//! of its arguments, which the record does not hold. And who the first operators are: the trail
+//! Deliberately absent: what an act was about. A record says it in words, and names what was
+//! approved by the digest of its arguments; the arguments themselves it does not hold. And who the first operators are: the trail
 //! does not say with which keys a cluster was founded, so that an operator's first approval says
 //! it, and every later one must agree.
 
@@ -16,6 +16,7 @@ use domain::audit::{Kind, Row, Verdict};
 use domain::cluster::KeyPin;
 use domain::id::ClusterId;
 
+use super::acts::Acts;
 use crate::approval;
 use crate::certificate::{self, Holder};
 
@@ -26,6 +27,7 @@ pub(super) struct Approvals {
     keys: BTreeMap<String, KeyPin>,
     cluster: Option<ClusterId>,
     count: u64,
+    acts: Acts,
 }
 
 impl Approvals {
@@ -39,12 +41,25 @@ impl Approvals {
         self.cluster.is_none_or(|own| own == cluster)
     }
 
-    /// Checks the approval of a row, if it has one or must have one.
+    /// Checks the approvals of a row, if it has any or must have them.
     ///
     /// # Errors
     /// What is wrong.
     pub(super) fn follow(&mut self, row: &Row) -> Result<(), &'static str> {
+        let came = row.approved.as_ref().map(|approved| approved.by.as_slice());
+        let mut with = Vec::new();
+        for signed in came.unwrap_or_default() {
+            with.push((self.signer(signed)?, signed));
+            self.count += 1;
+        }
+        self.own(row)?;
+        self.acts.follow(row, &with)?;
         self.note_registration(row);
+        Ok(())
+    }
+
+    /// Checks the row's own approval.
+    fn own(&mut self, row: &Row) -> Result<(), &'static str> {
         let counted = row.verdict == Verdict::Done && row.actor.starts_with("operator/");
         let Some(signed) = &row.approval else {
             return match counted && is_recorded_as(row.kind, "").is_some() {
@@ -71,6 +86,14 @@ impl Approvals {
 
     /// Whether the operator whom the row names signed it.
     fn check(&mut self, row: &Row, signed: &Approval) -> Result<(), &'static str> {
+        match self.signer(signed)? == row.actor {
+            true => Ok(()),
+            false => Err("its approval was signed by somebody else"),
+        }
+    }
+
+    /// The operator who signed it, if it is good.
+    fn signer(&mut self, signed: &Approval) -> Result<String, &'static str> {
         approval::check(signed).map_err(|error| match error {
             approval::Error::OtherKey => "its approval's certificate has another key",
             approval::Error::Certificate(_) => "its approval's certificate cannot be read",
@@ -88,17 +111,14 @@ impl Approvals {
                 return Err("its approval was not signed by an operator");
             }
         };
-        if signer != row.actor {
-            return Err("its approval was signed by somebody else");
-        }
         let cluster = signed.statement.cluster;
         if peer.identity.cluster != cluster || !self.are_of(cluster) {
             return Err("its approval is of another cluster");
         }
         self.cluster = Some(cluster);
-        let known = self.keys.entry(signer).or_insert(signed.key);
+        let known = self.keys.entry(signer.clone()).or_insert(signed.key);
         match *known == signed.key {
-            true => Ok(()),
+            true => Ok(signer),
             false => Err("its approval was signed with another key than the operator's"),
         }
     }

@@ -9,7 +9,7 @@ use domain::{LineId, LineRef};
 use super::*;
 use crate::approval;
 use crate::authority::{Authority, Issued, Validity};
-use crate::certificate::{Holder, Identity};
+use crate::certificate::{self, Holder, Identity};
 use crate::checkpoint::Seen;
 use crate::keyring::Keyring;
 use crate::{SeededEntropy, key_file};
@@ -52,6 +52,7 @@ fn rows(from: Head, count: u64) -> Vec<Row> {
                 repeat: None,
                 detail: None,
                 approval: None,
+                approved: None,
             };
             head = row.head();
             row
@@ -82,6 +83,31 @@ fn statement(act: &str) -> Statement {
 fn approved(by: &Issued, statement: Statement) -> Option<Box<Approval>> {
     let signed = approval::sign(&by.key_pem, &by.certificate_pem, statement);
     Some(Box::new(signed.unwrap()))
+}
+
+/// The row is an operator's approval of an act.
+fn approves(row: &mut Row, by: &Issued, act: &str) {
+    row.kind = match act {
+        "registration.register" => Kind::RegistrationApproved,
+        "script.grant" => Kind::ScriptGrantApproved,
+        "method.set" | "go-live.approve" => Kind::MigrationProposed,
+        _ => Kind::ActApproved,
+    };
+    row.approval = approved(by, statement(act));
+    let certificate = &row.approval.as_ref().unwrap().certificate;
+    let peer = certificate::peer(certificate).unwrap();
+    let Holder::Operator(id) = peer.identity.holder else {
+        panic!("an operator's");
+    };
+    row.actor = format!("operator/{id}");
+}
+
+/// The row is of the carrying out of what `statement` approves.
+fn carried_out(row: &mut Row, kind: Kind) {
+    row.kind = kind;
+    row.actor = "operator/chan.mei".to_owned();
+    let (act, by) = (domain::Digest([3; 32]), Vec::new());
+    row.approved = Some(Box::new(domain::audit::Approved { act, by }));
 }
 
 /// Two operators approve a plan, and what else there is.
@@ -194,12 +220,14 @@ fn s34_an_operator_who_was_registered_anew_signs_with_that_key_alone() {
     let (li, chan) = (operator("li.wei"), operator("chan.mei"));
     let again = operator("li.wei");
     let mut rows = with_approvals(&li, &chan);
-    rows[2].kind = Kind::CallerRegistered;
+    approves(&mut rows[0], &li, "registration.register");
+    approves(&mut rows[1], &chan, "registration.register");
+    carried_out(&mut rows[2], Kind::CallerRegistered);
     rows[2].detail = Some(format!("operator/li.wei, key {}: a new card", again.key));
     rows[3].kind = Kind::ActApproved;
     rows[3].actor = "operator/li.wei".to_owned();
     rows[3].approval = approved(&again, statement("session.open"));
-    assert_eq!(made_anew(&keyring(1), rows.clone()).unwrap().approvals, 3);
+    assert_eq!(made_anew(&keyring(1), rows.clone()).unwrap().approvals, 4);
     rows[3].approval = approved(&li, statement("session.open"));
     let found = made_anew(&keyring(1), rows).unwrap_err();
     assert!(found.to_string().contains("another key"), "{found}");
@@ -224,6 +252,8 @@ fn approvals_of_another_cluster_than_the_trails_are_found() {
     let found = made_anew(&keyring(1), rows).unwrap_err();
     assert!(matches!(found, Fault::Checkpoint { .. }), "{found}");
 }
+
+mod acts;
 
 fn signed(by: &Keyring, trail: &LineId, rows: &[Row], claim: Claim) -> Vec<u8> {
     let seen = Seen {

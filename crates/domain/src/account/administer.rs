@@ -1,10 +1,10 @@
-//! What administrators do to accounts: a DA to its own participant's users, an operator to anybody.
+//! What administrators do to accounts: a DA to its own participant's users, an operator to DAs, and
+//! to anybody where it takes access away.
 
-use std::collections::BTreeSet;
-
-use super::{Account, By, Class, Command, IMPORT_ROWS_MAX, Imported, Status};
+use super::{Account, By, Class, Command, Status, import};
 use crate::apply::{Context, Effect};
 use crate::audit::{Event, Kind, Repeat};
+use crate::change;
 use crate::cluster;
 use crate::digest::Digest;
 use crate::envelope::Actor;
@@ -20,10 +20,12 @@ use crate::token::{self, TokenId};
 
 pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command) -> Effect {
     match command {
+        Command::ApproveImport { terms } => import::approve(state, context, terms),
         Command::Import {
             participants,
             accounts,
-        } => import(state, context, participants, accounts),
+            part,
+        } => import::carry_out(state, context, participants, accounts, part.as_ref()),
         Command::Suspend {
             account,
             token,
@@ -64,6 +66,7 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             seen,
         } => {
             let target = administer(state, context, account, token.as_ref())
+                .and_then(|found| looked_after(state, found))
                 .and_then(|found| open_for_people(state, context).map(|()| found))
                 .and_then(|found| match seen {
                     Some(seen) if *seen != found.0.etag() => Err(Rejection::ChangedSince),
@@ -86,9 +89,12 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         } => {
             let event = Event::new(Kind::ActivationIssued);
             let target = administer(state, context, account, token.as_ref())
+                .and_then(|found| looked_after(state, found))
                 .and_then(|found| open_for_people(state, context).map(|()| found));
             match target {
-                Ok((account, by)) => issue_activation(state, context, &account, &by, code),
+                Ok((account, by)) => {
+                    issue_activation(state, context, &account, &by, token.as_ref(), code)
+                }
                 Err(rejection) => refused(rejection, event, account),
             }
         }
@@ -123,8 +129,9 @@ fn refused(rejection: Rejection, mut event: Event, account: &AccountId) -> Effec
     Effect::rejected(rejection, event)
 }
 
-/// The account, and who acts on it: a DA on its own participant's users alone, an operator on
-/// anybody (R9, R47). What a DA may not touch looks to it like what is not there.
+/// The account, and who acts on it: a DA on its own participant's users alone (R9, R47), an operator
+/// on anybody, from whom access is taken away. What a DA may not touch looks to it like what is not
+/// there.
 fn administer(
     state: &State,
     context: &Context<'_>,
@@ -159,6 +166,20 @@ fn administer(
             | Actor::Script(_),
             Some(_) | None,
         ) => Err(Rejection::NotAllowed),
+    }
+}
+
+/// What gives access to a firm's users, or names them, is its delegated administrators', and an
+/// operator's where it has none (R9).
+fn looked_after(state: &State, found: (Account, By)) -> Result<(Account, By), Rejection> {
+    let (account, by) = found;
+    match (&by, account.class) {
+        (By::Operator(_), Class::User) if state.has_admin(&account.participant, None) => {
+            Err(Rejection::LookedAfterByAdmins)
+        }
+        (By::Operator(_) | By::Account(_), Class::User | Class::DelegatedAdmin) => {
+            Ok((account, by))
+        }
     }
 }
 
@@ -331,6 +352,7 @@ fn issue_activation(
     context: &Context<'_>,
     account: &Account,
     by: &By,
+    token: Option<&TokenId>,
     code: &Sealed,
 ) -> Effect {
     let event = Event::of(Kind::ActivationIssued, account).by(by);
@@ -339,6 +361,13 @@ fn issue_activation(
     }
     if account.email.is_none() {
         return Effect::rejected(Rejection::NoEmail, event);
+    }
+    // A delegated administrator's word rests on token and step-up, an operator's on its certificate.
+    if let Some(token) = token {
+        let act = change::Act::IssueActivation(account.id.clone());
+        if let Err(rejection) = change::use_step_up(state, context, token, &act) {
+            return Effect::rejected(rejection, event);
+        }
     }
     let now = context.now;
     let ends_at = now.plus(state.policy.activation_life_ms);
@@ -353,81 +382,4 @@ fn issue_activation(
     state.short.activations.set(activation);
     let carry = state.header.line.carry();
     Effect::done(Answer::HalfIssued { ends_at, carry }, event).with_secret()
-}
-
-fn import(
-    state: &mut State,
-    context: &Context<'_>,
-    participants: &[Participant],
-    accounts: &[Imported],
-) -> Effect {
-    let event = Event::new(Kind::AccountsImported);
-    if let Err(rejection) = cluster::may_set(state, context) {
-        return Effect::rejected(rejection, event);
-    }
-    let conflicts = conflicts(state, participants, accounts);
-    if !conflicts.is_empty() {
-        return Effect::rejected(Rejection::ImportConflicts(conflicts), event);
-    }
-    let mut firms = 0;
-    for participant in participants {
-        if state.participants.get(&participant.id).is_none() {
-            let firm = Participant::new(participant.id.clone(), participant.title.clone());
-            state.put_participant(firm);
-            firms += 1;
-        }
-    }
-    for account in accounts {
-        state.put_account(account.clone().into_account(context.now));
-    }
-    let people = u32::try_from(accounts.len()).unwrap_or(u32::MAX);
-    let detail = format!("{firms} participants, {people} accounts");
-    Effect::done(
-        Answer::Imported {
-            participants: firms,
-            accounts: people,
-        },
-        event.detail(detail),
-    )
-}
-
-/// Most conflicts that a refusal names.
-const CONFLICTS_NAMED: usize = 20;
-
-/// What contradicts the state, or the other rows.
-fn conflicts(state: &State, participants: &[Participant], accounts: &[Imported]) -> Vec<String> {
-    if accounts.len() + participants.len() > IMPORT_ROWS_MAX {
-        return vec![format!("more than {IMPORT_ROWS_MAX} rows in one entry")];
-    }
-    let mut conflicts = Vec::new();
-    let mut ids = BTreeSet::new();
-    let mut cards = BTreeSet::new();
-    let firms: BTreeSet<_> = participants.iter().map(|row| &row.id).collect();
-    for firm in &firms {
-        let there = state.participants.get(*firm);
-        if there.is_some_and(Participant::deleted) {
-            conflicts.push(format!(
-                "{firm}: the participant was deleted, and its id is used up"
-            ));
-        }
-    }
-    for account in accounts {
-        let id = &account.id;
-        let firm = &account.participant;
-        if state.firm(firm).is_none() && !firms.contains(firm) {
-            conflicts.push(format!("{id}: there is no participant {firm}"));
-        }
-        if state.account(id).is_some() || !ids.insert(id) {
-            conflicts.push(format!("{id}: the user id exists already"));
-        }
-        if let Some((card, _)) = &account.card
-            && (state.by_card.contains_key(card) || !cards.insert(card))
-        {
-            conflicts.push(format!("{id}: the card {card} belongs to another account"));
-        }
-        if conflicts.len() >= CONFLICTS_NAMED {
-            break;
-        }
-    }
-    conflicts
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 mod administer;
+pub mod import;
 
 pub(crate) use administer::apply;
 
@@ -351,12 +352,21 @@ impl Imported {
 /// What is asked about accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// New participants and accounts, all or none.
+    /// An operator approves that firms and people be brought in. Their rows may come once enough
+    /// have approved the same.
+    ApproveImport {
+        /// Which rows.
+        terms: import::Terms,
+    },
+    /// New participants and accounts, all or none, of rows that were approved.
     Import {
         /// Firms, of which id and name count; one that exists is left as it is.
         participants: Vec<Participant>,
         /// People; one that exists refuses the import.
         accounts: Vec<Imported>,
+        /// Which of the approved rows they are; none in a record from before it took approvals.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<import::Part>,
     },
     /// Takes access away at once; all tokens end.
     Suspend {
@@ -439,6 +449,7 @@ pub enum Command {
 impl Command {
     pub(crate) fn kind(&self) -> Kind {
         match self {
+            Self::ApproveImport { .. } => Kind::ActApproved,
             Self::Import { .. } => Kind::AccountsImported,
             Self::Suspend { .. } => Kind::AccountSuspended,
             Self::RevokeOtp { .. } => Kind::OtpRevoked,

@@ -294,7 +294,9 @@ pub(super) fn change(
     let dropped = change.tail.as_ref().map_or_else(String::new, |tail| {
         format!("; dropped, and kept apart: {}", tail.told())
     });
-    let done = Event::new(Kind::NodesChanged).detail(format!("{detail}{dropped}"));
+    let done = Event::new(Kind::NodesChanged)
+        .detail(format!("{detail}{dropped}"))
+        .approved(counted.act);
     effect.events.push(done);
     effect
 }

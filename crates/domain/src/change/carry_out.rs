@@ -70,7 +70,7 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         } => {
             let kind = Kind::StepUp {
                 token: *token,
-                act: *act,
+                act: act.clone(),
                 code: code.clone(),
                 nonce: *nonce,
                 verified: false,
@@ -237,7 +237,21 @@ fn open(
     if state.short.procedures.len() >= PROCEDURES_MAX {
         return Effect::rejected(Rejection::TooMany, event);
     }
-    if person.account.otp.is_none() {
+    let proves = person.account.otp.is_some()
+        || match &kind {
+            // Who has not initiated has a card to prove.
+            Kind::StepUp {
+                act: Act::ApproveChange(_) | Act::IssueActivation(_),
+                ..
+            } => person.account.card.is_some(),
+            Kind::StepUp {
+                act: Act::ReplaceChannel,
+                ..
+            }
+            | Kind::Replacement { .. }
+            | Kind::SetUp { .. } => false,
+        };
+    if !proves {
         return Effect::rejected(Rejection::InitiationRequired, event);
     }
     // One at a time: the former one of this token ends.
@@ -313,6 +327,44 @@ fn verify_step_up(
     Effect::failed(Answer::CredentialsRejected, person.event)
 }
 
+/// Whether this is a verified step-up of the token for the act.
+fn is_stepped_up(
+    state: &State,
+    context: &Context<'_>,
+    by: &Token,
+    step_up: &ProcedureId,
+    wanted: &Act,
+) -> bool {
+    own(state, context, &by.front_end, step_up).is_some_and(|procedure| match &procedure.kind {
+        Kind::StepUp {
+            token,
+            act,
+            verified,
+            ..
+        } => *token == by.id && act == wanted && *verified,
+        Kind::SetUp { .. } | Kind::Replacement { .. } => false,
+    })
+}
+
+/// Uses up the step-up that the token has for the act.
+///
+/// # Errors
+/// `StepUpRequired` if it has none that was verified.
+pub(crate) fn use_step_up(
+    state: &mut State,
+    context: &Context<'_>,
+    token: &TokenId,
+    act: &Act,
+) -> Result<(), Rejection> {
+    let token = token::shown(state, context, token)?;
+    let step_up = token.procedure.ok_or(Rejection::StepUpRequired)?;
+    if !is_stepped_up(state, context, token, &step_up, act) {
+        return Err(Rejection::StepUpRequired);
+    }
+    state.short.procedures.remove(&step_up);
+    Ok(())
+}
+
 fn begin_replacement(
     state: &mut State,
     context: &Context<'_>,
@@ -321,19 +373,7 @@ fn begin_replacement(
     step_up: &ProcedureId,
     verdict: Verdict,
 ) -> Effect {
-    let stepped_up =
-        own(state, context, &person.token.front_end, step_up).is_some_and(|procedure| {
-            match &procedure.kind {
-                Kind::StepUp {
-                    token,
-                    act: Act::ReplaceChannel,
-                    verified,
-                    ..
-                } => person.may_use(token) && *verified,
-                Kind::SetUp { .. } | Kind::Replacement { .. } => false,
-            }
-        });
-    if !stepped_up {
+    if !is_stepped_up(state, context, &person.token, step_up, &Act::ReplaceChannel) {
         return Effect::rejected(Rejection::StepUpRequired, person.event);
     }
     if let Err(effect) = check_password(state, &mut person, Method::Otp, verdict, context.now) {

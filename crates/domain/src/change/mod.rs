@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 mod carry_out;
 
-pub(crate) use carry_out::{apply, count_failure, own};
+pub(crate) use carry_out::{apply, count_failure, own, use_step_up};
 
 use crate::audit::{self};
 use crate::factor::{CardProof, CodeProof, NewChannel, Sealed, Verdict};
-use crate::id::{AccountId, FrontEndId, ProcedureId};
+use crate::id::{AccountId, ChangeRequestId, FrontEndId, ProcedureId};
 use crate::initiation::Setting;
 use crate::table::{Expires, Record};
 use crate::time::UnixMs;
@@ -28,11 +28,15 @@ pub enum Reason {
     LostOrCompromised,
 }
 
-/// An act that needs a step-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// An act that needs a step-up, with what it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
     /// Replacing the OTP channel.
     ReplaceChannel,
+    /// A delegated administrator's approving of a change request.
+    ApproveChange(ChangeRequestId),
+    /// A delegated administrator's issuing of an activation code for an account.
+    IssueActivation(AccountId),
 }
 
 /// Something under way that takes two calls.

@@ -19,6 +19,9 @@ pub(super) fn judge(
     request: &ChangeRequest,
     by: &By,
 ) -> Result<(), Rejection> {
+    if request.act.brings_card() && matches!(by, By::Account(_)) {
+        return Err(Rejection::NotAllowed);
+    }
     if let Act::Create(account) = &request.act {
         return judge_new(state, account);
     }

@@ -7,6 +7,7 @@ use crate::account::{By, Class};
 use crate::apply::{Context, Effect};
 use crate::approval;
 use crate::audit::Event;
+use crate::change;
 use crate::cluster;
 use crate::digest::Digest;
 use crate::envelope::Actor;
@@ -28,11 +29,17 @@ struct Person {
 impl Person {
     /// Whether the account of this firm and class is the person's to look after (R9). What a
     /// delegated administrator may not touch looks to it like what is not there.
-    fn looks_after(&self, participant: &ParticipantId, class: Class) -> Result<(), Rejection> {
+    fn looks_after(
+        &self,
+        participant: &ParticipantId,
+        class: Class,
+        act: &Act,
+    ) -> Result<(), Rejection> {
         match (&self.firm, class) {
             (Some(firm), Class::User) if firm == participant => Ok(()),
             (Some(_), _) => Err(Rejection::OtherParticipant),
             (None, Class::DelegatedAdmin) => Ok(()),
+            (None, Class::User) if act.is_card() => Ok(()),
             (None, Class::User) => Err(Rejection::LookedAfterByAdmins),
         }
     }
@@ -63,7 +70,9 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             };
             make(state, context.now, &person, &asked, event)
         }
-        Command::Approve { id, .. } => approve(state, context, &person, id, event),
+        Command::Approve { id, token } => {
+            approve(state, context, &person, (id, token.as_ref()), event)
+        }
         Command::Reject { id, reason, .. } => {
             let decision = Decision::Rejected {
                 reason: reason.clone(),
@@ -163,7 +172,7 @@ fn make(
             None => return Effect::rejected(Rejection::NoSuchAccount, event),
         },
     };
-    if let Err(rejection) = person.looks_after(&participant, class) {
+    if let Err(rejection) = person.looks_after(&participant, class, asked.act) {
         return Effect::rejected(rejection, event);
     }
     let request = ChangeRequest {
@@ -250,18 +259,12 @@ fn may_check(state: &State, person: &Person, request: &ChangeRequest) -> Result<
     match (&person.firm, request.class) {
         (Some(_), Class::User) | (None, Class::DelegatedAdmin) => Ok(()),
         (Some(_), Class::DelegatedAdmin) => Err(Rejection::OtherParticipant),
-        (None, Class::User) if other_admin(state, request) => Err(Rejection::LookedAfterByAdmins),
+        (None, Class::User) if request.act.is_card() => Ok(()),
+        (None, Class::User) if state.has_admin(&request.participant, Some(&request.maker)) => {
+            Err(Rejection::LookedAfterByAdmins)
+        }
         (None, Class::User) => Ok(()),
     }
-}
-
-/// Whether the firm has a delegated administrator beside the maker who could check.
-fn other_admin(state: &State, request: &ChangeRequest) -> bool {
-    let first = AccountId::first();
-    state
-        .accounts_of(&request.participant, &first)
-        .filter(|account| account.class == Class::DelegatedAdmin && account.active())
-        .any(|account| request.maker != By::Account(account.id.clone()))
 }
 
 /// Whether the maker could still make it: a request does not outlive its maker's rights.
@@ -281,7 +284,7 @@ fn approve(
     state: &mut State,
     context: &Context<'_>,
     person: &Person,
-    id: &ChangeRequestId,
+    (id, token): (&ChangeRequestId, Option<&TokenId>),
     event: Event,
 ) -> Effect {
     let now = context.now;
@@ -298,13 +301,14 @@ fn approve(
     }
     let may = still_open(&request, now)
         .and_then(|()| may_check(state, person, &request))
-        .and_then(|()| signed(state, context, person, &request))
         .and_then(|()| match maker_stands(state, &request) {
             true => Ok(()),
             false => Err(Rejection::MakerNotActive),
         })
         .and_then(|()| carry_out::judge(state, now, &request, &request.maker))
-        .and_then(|()| carry_out::judge(state, now, &request, &person.by));
+        .and_then(|()| carry_out::judge(state, now, &request, &person.by))
+        // Last, for it uses a step-up up.
+        .and_then(|()| proved(state, context, token, &request));
     if let Err(rejection) = may {
         return Effect::rejected(rejection, event);
     }
@@ -320,15 +324,18 @@ fn approve(
 }
 
 /// A delegated administrator's approval rests on token and step-up, an operator's on its signature.
-fn signed(
-    state: &State,
+fn proved(
+    state: &mut State,
     context: &Context<'_>,
-    person: &Person,
+    token: Option<&TokenId>,
     request: &ChangeRequest,
 ) -> Result<(), Rejection> {
-    match &person.by {
-        By::Account(_) => Ok(()),
-        By::Operator(_) => {
+    match token {
+        Some(token) => {
+            let act = change::Act::ApproveChange(request.id);
+            change::use_step_up(state, context, token, &act)
+        }
+        None => {
             let act = approval::Act::ChangeRequest(request.id, request.content());
             approval::given(state, context, &act).map(|_| ())
         }

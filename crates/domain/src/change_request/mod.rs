@@ -2,7 +2,9 @@
 //!
 //! A user's are made by a delegated administrator of its firm and checked by another one, or by an
 //! operator where the firm has no other. Those of delegated administrators are made and checked by
-//! operators (R9). Taking access away needs no request: it is in `account`.
+//! operators (R9), and those that bring a card: who chooses its password's verifier could choose the
+//! password (S25).
+//! Taking access away needs no request: it is in `account`.
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +77,27 @@ impl Act {
             Self::Delete => audit::Kind::AccountDeleted,
             Self::AllowMethod(_) => audit::Kind::MethodsSet,
         }
+    }
+
+    /// Whether it brings a card, with the verifier of its password: the clearing house issues those.
+    pub(crate) fn brings_card(&self) -> bool {
+        match self {
+            Self::Create(account) => account.card.is_some(),
+            Self::RegisterCard { .. } => true,
+            Self::Resume
+            | Self::Unlock(_)
+            | Self::SetEmail(_)
+            | Self::ResetPassword
+            | Self::ResetChannel
+            | Self::ResetBoth
+            | Self::Delete
+            | Self::AllowMethod(_) => false,
+        }
+    }
+
+    /// Whether it is about a card alone, and so the clearing house's, whoever holds the card.
+    pub(crate) fn is_card(&self) -> bool {
+        self.brings_card() && !matches!(self, Self::Create(_))
     }
 
     /// Whether it opens a way around a factor, which who changed the e-mail may not do (LOGIN.md).

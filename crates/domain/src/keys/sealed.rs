@@ -395,7 +395,8 @@ fn by_administrators(command: &account::Command) -> Vec<&Sealed> {
             cards.map(|(_, sealed)| sealed).collect()
         }
         account::Command::IssueActivationCode { code, .. } => vec![code],
-        account::Command::Suspend { .. }
+        account::Command::ApproveImport { .. }
+        | account::Command::Suspend { .. }
         | account::Command::RevokeOtp { .. }
         | account::Command::RevokeCard { .. }
         | account::Command::DisableMethod { .. }

@@ -99,7 +99,10 @@ fn say(state: &mut State, context: &Context<'_>, change: &Change, reason: &str) 
     }
     state.proposals.remove(&topic);
     carry_out(state, now, change);
-    let mut done = Event::new(change.kind()).detail(said(change, reason));
+    let act = approval::Act::Migration(change.clone()).digest();
+    let mut done = Event::new(change.kind())
+        .detail(said(change, reason))
+        .approved(act);
     if let Some(asked) = effect.events.first() {
         done.participant.clone_from(&asked.participant);
     }

@@ -6,12 +6,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod agreed;
 mod plan;
 mod rollover;
 pub mod unplanned;
 
-pub(crate) use plan::{apply, operator, planned};
-pub(crate) use rollover::give_up;
+pub(crate) use agreed::operator;
+pub(crate) use plan::{apply, planned};
+pub(crate) use rollover::{DROPPED, drop_branch, give_up};
 
 use crate::approval;
 use crate::audit;
@@ -69,7 +71,7 @@ pub struct Plan {
     pub opened_at: UnixMs,
     /// When it began to serve on this line, if it did.
     pub started_at: Option<UnixMs>,
-    /// When it closed.
+    /// When it closed; none while it is open, and where a promotion dropped its branch before that.
     pub closed_at: Option<UnixMs>,
     /// Who approved, each with the signed statement, if it is a secondary session.
     pub approved_by: approval::By,
@@ -95,6 +97,22 @@ impl Plan {
     #[must_use]
     pub fn digest_of(session: &calendar::Session) -> Digest {
         Digest::of("tidemark plan", &[&encoding::encode(session)])
+    }
+
+    /// Whether a promotion dropped the branch and nothing of it is sealed yet. `epoch` is the main
+    /// line's.
+    #[must_use]
+    pub fn awaits_evidence_of_dropped(&self, epoch: u64) -> bool {
+        let is_of_older = self.boundary.is_some_and(|boundary| boundary.epoch < epoch);
+        let is_open = |sealed: &Sealing| sealed.evidence.is_none();
+        self.phase == Phase::Abandoned && is_of_older && self.sealed.as_ref().is_some_and(is_open)
+    }
+
+    /// Whether a promotion dropped the branch before its session had closed: that goes on, on the
+    /// main line, where it stands in the timetable.
+    #[must_use]
+    pub fn goes_on_without_its_branch(&self) -> bool {
+        self.phase == Phase::Abandoned && self.closed_at.is_none()
     }
 }
 

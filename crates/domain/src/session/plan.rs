@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use super::agreed::{approve, approved, may, operator, operator_or_node};
 use super::rollover::{abandon, answer_holds, roll_over};
 use super::unplanned::{self, Found};
-use super::{Act, Approvals, Boundary, Command, PLANS_MAX, Phase, Plan};
+use super::{Act, Boundary, Command, PLANS_MAX, Phase, Plan};
 use crate::apply::{Context, Effect};
 use crate::approval;
 use crate::audit::Event;
 use crate::calendar;
 use crate::digest::Digest;
 use crate::envelope::Actor;
-use crate::id::{CentreName, NodeId, OperatorId, SessionId};
+use crate::id::{CentreName, NodeId, SessionId};
 use crate::line::{self, LineId};
 use crate::outcome::{Answer, Rejection};
 use crate::script::{self, Deed};
@@ -73,8 +74,44 @@ pub(crate) fn apply(
         );
     }
     match result {
-        Ok(answer) => Effect::done(answer, event),
+        Ok(answer) => Effect::done(answer, named(state, command, event)),
         Err(rejection) => Effect::rejected(rejection, event),
+    }
+}
+
+/// The record of what was done, with what operators had approved for it.
+fn named(state: &State, command: &Command, event: Event) -> Event {
+    let plan = state.plan(command.session());
+    match command {
+        // Of a script's opening it is the grant.
+        Command::Open { .. } => {
+            let by = plan.and_then(|plan| plan.approved_by.values().next());
+            match by {
+                Some(approval) => event.approved(approval.statement.arguments),
+                None => event,
+            }
+        }
+        Command::BeginUnplanned { order } | Command::Adopt { order, .. } => {
+            match order.approved_by.values().next() {
+                Some(first) => event.approved_by(first.statement.arguments, &order.approved_by),
+                None => event,
+            }
+        }
+        Command::Abandon { session, .. } => match plan {
+            Some(plan) => {
+                let act = Act::Abandon(session.clone());
+                let signed = approval::Act::Session(act, Plan::digest_of(&plan.session));
+                event.approved(signed.digest())
+            }
+            None => event,
+        },
+        Command::Approve { .. }
+        | Command::ConfirmOpen { .. }
+        | Command::BranchStart { .. }
+        | Command::Start { .. }
+        | Command::Close { .. }
+        | Command::RollOver { .. }
+        | Command::AnswerHolds { .. } => event,
     }
 }
 
@@ -197,102 +234,8 @@ pub(super) fn moved(session: &SessionId, phase: Phase) -> Moved {
     })
 }
 
-pub(crate) fn operator<'a>(context: &Context<'a>) -> Result<&'a OperatorId, Rejection> {
-    match context.actor {
-        Actor::Operator(id) => Ok(id),
-        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) | Actor::Script(_) => {
-            Err(Rejection::NotAllowed)
-        }
-    }
-}
-
-pub(super) fn operator_or_node(context: &Context<'_>) -> Result<(), Rejection> {
-    match context.actor {
-        Actor::Operator(_) | Actor::Node(_) => Ok(()),
-        Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Script(_) => Err(Rejection::NotAllowed),
-    }
-}
-
-/// Whether the actor may do it: an operator, a node that follows the timetable, or a script to
-/// which it is granted.
-pub(super) fn may(
-    state: &State,
-    context: &Context<'_>,
-    session: &SessionId,
-    deed: Deed,
-) -> Result<(), Rejection> {
-    match context.actor {
-        Actor::Script(_) => script::may(state, context, Some(session), deed),
-        Actor::Operator(_) | Actor::FrontEnd(_) | Actor::BackEnd(_) | Actor::Node(_) => {
-            operator_or_node(context)
-        }
-    }
-}
-
-fn approve(state: &mut State, context: &Context<'_>, act: &Act, digest: Digest) -> Moved {
-    operator(context)?;
-    let session = match act {
-        Act::Open(session) => may_open(state, context, session)?,
-        Act::Abandon(session) => plan_of(state, session)?.session.clone(),
-    };
-    if Plan::digest_of(&session) != digest {
-        return Err(Rejection::PlanDiffers);
-    }
-    // Approvals of a plan that has changed since, and old ones, count no longer.
-    let mut approvals = Approvals {
-        act: act.clone(),
-        plan: digest,
-        by: approved_lately(state, context.now, act, digest),
-    };
-    let signed = approval::Act::Session(act.clone(), digest);
-    let (operator, approval) = approval::given(state, context, &signed)?;
-    approvals.by.insert(operator, approval);
-    let have = u32::try_from(approvals.by.len()).unwrap_or(u32::MAX);
-    state.approvals.set(approvals);
-    Ok(Answer::Approved {
-        have,
-        need: state.policy.approvals,
-    })
-}
-
-/// Who has approved the act on this plan by a statement that counts now.
-fn approved_lately(state: &State, now: UnixMs, act: &Act, plan: Digest) -> approval::By {
-    state
-        .approvals
-        .get(act)
-        .filter(|approvals| approvals.plan == plan)
-        .map(|approvals| approval::counted(state, now, &approvals.by))
-        .unwrap_or_default()
-}
-
-/// The operators who approved the act on this very plan: enough of them.
-pub(super) fn approved(
-    state: &State,
-    context: &Context<'_>,
-    act: &Act,
-    session: &calendar::Session,
-) -> Result<approval::By, Rejection> {
-    approved_at(state, context.now, act, session)
-}
-
-/// As `approved`, by the statements that counted then.
-pub(super) fn approved_at(
-    state: &State,
-    now: UnixMs,
-    act: &Act,
-    session: &calendar::Session,
-) -> Result<approval::By, Rejection> {
-    let by = approved_lately(state, now, act, Plan::digest_of(session));
-    let have = u32::try_from(by.len()).unwrap_or(u32::MAX);
-    let need = state.policy.approvals;
-    if have < need {
-        return Err(Rejection::NotApproved { have, need });
-    }
-    Ok(by)
-}
-
 /// The session as the calendar has it, if it is one that can be opened or approved.
-fn may_open(
+pub(super) fn may_open(
     state: &State,
     context: &Context<'_>,
     id: &SessionId,
@@ -423,8 +366,11 @@ fn confirm_open(
     if known.is_some() {
         return Err(Rejection::AlreadySo);
     }
-    // A branch may be confirmed late, when its plan has closed already.
-    need(&plan, &[Phase::Opening, Phase::Closed])?;
+    // A branch may be confirmed late, when its plan has closed already or a promotion dropped it.
+    let dropped = plan.awaits_evidence_of_dropped(state.header.epoch);
+    if !dropped {
+        need(&plan, &[Phase::Opening, Phase::Closed])?;
+    }
     if !is_majority(state, &plan.session.centre, verified) {
         return Err(Rejection::EvidenceDiffers);
     }
@@ -493,18 +439,27 @@ fn start(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     let known = state.plan(id).cloned();
     let mut plan = match (known, on_branch) {
         (Some(plan), true) => plan,
+        (Some(plan), false)
+            if plan.goes_on_without_its_branch() && plan.session.centre == *primary(state)? =>
+        {
+            plan
+        }
         (Some(plan), false) => return Err(Rejection::WrongPhase { phase: plan.phase }),
         (None, true) => return Err(Rejection::NoSuchSession),
         (None, false) => new_primary_plan(state, context, id)?,
     };
-    need(&plan, &[Phase::Opening, Phase::Open])?;
+    need(&plan, &[Phase::Opening, Phase::Open, Phase::Abandoned])?;
     if !plan.session.holds(now) {
         return Err(Rejection::OutsideSession {
             opens: plan.session.opens,
             closes: plan.session.closes,
         });
     }
-    plan.phase = Phase::Open;
+    // What became of its branch is not forgotten.
+    if plan.phase != Phase::Abandoned {
+        plan.phase = Phase::Open;
+    }
+    let phase = plan.phase;
     plan.started_at = Some(now);
     if !on_branch {
         state.header.business_day = state.header.business_day.max(Some(plan.session.day));
@@ -512,7 +467,7 @@ fn start(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     }
     state.plans.set(plan);
     state.header.current = Some(id.clone());
-    moved(id, Phase::Open)
+    moved(id, phase)
 }
 
 fn new_primary_plan(
@@ -545,15 +500,19 @@ fn close(state: &mut State, context: &Context<'_>, id: &SessionId) -> Moved {
     if plan.phase == Phase::Closed {
         return Err(Rejection::AlreadySo);
     }
-    need(&plan, &[Phase::Opening, Phase::Open])?;
-    plan.phase = Phase::Closed;
+    let is_current = state.header.current.as_ref() == Some(id);
+    if !(is_current && plan.goes_on_without_its_branch()) {
+        need(&plan, &[Phase::Opening, Phase::Open])?;
+        plan.phase = Phase::Closed;
+    }
+    let phase = plan.phase;
     plan.closed_at = Some(context.now);
     state.plans.set(plan);
-    if state.header.current.as_ref() == Some(id) {
+    if is_current {
         state.header.current = None;
     }
     line::end_short_lived(state, context.now);
     // A branch's close is its last entry: the evidence is taken here.
     state.header.ended = matches!(state.header.line, LineId::Branch { .. });
-    moved(id, Phase::Closed)
+    moved(id, phase)
 }

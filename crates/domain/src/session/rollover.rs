@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::{Moved, approved, is_majority, may, moved, need, operator, plan_of};
+use super::agreed::{approved, may, operator};
+use super::plan::{Moved, is_majority, moved, need, plan_of};
 use super::{
     Act, Evidence, Hold, MustRepeat, Phase, Plan, REASON_BYTES_MAX, Reply, Sealing, Whose,
 };
@@ -18,6 +19,9 @@ use crate::outcome::Rejection;
 use crate::script::Deed;
 use crate::state::State;
 use crate::time::UnixMs;
+
+/// Why a session has no branch any more after a promotion.
+pub(crate) const DROPPED: &str = "dropped by a promotion";
 
 pub(super) fn roll_over(
     state: &mut State,
@@ -59,15 +63,21 @@ pub(super) fn roll_over(
         hold(state, id, &item.of, item.sequence);
     }
     tell_holders(state, evidence);
+    // Why it was given up is kept.
+    let before = plan.sealed.as_ref();
+    let before = before.and_then(|sealing| sealing.gap_accepted.clone());
     let sealing = Sealing {
         evidence: Some(evidence.clone()),
         replies: replies.clone(),
         held,
         at: context.now,
         log: context.at,
-        gap_accepted: gap_accepted.cloned(),
+        gap_accepted: gap_accepted.cloned().or(before),
     };
     if plan.phase == Phase::Abandoned {
+        // A branch may have served for a moment after it was dropped, and never past its times.
+        let served_until = evidence.closed_at.min(plan.session.closes);
+        line::raise_totp_floor(state, served_until);
         state.plans.set(Plan {
             sealed: Some(sealing),
             ..plan
@@ -222,7 +232,6 @@ fn end_plan(
     state.approvals.remove(&Act::Open(id.clone()));
     state.approvals.remove(&Act::Abandon(id.clone()));
     plan.phase = phase;
-    plan.closed_at = plan.closed_at.or(Some(context.now));
     plan.sealed = Some(sealing);
     state.plans.set(plan);
     // One that was opened without the primary may not fence it: then its own session goes on.
@@ -236,7 +245,19 @@ fn end_plan(
 }
 
 /// Ends the plan of a secondary session whose branch is not there, and cannot be.
-pub(crate) fn give_up(state: &mut State, context: &Context<'_>, plan: Plan, why: &str) {
+pub(crate) fn give_up(state: &mut State, context: &Context<'_>, mut plan: Plan, why: &str) {
+    plan.closed_at = plan.closed_at.or(Some(context.now));
+    end_without_evidence(state, context, plan, why);
+}
+
+/// Ends the plan of a secondary session whose main line has gone on as that of a later epoch. What
+/// the branch did is attached once it is found. A session that had not closed is not closed by
+/// this.
+pub(crate) fn drop_branch(state: &mut State, context: &Context<'_>, plan: Plan) {
+    end_without_evidence(state, context, plan, DROPPED);
+}
+
+fn end_without_evidence(state: &mut State, context: &Context<'_>, plan: Plan, why: &str) {
     let sealing = Sealing {
         evidence: None,
         replies: BTreeMap::new(),

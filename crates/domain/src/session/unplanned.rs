@@ -11,8 +11,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Moved, approved_at, make_room, moved, operator_or_node, planned, primary};
-use super::rollover::give_up;
+use super::agreed::{approved_at, operator_or_node};
+use super::plan::{Moved, make_room, moved, planned, primary};
+use super::rollover::drop_branch;
 use super::{Act, Boundary, Phase, Plan, REASON_BYTES_MAX};
 use crate::apply::Context;
 use crate::approval;
@@ -400,6 +401,7 @@ fn take_over(state: &mut State, context: &Context<'_>, order: &Order, found: Fou
             // What the branch did can still be attached.
             state.plans.set(Plan {
                 phase: known.phase,
+                started_at: known.started_at,
                 closed_at: known.closed_at,
                 sealed: known.sealed,
                 ..plan
@@ -407,12 +409,17 @@ fn take_over(state: &mut State, context: &Context<'_>, order: &Order, found: Fou
             return moved(&id, Phase::Abandoned);
         }
         Some(known) if known.gives_way() => {}
+        // The new primary had begun it by the timetable before it heard of the order.
+        Some(known) if is_late && known.boundary.is_none() => {
+            plan.started_at = known.started_at;
+            plan.closed_at = known.closed_at;
+        }
         Some(known) => return Err(Rejection::WrongPhase { phase: known.phase }),
     }
     state.approvals.remove(&Act::Open(id.clone()));
     make_room(state);
     if is_late {
-        give_up(state, context, plan, "dropped by a promotion");
+        drop_branch(state, context, plan);
         return moved(&id, Phase::Abandoned);
     }
     // The main line's own session is history as good as any: it goes on, and is not fenced.

@@ -1,7 +1,7 @@
 //! Firms in the state: what follows from a firm's record for its people.
 
 use super::State;
-use crate::account::{Account, Status};
+use crate::account::{Account, By, Class, Status};
 use crate::id::{AccountId, ParticipantId};
 use crate::line::LineId;
 use crate::notice::REMINDERS_ROOM;
@@ -35,6 +35,13 @@ impl State {
         if former.map_or(0, |former| former.endings) != endings {
             self.short.tokens.end_participant(&id, endings);
         }
+    }
+
+    /// Whether the firm has a delegated administrator who may act, beside this one.
+    pub(crate) fn has_admin(&self, firm: &ParticipantId, beside: Option<&By>) -> bool {
+        self.accounts_of(firm, &AccountId::first())
+            .filter(|account| account.class == Class::DelegatedAdmin && account.active())
+            .any(|account| beside != Some(&By::Account(account.id.clone())))
     }
 
     fn has_accounts(&self, firm: &ParticipantId) -> bool {

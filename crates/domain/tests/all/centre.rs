@@ -14,10 +14,10 @@ use domain::approval::Act;
 use domain::centre::Command;
 use domain::centre::nodes::Change;
 use domain::cluster::Node;
-use domain::promotion::{Begin, Certificate, Found, Loss, SealId, Terms};
+use domain::promotion::{Begin, Certificate, Found, Loss, SealId, Stopped, Terms};
 use domain::protection::Mode;
 use domain::session::Phase;
-use domain::{Answer, CentreName, NodeId, OperatorId, Rejection, protection};
+use domain::{Answer, CentreName, LogId, NodeId, OperatorId, Rejection, protection};
 
 fn centre(name: &str) -> CentreName {
     CentreName::parse(name).unwrap()
@@ -110,7 +110,7 @@ fn a_switchover_is_refused_on_a_branch_to_nowhere_degraded_and_by_nodes() {
 }
 
 /// What nodes 4 and 5 were sealed for.
-fn terms(world: &World) -> Terms {
+pub(crate) fn terms(world: &World) -> Terms {
     Terms {
         centre: centre("west"),
         epoch: world.state.header().epoch + 1,
@@ -120,11 +120,12 @@ fn terms(world: &World) -> Terms {
         left_out: BTreeSet::from([NodeId(6)]),
         accepted_loss: Loss::Unknown,
         accepts_split_brain: false,
+        old: None,
         reason: "the east is lost".to_owned(),
     }
 }
 
-fn certified(world: &World, terms: Terms, who: &[&str]) -> Certificate {
+pub(crate) fn certified(world: &World, terms: Terms, who: &[&str]) -> Certificate {
     let act = Act::Promotion(Box::new(terms.clone()));
     let by = who
         .iter()
@@ -135,7 +136,7 @@ fn certified(world: &World, terms: Terms, who: &[&str]) -> Certificate {
     }
 }
 
-fn begin(certificate: Certificate) -> domain::Command {
+pub(crate) fn begin(certificate: Certificate) -> domain::Command {
     domain::Command::Promote(Box::new(Begin { certificate }))
 }
 
@@ -244,18 +245,28 @@ fn no_loss_is_claimed_only_where_nothing_answered_can_be_gone_i11() {
         sealed: 2,
         mode: Mode::Strict,
         degraded: false,
-        acknowledged: false,
+        stopped: None,
+        contested: false,
     };
     let loss = |found: Found| found.claim().0;
     assert_eq!(loss(found.clone()), Loss::None);
-    let sync = |acknowledged| Found {
+    let stopped = |gave_up, beyond| Some(Stopped { gave_up, beyond });
+    let sync = |stopped| Found {
         mode: Mode::Sync,
-        acknowledged,
+        stopped,
         ..found.clone()
     };
-    assert_eq!(loss(sync(true)), Loss::None);
+    assert_eq!(loss(sync(stopped(false, Some(7)))), Loss::None);
     // It may have given this centre up since.
-    assert_eq!(loss(sync(false)), Loss::Unknown);
+    assert_eq!(loss(sync(None)), Loss::Unknown);
+    assert_eq!(loss(sync(stopped(true, None))), Loss::Unknown);
+    // What it has and this centre has not is all that can be gone.
+    assert_eq!(loss(sync(stopped(true, Some(7)))), Loss::AtMost(7));
+    let two_lines = Found {
+        contested: true,
+        ..sync(stopped(false, Some(0)))
+    };
+    assert_eq!(loss(two_lines), Loss::Unknown);
     let too_few = Found {
         sealed: 1,
         ..found.clone()
@@ -264,12 +275,12 @@ fn no_loss_is_claimed_only_where_nothing_answered_can_be_gone_i11() {
     assert_eq!(loss(too_few), Loss::Unknown);
     let degraded = Found {
         degraded: true,
-        ..sync(true)
+        ..sync(stopped(false, None))
     };
     assert_eq!(loss(degraded), Loss::Unknown);
     let loose = Found {
         mode: Mode::Async,
-        acknowledged: true,
+        stopped: stopped(false, None),
         ..found.clone()
     };
     assert_eq!(loss(loose), Loss::Unknown);
@@ -287,6 +298,65 @@ fn no_loss_is_claimed_only_where_nothing_answered_can_be_gone_i11() {
     );
     assert_eq!((loss(one), loss(five.clone())), (Loss::None, Loss::None));
     assert_eq!(loss(Found { sealed: 2, ..five }), Loss::Unknown);
+}
+
+#[test]
+fn who_accepts_a_loss_accepts_a_smaller_one_and_no_greater() {
+    let rising = [Loss::None, Loss::AtMost(3), Loss::AtMost(9), Loss::Unknown];
+    for (at, accepted) in rising.iter().enumerate() {
+        for (other, found) in rising.iter().enumerate() {
+            assert_eq!(accepted.covers(*found), other <= at, "{accepted}: {found}");
+        }
+    }
+}
+
+#[test]
+fn a_longer_log_of_an_older_term_is_the_lesser_one() {
+    let at = |term, node, index| LogId { term, node, index };
+    let rising = [
+        at(1, 9, 900),
+        at(2, 1, 50),
+        at(2, 3, 7),
+        at(2, 3, 8),
+        at(3, 1, 1),
+    ];
+    assert!(
+        rising.is_sorted_by(|a, b| a < b),
+        "leader first, then index"
+    );
+}
+
+#[test]
+fn a_line_that_began_excludes_those_that_need_its_voters() {
+    let world = World::in_session_1();
+    let of = |voters: &[u64]| Terms {
+        voters: voters
+            .iter()
+            .map(|id| (NodeId(*id), SealId([1; 16])))
+            .collect(),
+        reason: format!("{voters:?}"),
+        ..terms(&world)
+    };
+    // Both can have begun.
+    for (began, other) in [
+        (&[4][..], &[5, 6][..]),
+        (&[5, 6], &[4]),
+        (&[1, 2, 3], &[4, 5, 6]),
+        (&[4], &[4, 5, 6]),
+        (&[4, 5, 6], &[4]),
+    ] {
+        assert!(!of(began).excludes(&of(other)), "{began:?} {other:?}");
+        assert_ne!(of(began).line(), of(other).line());
+    }
+    // Whoever began had a node that the other needs.
+    for (began, other) in [
+        (&[5, 6][..], &[4, 5, 6][..]),
+        (&[4, 5, 6], &[5, 6]),
+        (&[4, 5], &[5, 6]),
+        (&[4, 5, 6], &[4, 5, 6]),
+    ] {
+        assert!(of(began).excludes(&of(other)), "{began:?} {other:?}");
+    }
 }
 
 fn at(id: u64) -> Node {

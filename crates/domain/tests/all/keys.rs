@@ -43,8 +43,9 @@ fn founded() -> World {
     let command = cluster::Command::Found(Box::new(founding));
     world.done(&node(), Command::Cluster(command));
     let other = World::founded();
-    let import = other.log.last().unwrap().1.command.clone();
-    world.done(&operator("ann"), import);
+    for (_, envelope) in other.log.iter().skip(1) {
+        world.done(&envelope.actor, envelope.command.clone());
+    }
     world
 }
 

@@ -284,11 +284,7 @@ fn a_deleted_firm_takes_its_accounts_with_it_and_its_id_is_never_used_again() {
         card: None,
     };
     for participants in [vec![], vec![Participant::new(firm("A"), "A".into())]] {
-        let import = account::Command::Import {
-            participants,
-            accounts: vec![person.clone()],
-        };
-        let refusal = world.ask(&operator("ann"), Command::Account(import));
+        let refusal = world.import(&participants, std::slice::from_ref(&person));
         assert!(matches!(refused(&refusal), Rejection::ImportConflicts(_)));
     }
     let (_, made) = world.make(&operator("ann"), None, "AU9", Act::Create(Box::new(person)));
@@ -306,19 +302,19 @@ fn a_deleted_firm_takes_its_accounts_with_it_and_its_id_is_never_used_again() {
 fn a_large_firm_is_gone_at_once_and_erased_a_bounded_number_an_entry() {
     let mut world = World::in_session_1();
     let people = ERASED_AN_ENTRY * 3 + 5;
-    let accounts = (0..people).map(|number| Imported {
-        id: id(&format!("LU{number:04}")),
-        participant: firm("L"),
-        class: Class::User,
-        title: "somebody".into(),
-        email: Some(format!("{number}@example.com")),
-        card: None,
-    });
-    let import = account::Command::Import {
-        participants: vec![Participant::new(firm("L"), "large".into())],
-        accounts: accounts.collect(),
-    };
-    world.done(&operator("ann"), Command::Account(import));
+    let accounts: Vec<Imported> = (0..people)
+        .map(|number| Imported {
+            id: id(&format!("LU{number:04}")),
+            participant: firm("L"),
+            class: Class::User,
+            title: "somebody".into(),
+            email: Some(format!("{number}@example.com")),
+            card: None,
+        })
+        .collect();
+    let large = [Participant::new(firm("L"), "large".into())];
+    let imported = world.import(&large, &accounts);
+    assert!(matches!(imported.result, Came::Done(_)), "{imported:?}");
     both(&mut world, "L", Wanted::Delete);
     let left = |state: &State| {
         let of = state.accounts().filter(|of| of.participant == firm("L"));

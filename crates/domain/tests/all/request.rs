@@ -305,23 +305,24 @@ fn an_import_of_too_many_rows_is_refused_for_that_alone() {
         email: None,
         card: None,
     };
-    let import = |rows: usize| {
-        Command::Account(domain::account::Command::Import {
-            participants: (0..rows).map(row).collect(),
-            accounts: vec![account.clone()],
-        })
-    };
     let told = |rejection| match rejection {
         Rejection::ImportConflicts(rows) => rows,
         other => panic!("{other:?}"),
     };
     let most = domain::account::IMPORT_ROWS_MAX;
-    let too_many = told(world.rejected(&operator("ann"), import(most)));
+    let mut import = |rows: usize| {
+        let firms: Vec<_> = (0..rows).map(row).collect();
+        match world.import(&firms, std::slice::from_ref(&account)).result {
+            Came::Rejected(rejection) => told(rejection),
+            other => panic!("{other:?}"),
+        }
+    };
+    let too_many = import(most);
     assert!(
         too_many.len() == 1 && too_many[0].contains("500"),
         "{too_many:?}"
     );
-    let taken = told(world.rejected(&operator("ann"), import(most - 1)));
+    let taken = import(most - 1);
     assert!(taken.len() == 1 && taken[0].contains("AU1"), "{taken:?}");
     assert_eq!(world.state.digests().account, before.account);
 }

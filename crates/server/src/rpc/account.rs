@@ -232,6 +232,21 @@ pub(super) fn accounts<'a>(
     }
 }
 
+/// What is left of the accounts that were deleted, for who asks for them by that status alone.
+fn tombstones<'a>(
+    state: &'a State,
+    scope: &'a Scope,
+    participant: Option<&'a ParticipantId>,
+    after: Option<&'a AccountId>,
+) -> Box<dyn Iterator<Item = &'a Account> + Send + 'a> {
+    let left = state.accounts().filter(move |account| {
+        account.deleted()
+            && after.is_none_or(|after| account.id > *after)
+            && participant.is_none_or(|participant| account.participant == *participant)
+    });
+    Box::new(left.filter(|account| scope.holds(account)))
+}
+
 /// A page token of a list by user id.
 pub(super) fn read_page_token(text: &str) -> Result<Option<AccountId>, Refusal> {
     match text {
@@ -275,7 +290,13 @@ async fn list(
     let participant = scope.participant(&ask.body.parent, now)?;
     let filter = ask.body.filter.clone().unwrap_or_default();
     let wanted = wanted(&filter)?;
-    let found = accounts(&state, &scope, participant.as_ref(), after.as_ref());
+    let found = match filter.status() {
+        AccountStatus::Deleted => tombstones(&state, &scope, participant.as_ref(), after.as_ref()),
+        AccountStatus::Unspecified
+        | AccountStatus::Active
+        | AccountStatus::Suspended
+        | AccountStatus::Locked => accounts(&state, &scope, participant.as_ref(), after.as_ref()),
+    };
     let mut page: Vec<_> = found
         .map(wire::account)
         .filter(|account| wanted.fits(account))

@@ -16,6 +16,7 @@ use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
 
+mod fence;
 mod promote;
 
 pub(crate) use promote::Waiting;

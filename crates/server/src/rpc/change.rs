@@ -13,9 +13,9 @@ use domain::{State, UnixMs};
 use proto::auth::v1 as auth;
 use proto::auth::v1::verify_step_up_request::Factor;
 
-use super::changed;
 use super::initiation::{confirmed, opened, read_procedure};
 use super::token::shown;
+use super::{change_request, changed};
 use crate::edge::{self, Edge};
 use crate::factor;
 use crate::mail::Letter;
@@ -68,13 +68,23 @@ pub(super) async fn password(
     })
 }
 
-fn read_act(number: i32) -> Result<Act, Refusal> {
-    match auth::StepUpAct::try_from(number) {
-        Ok(auth::StepUpAct::ReplaceChannel) => Ok(Act::ReplaceChannel),
-        Ok(auth::StepUpAct::Unspecified) | Err(_) => Err(Refusal::malformed(
-            Field::Required("act"),
-            "STEP_UP_ACT_REPLACE_CHANNEL",
+fn read_act(body: &auth::BeginStepUpRequest) -> Result<Act, Refusal> {
+    let resource = body.resource.as_str();
+    match body.act() {
+        auth::StepUpAct::ReplaceChannel if resource.is_empty() => Ok(Act::ReplaceChannel),
+        auth::StepUpAct::ReplaceChannel => Err(Refusal::malformed(
+            Field::Other("resource"),
+            "empty for one's own channel",
         )),
+        auth::StepUpAct::ApproveChangeRequest => {
+            change_request::read_name(resource).map(Act::ApproveChange)
+        }
+        auth::StepUpAct::IssueActivationCode => {
+            wire::read_account_name(resource).map(|name| Act::IssueActivation(name.id))
+        }
+        auth::StepUpAct::Unspecified => {
+            Err(Refusal::malformed(Field::Required("act"), "a STEP_UP_ACT"))
+        }
     }
 }
 
@@ -82,17 +92,19 @@ fn read_act(number: i32) -> Result<Act, Refusal> {
 fn challenge(
     line: &consensus::Line,
     person: &Person<'_>,
-    act: Act,
+    act: &Act,
     nonce: [u8; 16],
     expires_at: UnixMs,
 ) -> Challenge {
     let act = match act {
-        Act::ReplaceChannel => "step-up:replace-channel",
+        Act::ReplaceChannel => "step-up:replace-channel".to_owned(),
+        Act::ApproveChange(request) => format!("step-up:approve-change-request:{request}"),
+        Act::IssueActivation(account) => format!("step-up:issue-activation-code:{account}"),
     };
     Challenge {
         line: line.reference(),
         portal: person.token.option.portal(),
-        option: act.to_owned(),
+        option: act,
         user_id: person.account.id.to_string(),
         nonce,
         expires_at,
@@ -106,7 +118,7 @@ pub(super) async fn begin_step_up(
 ) -> Result<auth::BeginStepUpResponse, Refusal> {
     let key = ask.key(&ask.body.request_id, edge.keyring())?;
     edge::address(&ask.body.client_address)?;
-    let act = read_act(ask.body.act)?;
+    let act = read_act(&ask.body)?;
     let (line, state) = edge.fresh(&ask).await?;
     let person = person(&ask, &state, edge.now(&state))?;
     let procedure = ProcedureId(edge.derived("procedure id", &key));
@@ -122,7 +134,7 @@ pub(super) async fn begin_step_up(
     let command = Command::BeginStepUp {
         procedure,
         token: person.token.id,
-        act,
+        act: act.clone(),
         code: sealed.clone(),
         nonce,
     };
@@ -143,7 +155,7 @@ pub(super) async fn begin_step_up(
             .outbox
             .post(&email.address, letter, mark, settled.at);
     }
-    let challenge = challenge(&line, &person, act, nonce, ends_at);
+    let challenge = challenge(&line, &person, &act, nonce, ends_at);
     Ok(auth::BeginStepUpResponse {
         step_up_id: procedure.to_string(),
         expire_time: Some(wire::time(ends_at)),
@@ -184,7 +196,7 @@ pub(super) async fn verify_step_up(
         Some(Factor::Card(signed)) => {
             let open = procedure.and_then(|procedure| match &procedure.kind {
                 Kind::StepUp { act, nonce, .. } => {
-                    Some(challenge(&line, &person, *act, *nonce, procedure.ends_at))
+                    Some(challenge(&line, &person, act, *nonce, procedure.ends_at))
                 }
                 Kind::SetUp { .. } | Kind::Replacement { .. } => None,
             });

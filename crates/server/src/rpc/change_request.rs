@@ -81,7 +81,7 @@ fn name_of(id: ChangeRequestId) -> String {
     format!("{NAME}{id}")
 }
 
-fn read_name(text: &str) -> Result<ChangeRequestId, Refusal> {
+pub(super) fn read_name(text: &str) -> Result<ChangeRequestId, Refusal> {
     text.strip_prefix(NAME)
         .and_then(|id| id.parse().ok())
         .ok_or_else(|| Refusal::malformed(Field::Other("name"), "changeRequests/{id}"))
@@ -129,6 +129,12 @@ async fn create(
     if !fits {
         return Err(scope.absent(now));
     }
+    // Who could choose a verifier could choose the password (S25).
+    if brings_card(asked) && matches!(scope, Scope::UsersOf(_)) {
+        return Err(Refusal::NotAllowed {
+            why: "operators alone register cards".to_owned(),
+        });
+    }
     let act = read_act(edge, asked, &name)?;
     let id = ChangeRequestId(edge.derived("change request id", &key));
     let command = Command::Make {
@@ -147,6 +153,21 @@ async fn create(
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),
     })
+}
+
+fn brings_card(asked: &Asked) -> bool {
+    match asked {
+        Asked::Create(new) => new.card.is_some(),
+        Asked::RegisterCard(_) => true,
+        Asked::Resume(_)
+        | Asked::Unlock(_)
+        | Asked::SetEmail(_)
+        | Asked::ResetPassword(_)
+        | Asked::ResetChannel(_)
+        | Asked::ResetBoth(_)
+        | Asked::Delete(_)
+        | Asked::AllowMethod(_) => false,
+    }
 }
 
 /// What is asked for, with its secrets sealed.
@@ -375,18 +396,19 @@ async fn approve(
     ask: Ask<admin::ApproveChangeRequestRequest>,
 ) -> Result<admin::ApproveChangeRequestResponse, Refusal> {
     let body = &ask.body;
-    let unsigned = admin::ApproveChangeRequestRequest {
+    let without = admin::ApproveChangeRequestRequest {
         approval: None,
         ..body.clone()
     };
-    let key = ask.key_of(&body.request_id, &unsigned, edge.keyring())?;
+    let key = ask.key_of(&body.request_id, &without, edge.keyring())?;
+    let unsigned = body.validate_only && body.approval.is_none();
     edge::address(&body.client_address)?;
     let id = read_name(&body.name)?;
     let token = token_of(&ask)?;
     let command = domain::Command::ChangeRequest(Command::Approve { id, token });
     let (line, state) = edge.fresh(&ask).await?;
     let command = match (&ask.caller, &body.approval) {
-        // A delegated administrator's approval rests on its token.
+        // A delegated administrator's approval rests on its token and a step-up, which the line knows.
         (Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_), None) => command,
         (Caller::FrontEnd(..) | Caller::BackEnd(_) | Caller::Node(_), Some(_)) => {
             let should_be = "absent: an operator alone signs";
@@ -401,11 +423,21 @@ async fn approve(
                     rejection: Rejection::NoSuchChangeRequest,
                     clock: now,
                 })?;
-            approvals::signed(edge, &ask, &state, approval.as_ref(), command)?
+            match unsigned {
+                true => command,
+                false => approvals::signed(edge, &ask, &state, approval.as_ref(), command)?,
+            }
         }
     };
     let request = (key, body.validate_only);
-    let carry = changed::propose(edge, &ask, &line, request, command).await?;
+    let carry = match changed::propose(edge, &ask, &line, request, command).await {
+        // Everything else was found right.
+        Err(Refusal::Rejected {
+            rejection: Rejection::ApprovalUnsigned,
+            ..
+        }) if unsigned => line.reference().line.carry(),
+        carry => carry?,
+    };
     Ok(admin::ApproveChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),
         notice: wire::notice_text(carry),

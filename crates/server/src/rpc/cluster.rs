@@ -20,6 +20,7 @@ use crate::wire;
 
 pub(in crate::rpc) mod checks;
 mod heard;
+mod outlook;
 mod status;
 pub(crate) mod tally;
 mod waiting;

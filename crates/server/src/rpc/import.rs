@@ -4,28 +4,26 @@ use std::collections::BTreeSet;
 
 use credential::associated::Associated;
 use credential::password::Verifier;
-use credential::rules::Person;
-use credential::secret::Password;
+use domain::account::import::{Part, Terms};
 use domain::account::{Class, EMAIL_BYTES_MAX, IMPORT_ROWS_MAX, Imported, TITLE_BYTES_MAX};
 use domain::factor::Method;
 use domain::id::{AccountId, CardNumber, ParticipantId};
 use domain::participant::Participant;
-use domain::{Answer, State};
+use domain::{Answer, Digest, State};
 use proto::account::v1::AccountClass;
 use proto::admin::v1 as admin;
 use proto::admin::v1::import_service_server::ImportService;
 use tonic::{Request, Response, Status};
 
 use super::answered;
+use crate::approvals;
 use crate::edge::{self, Edge};
 use crate::factor;
-use crate::hashing::Lane;
+use crate::import::verifiers;
 use crate::reads::Read;
 use crate::request::Ask;
-use crate::status::Refusal;
-
-/// How a verifier begins, which is taken as it is.
-const PHC: &str = "$argon2";
+use crate::status::{Field, Refusal};
+use crate::wire;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -33,6 +31,13 @@ pub(super) struct Imports(pub(super) Edge);
 
 #[tonic::async_trait]
 impl ImportService for Imports {
+    async fn approve_import(
+        &self,
+        request: Request<admin::ApproveImportRequest>,
+    ) -> Result<Response<admin::ApproveImportResponse>, Status> {
+        answered!(self.0, request, approve)
+    }
+
     async fn import_accounts(
         &self,
         request: Request<admin::ImportAccountsRequest>,
@@ -59,12 +64,7 @@ struct Row {
     class: Class,
     title: String,
     email: Option<String>,
-    card: Option<(CardNumber, Secret)>,
-}
-
-enum Secret {
-    Verifier(Box<Verifier>),
-    Password(Password),
+    card: Option<(CardNumber, Verifier)>,
 }
 
 impl Rows {
@@ -160,28 +160,20 @@ impl Rows {
         Some(address.to_owned())
     }
 
-    fn card(&mut self, row: &admin::AccountRow) -> Option<(CardNumber, Secret)> {
-        match (row.card_number.trim(), row.card_password.as_str()) {
+    fn card(&mut self, row: &admin::AccountRow) -> Option<(CardNumber, Verifier)> {
+        match (row.card_number.trim(), row.card_verifier.as_str()) {
             ("", "") => None,
             ("", _) => {
-                self.wrong(row.line, "card_number", "is missing beside a card password");
+                self.wrong(row.line, "card_number", "is missing beside a verifier");
                 None
             }
             (_, "") => {
-                self.wrong(row.line, "card_password", "is missing beside a card number");
+                self.wrong(row.line, "card_verifier", "is missing beside a card number");
                 None
             }
-            (number, secret) => {
+            (number, verifier) => {
                 let number = CardNumber::parse(number);
-                let secret = if secret.starts_with(PHC) {
-                    Verifier::parse(secret)
-                        .map(|verifier| Secret::Verifier(Box::new(verifier)))
-                        .map_err(|wrong| wrong.to_string())
-                } else {
-                    Password::parse(secret)
-                        .map(Secret::Password)
-                        .map_err(|wrong| wrong.to_string())
-                };
+                let verifier = Verifier::parse(verifier);
                 match &number {
                     Err(wrong) => self.wrong(row.line, "card_number", wrong),
                     Ok(number) if !self.cards.insert(number.clone()) => self.wrong(
@@ -191,10 +183,10 @@ impl Rows {
                     ),
                     Ok(_) => {}
                 }
-                if let Err(wrong) = &secret {
-                    self.wrong(row.line, "card_password", wrong);
+                if let Err(wrong) = &verifier {
+                    self.wrong(row.line, "card_verifier", wrong);
                 }
-                Some((number.ok()?, secret.ok()?))
+                Some((number.ok()?, verifier.ok()?))
             }
         }
     }
@@ -231,6 +223,40 @@ impl Rows {
     }
 }
 
+async fn approve(
+    edge: &Edge,
+    ask: Ask<admin::ApproveImportRequest>,
+) -> Result<admin::ApproveImportResponse, Refusal> {
+    let body = &ask.body;
+    let unsigned = admin::ApproveImportRequest {
+        approval: None,
+        ..body.clone()
+    };
+    let key = ask.key_of(&body.request_id, &unsigned, edge.keyring())?;
+    let digest = |bytes: &Vec<u8>| bytes.as_slice().try_into().map(Digest);
+    let parts: Result<Vec<Digest>, _> = body.part_digests.iter().map(digest).collect();
+    let terms = Terms {
+        participants: body.participant_count,
+        accounts: body.account_count,
+        parts: parts
+            .map_err(|_| Refusal::malformed(Field::Other("part_digests"), "of 32 bytes each"))?,
+    };
+    let import = terms.id();
+    let command = domain::account::Command::ApproveImport { terms };
+    let (line, state) = edge.fresh(&ask).await?;
+    let command = domain::Command::Account(command);
+    let command = approvals::signed(edge, &ask, &state, body.approval.as_ref(), command)?;
+    let settled = edge.propose(&ask, &line, Some(key), command).await?;
+    let Answer::Approved { have, need } = settled.answer else {
+        return Err(edge::unexpected(&settled.answer));
+    };
+    Ok(admin::ApproveImportResponse {
+        import_digest: import.to_string(),
+        approval_count: have,
+        needed_count: need,
+    })
+}
+
 async fn import(
     edge: &Edge,
     ask: Ask<admin::ImportAccountsRequest>,
@@ -250,7 +276,6 @@ async fn import(
     for row in &body.accounts {
         rows.account(row);
     }
-    check_passwords(edge, &mut rows).await?;
     let (line, state) = edge.fresh(&ask).await?;
     if body.dry_run {
         rows.compare(&state);
@@ -265,18 +290,26 @@ async fn import(
             problems: rows.problems,
         });
     }
+    let part = match body.import_digest.as_str() {
+        "" => None,
+        import => Some(Part {
+            import: wire::read_digest(import, "import_digest")?,
+            index: body.part,
+            verifiers: verifiers(&body.accounts),
+        }),
+    };
     // What contradicts the state is the line's to say: a repeated call finds its own rows there.
     if !rows.problems.is_empty() {
         return Err(refusal(rows.problems));
     }
-    let lane = ask.lane("import");
     let mut accounts = Vec::with_capacity(rows.accounts.len());
     for row in rows.accounts {
-        accounts.push(sealed(edge, &lane, row).await?);
+        accounts.push(sealed(edge, row)?);
     }
     let command = domain::account::Command::Import {
         participants: rows.participants,
         accounts,
+        part,
     };
     let settled = edge
         .propose(&ask, &line, Some(key), domain::Command::Account(command))
@@ -295,30 +328,6 @@ async fn import(
     })
 }
 
-/// Holds passwords that come in clear to the rules for new ones (S18).
-async fn check_passwords(edge: &Edge, rows: &mut Rows) -> Result<(), Refusal> {
-    let mut wrong = Vec::new();
-    for row in &rows.accounts {
-        let Some((_, Secret::Password(password))) = &row.card else {
-            continue;
-        };
-        let person = Person {
-            user_id: row.id.as_str(),
-            participant_id: row.participant.as_str(),
-            email: row.email.as_deref(),
-        };
-        match factor::check_new(edge, password, &person).await {
-            Ok(()) => {}
-            Err(Refusal::Password(rule)) => wrong.push((row.line, rule)),
-            Err(fault) => return Err(fault),
-        }
-    }
-    for (line, rule) in wrong {
-        rows.wrong(line, "card_password", rule);
-    }
-    Ok(())
-}
-
 fn refusal(problems: Vec<admin::RowProblem>) -> Refusal {
     Refusal::Problems {
         reason: "BAD_ROWS",
@@ -332,14 +341,10 @@ fn refusal(problems: Vec<admin::RowProblem>) -> Refusal {
     }
 }
 
-async fn sealed(edge: &Edge, lane: &Lane, row: Row) -> Result<Imported, Refusal> {
+fn sealed(edge: &Edge, row: Row) -> Result<Imported, Refusal> {
     let card = match row.card {
         None => None,
-        Some((number, secret)) => {
-            let verifier = match secret {
-                Secret::Verifier(verifier) => *verifier,
-                Secret::Password(password) => edge.parts().pool.hash(lane, password).await?,
-            };
+        Some((number, verifier)) => {
             let associated = Associated::verifier(&row.id, Method::Smartcard);
             let sealed = factor::seal(edge, verifier.as_bytes(), &associated)?;
             Some((number, sealed))

@@ -1,17 +1,17 @@
 //! The migration as operators drive it: go-live and methods (R1, R2). Each says the change; the
 //! line carries it out once enough have said the same (S34).
 
+use domain::UnixMs;
 use domain::calendar::Day;
 use domain::factor::Method;
 use domain::migration::{Change, Command, Methods, Proposal, Subject, Switch, Topic};
-use domain::{Answer, UnixMs};
 use prost::Message;
 use proto::account::v1 as account;
 use proto::admin::v1 as admin;
 use proto::approval::v1 as wired;
 
-use crate::approvals;
-use crate::edge::{self, Edge};
+use crate::approvals::{self, Call};
+use crate::edge::{Edge, Validity};
 use crate::identity::Caller;
 use crate::reads::Read;
 use crate::request::Ask;
@@ -40,6 +40,7 @@ struct Words<'a, B> {
     request_id: &'a str,
     reason: &'a str,
     approval: Option<&'a wired::Approval>,
+    validate_only: bool,
     /// The message without the approval.
     unsigned: B,
 }
@@ -53,6 +54,7 @@ macro_rules! words {
             request_id: &$body.request_id,
             reason: &$body.reason,
             approval: $body.approval.as_ref(),
+            validate_only: $body.validate_only,
             unsigned,
         }
     }};
@@ -70,13 +72,13 @@ async fn say<B: Message>(
         ("", Some(header)) => header.clone(),
         (text, _) => text.to_owned(),
     };
-    let (line, state) = edge.fresh(ask).await?;
     let command = domain::Command::Migration(Command::Say { change, reason });
-    let command = approvals::signed(edge, ask, &state, words.approval, command)?;
-    let settled = edge.propose(ask, &line, Some(key), command).await?;
-    let Answer::Approved { have, need } = settled.answer else {
-        return Err(edge::unexpected(&settled.answer));
+    let call = Call {
+        key,
+        approval: words.approval,
+        validity: Validity::of(words.validate_only),
     };
+    let (have, need) = approvals::approve(edge, ask, call, command).await?;
     Ok(Said { have, need })
 }
 

@@ -20,7 +20,7 @@ use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
 
-/// Most records of a tail that are shown.
+/// Most records of a tail that are answered at once; the others are listed as an audit trail.
 const SHOWN_MAX: usize = 1_000;
 
 type Answered<T> = Result<Response<T>, Status>;
@@ -251,6 +251,13 @@ async fn assess(
         )));
     }
     let kept = keep(edge, &state, &found.tail).await?;
+    if !kept.contains(&edge.node().id()) {
+        let others: Vec<String> = kept.iter().map(ToString::to_string).collect();
+        return Err(not_reinstated(format!(
+            "this node does not keep what would be dropped: ask at node {}",
+            others.join(", ")
+        )));
+    }
     let records = edge
         .node()
         .kept_tail(&found.tail, found.tail.from, SHOWN_MAX)
@@ -258,6 +265,8 @@ async fn assess(
         .map_err(|error| not_reinstated(error.to_string()))?;
     let about = format!("reinstatement of {name}");
     edge.note_read(&ask, &state, Read::of(about, records.len()))?;
+    let next = records.last().map(|row| row.sequence.saturating_add(1));
+    let next = next.filter(|next| *next < found.tail.head.sequence);
     Ok(operator::AssessReinstatementResponse {
         change: Some(operator::NodesChange {
             centre: name.to_string(),
@@ -274,5 +283,7 @@ async fn assess(
             .into_iter()
             .map(|(node, why)| (node.0, why))
             .collect(),
+        line: consensus::place::dropped_name(&found.tail),
+        next_page_token: next.map(|at| at.to_string()).unwrap_or_default(),
     })
 }

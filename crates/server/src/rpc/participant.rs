@@ -156,16 +156,21 @@ async fn list(
         "" => None,
         text => Some(ParticipantId::parse(text).map_err(|_| malformed())?),
     };
+    let wanted = admin::ParticipantState::try_from(body.state)
+        .map_err(|_| Refusal::malformed(Field::Other("state"), "a PARTICIPANT_STATE"))?;
+    let all = wanted == admin::ParticipantState::Unspecified;
     let (_, state) = edge.fresh(&ask).await?;
     let mut page: Vec<&Participant> = state
         .participants()
         .filter(|firm| after.as_ref().is_none_or(|after| firm.id > *after))
+        .filter(|firm| all || self::state(firm) == wanted)
         .take(size.saturating_add(1))
         .collect();
     let more = page.len() > size;
     page.truncate(size);
     let next = page.last().filter(|_| more).map(|firm| firm.id.to_string());
-    edge.note_read(&ask, &state, Read::of("all".to_owned(), page.len()))?;
+    let about = if all { "all" } else { wanted.as_str_name() };
+    edge.note_read(&ask, &state, Read::of(about.to_owned(), page.len()))?;
     Ok(admin::ListParticipantsResponse {
         participants: page
             .into_iter()

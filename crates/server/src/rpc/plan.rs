@@ -72,11 +72,10 @@ pub(super) fn session(
 /// The boundary of a plan, with the digests there as far as this node has them.
 pub(super) fn boundary_of(plan: &Plan, main: &Line) -> Option<line::Boundary> {
     let boundary = plan.boundary?;
-    Some(boundary_message(
-        &main.reference(),
-        &boundary,
-        main.digests_at(boundary.at),
-    ))
+    let reference = main.reference();
+    let is_of_main = boundary.epoch == reference.epoch;
+    let digests = is_of_main.then(|| main.digests_at(boundary.at)).flatten();
+    Some(boundary_message(&reference, &boundary, digests))
 }
 
 fn boundary_message(

@@ -1,14 +1,13 @@
 //! `PolicyService`: the numbers and choices that operators set, as one TOML text.
 
-use domain::Answer;
 use domain::policy::Policy;
 use proto::operator::v1 as operator;
 use proto::operator::v1::policy_service_server::PolicyService;
 use tonic::{Request, Response, Status};
 
 use super::answered;
-use crate::approvals;
-use crate::edge::{self, Edge};
+use crate::approvals::{self, Call};
+use crate::edge::{Edge, Validity};
 use crate::request::Ask;
 use crate::status::Refusal;
 use crate::wire;
@@ -74,24 +73,15 @@ async fn set(
     if !wrong.is_empty() {
         return Err(problems(wrong.into_iter().map(str::to_owned).collect()));
     }
-    let (line, state) = edge.fresh(&ask).await?;
     let policy_toml = text(&policy)?;
-    let need = state.policy().approvals;
-    let (have, need) = if body.dry_run {
-        if seen.is_some_and(|seen| seen != state.policy().digest()) {
-            return Err(Refusal::EtagMismatch);
-        }
-        (0, need)
-    } else {
-        // The line compares, once it knows that the call is no repeat of one that was carried out.
-        let command = domain::Command::SetPolicy { policy, seen };
-        let command = approvals::signed(edge, &ask, &state, body.approval.as_ref(), command)?;
-        let settled = edge.propose(&ask, &line, Some(key), command).await?;
-        let Answer::Approved { have, need } = settled.answer else {
-            return Err(edge::unexpected(&settled.answer));
-        };
-        (have, need)
+    // The line compares, once it knows that the call is no repeat of one that was carried out.
+    let command = domain::Command::SetPolicy { policy, seen };
+    let call = Call {
+        key,
+        approval: body.approval.as_ref(),
+        validity: Validity::of(body.dry_run),
     };
+    let (have, need) = approvals::approve(edge, &ask, call, command).await?;
     Ok(operator::SetPolicyResponse {
         policy_toml,
         approval_count: have,

@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::account::{PAGE_DEFAULT, PAGE_MAX, reason};
 use super::answered;
-use crate::approvals;
-use crate::edge::{self, Edge};
+use crate::approvals::{self, Call};
+use crate::edge::{self, Edge, Validity};
 use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
@@ -78,6 +78,7 @@ struct Words<'a, B> {
     reason: &'a str,
     key: &'a str,
     approval: Option<&'a wired::Approval>,
+    validate_only: bool,
     /// The message without the approval.
     unsigned: B,
 }
@@ -92,6 +93,7 @@ macro_rules! words {
             reason: &$body.reason,
             key: &$body.key,
             approval: $body.approval.as_ref(),
+            validate_only: $body.validate_only,
             unsigned,
         }
     }};
@@ -111,17 +113,16 @@ async fn register<B: Message>(
         portals,
     };
     let reason = reason(ask, words.reason)?;
-    let (line, state) = edge.fresh(ask).await?;
     let command = domain::Command::Registration(Command::Register {
         registering,
         reason,
     });
-    let command = approvals::signed(edge, ask, &state, words.approval, command)?;
-    let settled = edge.propose(ask, &line, Some(key), command).await?;
-    let Answer::Approved { have, need } = settled.answer else {
-        return Err(edge::unexpected(&settled.answer));
+    let call = Call {
+        key,
+        approval: words.approval,
+        validity: Validity::of(words.validate_only),
     };
-    Ok((have, need))
+    approvals::approve(edge, ask, call, command).await
 }
 
 fn read_id<T: std::str::FromStr>(text: &str, field: &'static str) -> Result<T, Refusal>
@@ -216,7 +217,8 @@ async fn retire(
     let reason = reason(&ask, &body.reason)?;
     let line = edge.line(&ask)?;
     let command = domain::Command::Registration(Command::Retire { holder, reason });
-    let settled = edge.propose(&ask, &line, Some(key), command).await?;
+    let request = (Some(key), Validity::of(body.validate_only));
+    let settled = edge.propose_or_judge(&ask, &line, request, command).await?;
     let Answer::TokensEnded { count } = settled.answer else {
         return Err(edge::unexpected(&settled.answer));
     };
@@ -252,28 +254,78 @@ fn shown(of: &Registration) -> operator::Registration {
     }
 }
 
-fn waiting(edge: &Edge, state: &State) -> Vec<operator::Registration> {
+fn waiting(edge: &Edge, state: &State, wanted: &Wanted) -> Vec<operator::Registration> {
     let pending = state.pending(edge.now(state));
     pending
         .filter_map(|pending| match &pending.act {
-            Act::Register(asked) => Some(operator::Registration {
+            Act::Register(asked) if wanted.is(&asked.holder) => Some(operator::Registration {
                 caller: asked.holder.to_string(),
                 key: asked.key.to_string(),
                 portals: portals(&asked.portals),
                 approvers: names(&pending.by),
                 ..operator::Registration::default()
             }),
-            Act::Session(..)
+            Act::Register(_)
+            | Act::Session(..)
             | Act::Migration(_)
             | Act::ChangeRequest(..)
             | Act::Participant(_)
             | Act::Policy(..)
+            | Act::Import(_)
             | Act::Grant(_)
             | Act::Promotion(_)
             | Act::Nodes(_) => None,
         })
         .take(PAGE_MAX)
         .collect()
+}
+
+/// The role of a caller, as it is written before its id.
+fn role(of: &Holder) -> &'static str {
+    match of {
+        Holder::Operator(_) => "operator",
+        Holder::FrontEnd(_) => "front-end",
+        Holder::BackEnd(_) => "back-end",
+        Holder::Script(_) => "script",
+    }
+}
+
+/// Which callers a list is to show.
+struct Wanted {
+    role: Option<&'static str>,
+    omit_retired: bool,
+}
+
+impl Wanted {
+    fn read(asked: &operator::ListRegistrationsRequest) -> Result<Self, Refusal> {
+        let roles = ["operator", "front-end", "back-end", "script"];
+        let role = roles.into_iter().find(|role| *role == asked.role);
+        if role.is_none() && !asked.role.is_empty() {
+            let should_be = roles.join(", ");
+            return Err(Refusal::malformed(Field::Other("role"), &should_be));
+        }
+        Ok(Self {
+            role,
+            omit_retired: asked.omit_retired,
+        })
+    }
+
+    fn is(&self, holder: &Holder) -> bool {
+        self.role.is_none_or(|wanted| wanted == role(holder))
+    }
+
+    fn fits(&self, known: &Registration) -> bool {
+        self.is(&known.holder) && !(self.omit_retired && known.retired.is_some())
+    }
+
+    /// As the record of the read has it.
+    fn said(&self) -> String {
+        let role = self.role.unwrap_or("all");
+        match self.omit_retired {
+            true => format!("{role}, without retired ones"),
+            false => role.to_owned(),
+        }
+    }
 }
 
 async fn list(
@@ -287,19 +339,21 @@ async fn list(
             Refusal::malformed(Field::Other("page_token"), "one that was answered before")
         })?),
     };
+    let wanted = Wanted::read(&ask.body)?;
     let (_, state) = edge.fresh(&ask).await?;
     let mut page: Vec<&Registration> = state
         .registrations()
         .filter(|known| after.as_ref().is_none_or(|after| known.holder > *after))
+        .filter(|known| wanted.fits(known))
         .take(size.saturating_add(1))
         .collect();
     let more = page.len() > size;
     page.truncate(size);
     let next = page.last().filter(|_| more);
-    edge.note_read(&ask, &state, Read::of("all".to_owned(), page.len()))?;
+    edge.note_read(&ask, &state, Read::of(wanted.said(), page.len()))?;
     Ok(operator::ListRegistrationsResponse {
         registrations: page.iter().map(|known| shown(known)).collect(),
-        waiting: waiting(edge, &state),
+        waiting: waiting(edge, &state, &wanted),
         needed_count: state.policy().approvals,
         next_page_token: next.map(|last| last.holder.to_string()).unwrap_or_default(),
     })

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use domain::approval::Act;
 use domain::id::{ScriptId, SessionId};
 use domain::script::{Command, Deed, Grant, Terms};
-use domain::{Answer, UnixMs, approval};
+use domain::{UnixMs, approval};
 use proto::operator::v1 as operator;
 use proto::operator::v1::script_service_server::ScriptService;
 use tonic::{Request, Response, Status};
 
 use super::account::{PAGE_DEFAULT, PAGE_MAX, reason};
 use super::answered;
-use crate::approvals;
-use crate::edge::{self, Edge};
+use crate::approvals::{self, Call};
+use crate::edge::{Edge, Validity};
 use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
@@ -95,17 +95,17 @@ async fn approve(
     let terms = read_terms(body.terms.as_ref())?;
     let id = terms.id();
     let reason = reason(&ask, &body.reason)?;
-    let (line, state) = edge.fresh(&ask).await?;
     let command = domain::Command::Script(Command::Grant { terms, reason });
-    let command = approvals::signed(edge, &ask, &state, body.approval.as_ref(), command)?;
-    let settled = edge.propose(&ask, &line, Some(key), command).await?;
-    let Answer::Approved { have, need } = settled.answer else {
-        return Err(edge::unexpected(&settled.answer));
+    let call = Call {
+        key,
+        approval: body.approval.as_ref(),
+        validity: Validity::of(body.validate_only),
     };
+    let (approval_count, needed_count) = approvals::approve(edge, &ask, call, command).await?;
     Ok(operator::ApproveGrantResponse {
         grant: id.to_string(),
-        approval_count: have,
-        needed_count: need,
+        approval_count,
+        needed_count,
     })
 }
 
@@ -119,7 +119,8 @@ async fn withdraw(
     let reason = reason(&ask, &body.reason)?;
     let line = edge.line(&ask)?;
     let command = domain::Command::Script(Command::Withdraw { grant, reason });
-    edge.propose(&ask, &line, Some(key), command).await?;
+    let request = (Some(key), Validity::of(body.validate_only));
+    edge.propose_or_judge(&ask, &line, request, command).await?;
     Ok(operator::WithdrawGrantResponse {})
 }
 
@@ -200,6 +201,7 @@ async fn list(
         | Act::ChangeRequest(..)
         | Act::Participant(_)
         | Act::Policy(..)
+        | Act::Import(_)
         | Act::Register(_)
         | Act::Promotion(_)
         | Act::Nodes(_) => None,

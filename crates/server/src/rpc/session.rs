@@ -7,14 +7,14 @@ use consensus::{Line, Proposal};
 use domain::id::{OperatorId, SessionId};
 use domain::request::Key;
 use domain::session::{Act, Command, Plan};
-use domain::{Actor, Answer, LineId, Rejection, State, script};
+use domain::{Actor, LineId, Rejection, State, script};
 use proto::operator::v1 as operator;
 use proto::operator::v1::session_service_server::SessionService;
 use tonic::{Request, Response, Status};
 
 use super::{answered, plan};
-use crate::approvals;
-use crate::edge::{self, Edge};
+use crate::approvals::{self, Call};
+use crate::edge::{Edge, Validity};
 use crate::identity::Caller;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
@@ -160,16 +160,16 @@ async fn approve(
         }
     };
     let plan = wire::read_digest(&body.plan_digest, "plan_digest")?;
-    let (line, state) = edge.fresh(&ask).await?;
     let command = domain::Command::Session(Command::Approve { act, plan });
-    let command = approvals::signed(edge, &ask, &state, body.approval.as_ref(), command)?;
-    let settled = edge.propose(&ask, &line, Some(key), command).await?;
-    let Answer::Approved { have, need } = settled.answer else {
-        return Err(edge::unexpected(&settled.answer));
+    let call = Call {
+        key,
+        approval: body.approval.as_ref(),
+        validity: Validity::of(body.validate_only),
     };
+    let (approval_count, needed_count) = approvals::approve(edge, &ask, call, command).await?;
     Ok(operator::ApprovePlanResponse {
-        approval_count: have,
-        needed_count: need,
+        approval_count,
+        needed_count,
     })
 }
 
@@ -187,7 +187,8 @@ async fn open(
     let command = domain::Command::Session(Command::Open {
         session: session.clone(),
     });
-    edge.propose(&ask, &line, Some(key), command)
+    let validity = Validity::of(ask.body.validate_only);
+    edge.propose_or_judge(&ask, &line, (Some(key), validity), command)
         .await
         .map_err(|refusal| already_open(refusal, &session))?;
     let state = line.state();
@@ -228,6 +229,15 @@ async fn close(
             session: session.clone(),
         })
     };
+    if ask.body.validate_only {
+        let request = (Some(key), Validity::ValidateOnly);
+        edge.propose_or_judge(&ask, &line, request, command())
+            .await?;
+        return Ok(operator::CloseSessionResponse {
+            closed_log_id: None,
+            session: shown(edge, &session),
+        });
+    }
     count_run(edge, &ask, &line, key, command()).await?;
     let settled = edge.propose(&ask, &line, Some(key), command()).await?;
     if line.reference().line != LineId::Main {
@@ -270,7 +280,7 @@ async fn count_run(
     let Caller::Script(_) = &ask.caller else {
         return Ok(());
     };
-    abandon::would_be_done(edge, ask, line, key, close)?;
+    edge.judge(ask, line, Some(key), close)?;
     let run = domain::Command::Script(script::Command::Run {
         session,
         deed: script::Deed::Close,

@@ -87,11 +87,101 @@ fn unanswered_items_are_named() {
     assert_eq!(info.metadata["items"], "7, 9");
 }
 
+/// What somebody who logs in, sets up 2FA or changes a factor can be told.
+fn told_to_people() -> Vec<Status> {
+    use credential::rules::Refusal as Rule;
+    let session = SessionId::parse("S1").unwrap();
+    let at = UnixMs(61_000);
+    let serving = CentreName::parse("west").unwrap();
+    let rejections = [
+        Rejection::SessionClosed { next: None },
+        Rejection::BranchOpen {
+            session: session.clone(),
+        },
+        Rejection::CentreNotServing { serving },
+        Rejection::RateLimited { until: at },
+        Rejection::TooMany,
+        Rejection::TokenEnded,
+        Rejection::ProcedureEnded,
+        Rejection::StepUpRequired,
+        Rejection::InitiationRequired,
+        Rejection::AlreadyInitiated,
+        Rejection::InitiationDenied,
+        Rejection::EmailJustChanged { until: at },
+        Rejection::MethodOff {
+            method: domain::factor::Method::Smartcard,
+            from: None,
+            until: None,
+        },
+        Rejection::RevocationsOverdue { since: None },
+        Rejection::NotEnrolled {
+            text: None,
+            text_zh_hant: None,
+        },
+        Rejection::ParticipantSuspended,
+        Rejection::WrongPortal,
+        Rejection::AlreadyDone,
+        Rejection::LineChanged,
+    ];
+    let refusals = [
+        Refusal::CredentialsRejected,
+        Refusal::TokenExpired,
+        Refusal::CentreChanging { session },
+        Refusal::Line(line::Error::NoLeader),
+        Refusal::Line(line::Error::SecondaryUnreachable),
+        Refusal::Line(line::Error::ClockOff),
+        Refusal::Line(line::Error::OutcomeUnknown),
+        Refusal::Hashing(hashing::Error::QueueFull),
+        Refusal::Hashing(hashing::Error::Stopped),
+        Refusal::Password(Rule::TooShort { min: 8 }),
+        Refusal::Password(Rule::Common),
+        Refusal::Password(Rule::UserId),
+        Refusal::Password(Rule::ParticipantId),
+        Refusal::Password(Rule::Email),
+        Refusal::Password(Rule::Breached),
+        Refusal::PasswordTooLong,
+    ];
+    let rejections = rejections.into_iter().map(rejected);
+    rejections.chain(refusals.map(status)).collect()
+}
+
 #[test]
-fn what_people_see_has_both_languages_r12() {
-    let status = status(Refusal::CredentialsRejected);
-    let local = status.get_details_localized_message().unwrap();
-    assert_eq!(local.locale, "zh-Hant");
+fn whatever_people_are_told_has_both_languages_and_no_text_is_left_over_r12() {
+    let mut told = std::collections::BTreeSet::new();
+    for status in told_to_people() {
+        let reason = reason(&status);
+        assert!(!status.message().is_empty(), "{reason}");
+        let local = status.get_details_localized_message();
+        let local = local.unwrap_or_else(|| panic!("{reason} has no text in Chinese"));
+        assert_eq!(local.locale, "zh-Hant");
+        let chinese = |letter: char| ('\u{4e00}'..='\u{9fff}').contains(&letter);
+        assert!(
+            local.message.contains(chinese),
+            "{reason}: {}",
+            local.message
+        );
+        told.insert(reason);
+    }
+    let known: Vec<_> = words::reasons().collect();
+    for reason in &known {
+        assert!(told.contains(*reason), "nobody is told {reason}");
+    }
+    let mut once = known.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), known.len(), "a reason has two texts");
+}
+
+#[test]
+fn where_there_is_no_chinese_the_english_stands_alone_r12() {
+    for status in [
+        rejected(Rejection::AlreadySo),
+        rejected(Rejection::MakerIsChecker),
+        status(Refusal::EtagMismatch),
+    ] {
+        assert!(!status.message().is_empty());
+        assert!(status.get_details_localized_message().is_none());
+    }
 }
 
 #[test]

@@ -10,11 +10,15 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::world::{Shape, World, prepared, request_at};
-use proto::account::v1::AccountClass;
-use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{AccountRow, ImportAccountsRequest, ImportAccountsResponse, ParticipantRow};
-use tonic::Status;
+use crate::world::{Shape, World, at, prepared, request_at, until, verifier};
+use proto::account::v1::{AccountClass, ChangeReason};
+use proto::admin::v1::AccountRow;
+use proto::auth::v1::auth_service_client::AuthServiceClient;
+use proto::auth::v1::verify_factor_request::Factor;
+use proto::auth::v1::{BeginLoginRequest, CardProof, ChangePasswordRequest, VerifyFactorRequest};
+use proto::operator::v1::AdvanceClockRequest;
+use proto::operator::v1::clock_service_client::ClockServiceClient;
+use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
 /// The SHA-1 of a password that was stolen elsewhere, `harbour-lantern-17`, between two others.
@@ -24,8 +28,8 @@ const LIST: &str = "0000000000000000000000000000000000000001:3\n\
 const STOLEN: &str = "harbour-lantern-17";
 
 /// A world whose node has the list, which anybody may write if `mode` says so.
-fn listed(mode: u32, list: &str) -> World {
-    let world = prepared(Shape::OneNode);
+fn listed(mode: u32, list: &str, shape: Shape) -> World {
+    let world = prepared(shape);
     let path = world.folder().join("pwned.txt");
     std::fs::write(&path, list).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -49,55 +53,102 @@ fn list() -> String {
     LIST.replace("{stolen}", &hex)
 }
 
-async fn import(
-    world: &World,
-    password: &str,
-    dry_run: bool,
-) -> Result<ImportAccountsResponse, Status> {
-    let request = ImportAccountsRequest {
-        request_id: request_at(world.nodes[0].lines().time()),
-        participants: vec![ParticipantRow {
-            line: 1,
-            participant_id: "C1".to_owned(),
-            title: "a firm".to_owned(),
-        }],
-        accounts: vec![AccountRow {
-            line: 2,
-            user_id: "U1".to_owned(),
-            participant_id: "C1".to_owned(),
-            account_class: AccountClass::DelegatedAdmin.into(),
-            title: "somebody".to_owned(),
-            card_number: "CARD-1".to_owned(),
-            card_password: password.to_owned(),
-            ..AccountRow::default()
-        }],
-        dry_run,
+/// A login by card in session 1, and the password that it was made with.
+async fn logged_in(world: &World, password: &str) -> (AuthServiceClient<Channel>, String) {
+    let now = || request_at(world.nodes[0].lines().time());
+    let row = AccountRow {
+        line: 2,
+        user_id: "KAY01".to_owned(),
+        participant_id: "C1".to_owned(),
+        account_class: AccountClass::User.into(),
+        title: "somebody".to_owned(),
+        card_number: "CARD-1".to_owned(),
+        card_verifier: verifier(password),
+        ..AccountRow::default()
     };
-    ImportServiceClient::new(world.operator(0, &world.kay).await)
-        .import_accounts(request)
+    world.import(vec![row]).await.unwrap();
+    let opens = at(18, 1);
+    let seconds = i64::try_from(opens.0 / 1_000).unwrap();
+    ClockServiceClient::new(world.operator(0, &world.kay).await)
+        .advance_clock(AdvanceClockRequest {
+            request_id: now(),
+            clock_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        })
         .await
-        .map(tonic::Response::into_inner)
+        .unwrap();
+    let address = world.nodes[0].addresses().front;
+    let channel = world.channel(address, &world.front).await.unwrap();
+    let mut client = AuthServiceClient::new(channel);
+    let begun = until("the session opens", async || {
+        let message = BeginLoginRequest {
+            request_id: now(),
+            user_id: "KAY01".to_owned(),
+            option: "ccms-smartcard-online-and-reports".to_owned(),
+            password: password.to_owned(),
+            client_address: "192.0.2.1".to_owned(),
+        };
+        client.begin_login(message).await.ok()
+    })
+    .await
+    .into_inner();
+    let card = world.card("CARD-1");
+    let challenge = begun.card_challenge.unwrap();
+    let signed = credential::card::Challenge {
+        line: world.nodes[0].lines().main().reference(),
+        portal: domain::portal::Portal::Ccms,
+        option: challenge.option,
+        user_id: challenge.user_id,
+        nonce: challenge.nonce.try_into().unwrap(),
+        expires_at: domain::UnixMs(challenge.expire_unix_ms),
+    };
+    let proof = CardProof {
+        certificate_chain_der: card.chain().iter().map(|der| der.to_vec()).collect(),
+        signature: card.sign(&signed).unwrap(),
+    };
+    let login = client
+        .verify_factor(VerifyFactorRequest {
+            request_id: now(),
+            login_id: begun.login_id,
+            factor: Some(Factor::Card(proof)),
+            client_address: "192.0.2.1".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    (client, login.access_token)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s18_a_stolen_password_is_refused_where_an_import_brings_it() {
-    let mut world = listed(0o600, &list());
-    let node = world.start(0).await.unwrap();
-    world.nodes.push(node);
+async fn s18_a_stolen_password_is_refused_as_a_new_one() {
+    let mut world = listed(0o600, &list(), Shape::TwoCentres);
+    for node in 0..2 {
+        let started = world.start(node).await.unwrap();
+        world.nodes.push(started);
+    }
     world.founded().await;
-
-    let dry = import(&world, STOLEN, true).await.unwrap();
-    assert_eq!(dry.problems.len(), 1, "{dry:?}");
-    assert_eq!(
-        (dry.problems[0].line, dry.problems[0].column.as_str()),
-        (2, "card_password")
-    );
-    assert!(dry.problems[0].text.contains("stolen elsewhere"), "{dry:?}");
-    let refused = import(&world, STOLEN, false).await.unwrap_err();
+    let (mut client, token) = logged_in(&world, "ferry pier seven").await;
+    let mut change = async |new: &str| {
+        let message = ChangePasswordRequest {
+            request_id: request_at(world.nodes[0].lines().time()),
+            current_password: "ferry pier seven".to_owned(),
+            new_password: new.to_owned(),
+            reason: ChangeReason::Routine.into(),
+            client_address: "192.0.2.1".to_owned(),
+        };
+        let mut request = tonic::Request::new(message);
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        client.change_password(request).await
+    };
+    let refused = change(STOLEN).await.unwrap_err();
     let info = refused.get_details_error_info().unwrap();
-    assert_eq!(info.reason, "BAD_ROWS");
+    assert_eq!(info.reason, "PASSWORD_BREACHED");
+    assert!(
+        refused.message().contains("stolen elsewhere"),
+        "{refused:?}"
+    );
     assert!(!refused.message().contains(STOLEN));
-    import(&world, "harbour-lantern-18", false).await.unwrap();
+    change("harbour-lantern-18").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +159,7 @@ async fn s18_a_node_does_not_start_with_a_list_that_it_cannot_rely_on() {
         (0o600, format!("{}{}", list(), list()), "sorted"),
         (0o600, String::new(), "is empty"),
     ] {
-        let world = listed(mode, &text);
+        let world = listed(mode, &text, Shape::OneNode);
         let refused = world.start(0).await.unwrap_err().to_string();
         assert!(refused.contains(told), "{refused}");
         assert!(refused.contains("pwned.txt"), "{refused}");

@@ -7,13 +7,12 @@
     reason = "a test may fail loudly"
 )]
 
-use crate::world::{Shape, World, at, request_at, until, world};
+use crate::world::{Shape, World, at, request_at, until, verifier, world};
 use domain::account::Account;
 use domain::id::AccountId;
 use domain::portal::LandingOption;
 use proto::account::v1::AccountClass;
-use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{AccountRow, ImportAccountsRequest, ParticipantRow};
+use proto::admin::v1::AccountRow;
 use proto::auth::v1::BeginLoginRequest;
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::operator::v1::AdvanceClockRequest;
@@ -31,30 +30,18 @@ fn now(world: &World) -> String {
 }
 
 async fn import(world: &World, verifiers: &[&str]) -> Result<(), Status> {
-    let row = |(line, verifier): (u32, &&str)| AccountRow {
+    let row = |(line, kept): (u32, &&str)| AccountRow {
         line,
         user_id: format!("U{line}"),
         participant_id: "C1".to_owned(),
         account_class: AccountClass::User.into(),
         title: "somebody".to_owned(),
         card_number: format!("CARD-{line}"),
-        card_password: (*verifier).to_owned(),
+        card_verifier: (*kept).to_owned(),
         ..AccountRow::default()
     };
-    let request = ImportAccountsRequest {
-        request_id: now(world),
-        participants: vec![ParticipantRow {
-            line: 1,
-            participant_id: "C1".to_owned(),
-            title: "a firm".to_owned(),
-        }],
-        accounts: (1..).zip(verifiers).map(row).collect(),
-        dry_run: false,
-    };
-    ImportServiceClient::new(world.operator(EAST, &world.kay).await)
-        .import_accounts(request)
-        .await
-        .map(drop)
+    let rows = (1..).zip(verifiers).map(row).collect();
+    world.import(rows).await.map(drop)
 }
 
 /// Session 1 is open.
@@ -102,14 +89,13 @@ fn account(world: &World, user_id: &str) -> Account {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_kept_at_less_than_our_cost_is_kept_anew_once_it_was_right_s21() {
     let world = world(Shape::TwoCentres).await;
-    import(&world, &[CHEAP, "a password in clear"])
-        .await
-        .unwrap();
+    let ours = verifier("a password of our own");
+    import(&world, &[CHEAP, &ours]).await.unwrap();
     session_1(&world).await;
     let [imported, ours] = ["U1", "U2"].map(|id| account(&world, id));
     begin(&world, "U1", "not the password").await;
     let failed = account(&world, "U1").attempts;
-    begin(&world, "U2", "a password in clear").await;
+    begin(&world, "U2", "a password of our own").await;
     begin(&world, "U1", "password").await;
     let after = until("the verifier is another", async || {
         let now = account(&world, "U1");
@@ -140,7 +126,7 @@ async fn a_verifier_that_costs_more_than_ours_or_is_of_another_kind_is_refused_s
         .unwrap_err();
     let problems = refused.get_details_bad_request().unwrap().field_violations;
     let fields: Vec<&str> = problems.iter().map(|of| of.field.as_str()).collect();
-    assert_eq!(fields, ["line 2 card_password", "line 3 card_password"]);
+    assert_eq!(fields, ["line 2 card_verifier", "line 3 card_verifier"]);
     assert!(problems[0].description.contains("out of bounds"));
     assert!(problems[1].description.contains("argon2id"));
     world.stop().await;
@@ -154,5 +140,26 @@ async fn too_many_rows_are_refused_before_any_is_looked_at() {
     let problems = refused.get_details_bad_request().unwrap().field_violations;
     assert_eq!(problems.len(), 1);
     assert!(problems[0].description.contains("at most 500"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_clear_is_refused_and_not_told_s25() {
+    let world = world(Shape::TwoCentres).await;
+    let clear = "harbour-lantern-18";
+    let refused = import(&world, &[CHEAP, clear]).await.unwrap_err();
+    assert!(!format!("{refused:?}").contains(clear), "{refused:?}");
+    let problems = refused.get_details_bad_request().unwrap().field_violations;
+    let fields: Vec<&str> = problems.iter().map(|of| of.field.as_str()).collect();
+    assert_eq!(fields, ["line 2 card_verifier"]);
+    assert!(
+        world.nodes[EAST]
+            .lines()
+            .main()
+            .state()
+            .accounts()
+            .next()
+            .is_none()
+    );
     world.stop().await;
 }

@@ -12,10 +12,9 @@ use crate::world::drill::{
 };
 use crate::world::{S2, Shape, World, at, until, world};
 use proto::account::v1::AccountClass;
+use proto::admin::v1::AccountRow;
 use proto::admin::v1::SuspendAccountRequest;
 use proto::admin::v1::account_service_client::AccountServiceClient;
-use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{AccountRow, ImportAccountsRequest, ParticipantRow};
 use proto::operator::v1::{
     Answer, AnswerHoldsRequest, GetEvidenceRequest, MustRepeatAnswer, PreviewRolloverRequest,
     PreviewRolloverResponse,
@@ -31,20 +30,8 @@ async fn import(world: &World) {
         title: user_id.to_owned(),
         ..AccountRow::default()
     };
-    let request = ImportAccountsRequest {
-        request_id: now(world),
-        participants: vec![ParticipantRow {
-            line: 1,
-            participant_id: "C1".to_owned(),
-            title: "a firm".to_owned(),
-        }],
-        accounts: vec![row(2, "U1"), row(3, "U2")],
-        dry_run: false,
-    };
-    ImportServiceClient::new(world.operator(EAST, &world.kay).await)
-        .import_accounts(request)
-        .await
-        .unwrap();
+    let rows = vec![row(2, "U1"), row(3, "U2")];
+    world.import(rows).await.unwrap();
 }
 
 async fn suspend(world: &World, node: usize, user_id: &str) {
@@ -118,6 +105,7 @@ async fn a_refused_answer_repeats_nothing_and_what_was_answered_is_not_repeated_
             request_id: now(&world),
             session: S2.to_owned(),
             answers: vec![answer(&items[1], Answer::Repeat, "")],
+            validate_only: false,
         })
         .await
         .unwrap_err();

@@ -39,6 +39,7 @@ async fn abandon(world: &World, node: usize) -> Result<AbandonSessionResponse, S
             request_id: now(world),
             session: S2.to_owned(),
             reason: "the disks of west are gone".to_owned(),
+            validate_only: false,
         })
         .await
         .map(tonic::Response::into_inner)
@@ -121,6 +122,7 @@ async fn a_rollover_right_after_the_close_waits_for_the_branchs_records() {
         .close_session(CloseSessionRequest {
             request_id: now(&world),
             session: S2.to_owned(),
+            validate_only: false,
         })
         .await
         .unwrap();
@@ -318,6 +320,7 @@ async fn a_session_is_closed_before_its_times_at_either_centre_and_once() {
             .close_session(CloseSessionRequest {
                 request_id: now(&world),
                 session: S2.to_owned(),
+                validate_only: false,
             })
             .await
     };

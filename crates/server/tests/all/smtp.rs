@@ -14,8 +14,7 @@ use std::sync::{Arc, Mutex};
 use crate::world::{Shape, World, prepared, until};
 use proto::account::v1::AccountClass;
 use proto::admin::v1::account_service_client::AccountServiceClient;
-use proto::admin::v1::import_service_client::ImportServiceClient;
-use proto::admin::v1::{AccountRow, ImportAccountsRequest, ParticipantRow, SuspendAccountRequest};
+use proto::admin::v1::{AccountRow, SuspendAccountRequest};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
@@ -167,20 +166,8 @@ async fn three_suspended(manner: Manner) -> (World, Arc<Server>) {
         email: format!("{}@firm.example", user_id.to_lowercase()),
         ..AccountRow::default()
     };
-    let import = ImportAccountsRequest {
-        request_id: Uuid::now_v7().to_string(),
-        participants: vec![ParticipantRow {
-            line: 1,
-            participant_id: "C1".to_owned(),
-            title: "a firm".to_owned(),
-        }],
-        accounts: vec![row(2, "U1"), row(3, "U2"), row(4, "U3")],
-        dry_run: false,
-    };
-    ImportServiceClient::new(world.operator(0, &world.kay).await)
-        .import_accounts(import)
-        .await
-        .unwrap();
+    let rows = vec![row(2, "U1"), row(3, "U2"), row(4, "U3")];
+    world.import(rows).await.unwrap();
     for user_id in ["U1", "U2", "U3"] {
         let suspend = SuspendAccountRequest {
             request_id: Uuid::now_v7().to_string(),

@@ -1,16 +1,19 @@
 //! `account import`: a file of any length, in as many entries as it takes.
 //!
-//! Every row is checked before the first is imported. Each part has a request id made from the
-//! command's, so that a command that was cut off is repeated with the same id and goes on where
-//! it was.
+//! Every row is checked before anything is signed. Two operators approve the files as a whole, by
+//! the digest of their rows; the second one's command then imports them. Each part has a request id
+//! made from the command's, so that a command that was cut off is repeated with the same id and goes
+//! on where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use domain::account::import::Terms;
 use futures::{StreamExt as _, stream};
 use proto::admin::v1::{
-    AccountRow, ImportAccountsRequest, ImportAccountsResponse, ParticipantRow, RowProblem,
+    AccountRow, ApproveImportRequest, ApproveImportResponse, ImportAccountsRequest,
+    ImportAccountsResponse, ParticipantRow, RowProblem,
 };
 use uuid::Uuid;
 
@@ -33,11 +36,18 @@ pub(super) async fn run(flags: &Import, output: Output) -> Result<(), Failure> {
     let parts = parts(&rows);
     let node = Operator::connect(&flags.connection).await?;
     let id = node.request_id(&flags.change);
+    let terms = server::import::terms(
+        rows.participants.len(),
+        parts
+            .iter()
+            .map(|part| (part.participants.as_slice(), part.accounts.as_slice())),
+    );
     let importer = Importer {
         node: &node,
         flags,
         output,
         id,
+        import: terms.id().to_string(),
     };
     // A repeated command finds its own rows there; they were checked the first time.
     let repeated = flags.change.request_id.is_some();
@@ -46,6 +56,10 @@ pub(super) async fn run(flags: &Import, output: Output) -> Result<(), Failure> {
         if flags.change.dry_run || !checked.problems.is_empty() {
             return importer.report(&checked);
         }
+    }
+    let approved = importer.approve(&terms).await?;
+    if approved.approval_count < approved.needed_count {
+        return importer.waits(&approved);
     }
     importer.import(&parts).await
 }
@@ -96,11 +110,9 @@ fn parts(rows: &Rows) -> Vec<Part> {
     parts
 }
 
-/// The request id of a part: its time is the command's, the rest is made from both.
+/// The request id of a part: its time is the command's, the rest is made from both. The command's
+/// own is the approval's.
 pub(super) fn part_id(id: Uuid, part: usize) -> Uuid {
-    if part == 0 {
-        return id;
-    }
     let number = u64::try_from(part).unwrap_or(u64::MAX).to_be_bytes();
     let digest = domain::Digest::of("tidemark import", &[id.as_bytes(), &number]);
     let mut bytes = *id.as_bytes();
@@ -125,12 +137,48 @@ struct Importer<'c> {
     flags: &'c Import,
     output: Output,
     id: Uuid,
+    /// Names what operators approve.
+    import: String,
 }
 
 impl Importer<'_> {
+    /// Shows what is signed, signs it and says so.
+    async fn approve(&self, terms: &Terms) -> Result<ApproveImportResponse, Failure> {
+        let seen = self.node.seen().await?;
+        let message = ApproveImportRequest {
+            request_id: self.id.to_string(),
+            participant_count: terms.participants,
+            account_count: terms.accounts,
+            part_digests: terms.parts.iter().map(|part| part.0.to_vec()).collect(),
+            approval: Some(self.node.sign(&terms.act(), &seen, self.output)?),
+        };
+        let ask = |request| {
+            let mut client = self.node.import();
+            async move { client.approve_import(request).await }
+        };
+        let change = &self.flags.change;
+        self.node.change(self.id, change, message, ask).await
+    }
+
+    /// Another operator is to approve first.
+    fn waits(&self, approved: &ApproveImportResponse) -> Result<(), Failure> {
+        let (have, need) = (approved.approval_count, approved.needed_count);
+        self.output.talk(&format!(
+            "{have} of {need} operators have approved; nothing is imported until another approves \
+             the same files within 30 minutes, with --as"
+        ));
+        let document = serde_json::json!({
+            "dry_run": false, "approvals": have, "needed": need, "done": false,
+            "import": self.import, "participants": 0, "accounts": 0, "problems": [],
+        });
+        self.output
+            .data(&document, || "nothing was imported yet".to_owned())
+    }
+
     async fn send(
         &self,
         part: &Part,
+        index: usize,
         id: Uuid,
         dry: bool,
     ) -> Result<ImportAccountsResponse, Failure> {
@@ -139,6 +187,8 @@ impl Importer<'_> {
             participants: part.participants.clone(),
             accounts: part.accounts.clone(),
             dry_run: dry,
+            import_digest: self.import.clone(),
+            part: u32::try_from(index).unwrap_or(u32::MAX),
         };
         let ask = |request| {
             let mut client = self.node.import();
@@ -174,7 +224,7 @@ impl Importer<'_> {
                 participants: chunk.to_vec(),
                 accounts: Vec::new(),
             };
-            let answer = self.send(&part, self.id, true).await?;
+            let answer = self.send(&part, 0, self.id, true).await?;
             checked.participants = checked
                 .participants
                 .saturating_add(answer.participant_count);
@@ -183,7 +233,7 @@ impl Importer<'_> {
         let all: usize = parts.iter().map(|part| part.accounts.len()).sum();
         let mut looked_at = 0;
         let mut answers = stream::iter(parts)
-            .map(|part| async move { (part, self.send(part, self.id, true).await) })
+            .map(|part| async move { (part, self.send(part, 0, self.id, true).await) })
             .buffered(IN_FLIGHT)
             .enumerate();
         while let Some((index, (part, answer))) = answers.next().await {
@@ -244,7 +294,8 @@ impl Importer<'_> {
                     if stop.load(Ordering::Relaxed) {
                         return None;
                     }
-                    let answer = self.send(part, part_id(self.id, index), false).await;
+                    let id = part_id(self.id, index);
+                    let answer = self.send(part, index, id, false).await;
                     if answer.is_err() {
                         stop.store(true, Ordering::Relaxed);
                     }
@@ -270,6 +321,8 @@ impl Importer<'_> {
         }
         let document = serde_json::json!({
             "dry_run": false,
+            "done": true,
+            "import": self.import,
             "participants": participants,
             "accounts": accounts,
             "entries": parts.len(),
@@ -386,10 +439,10 @@ mod tests {
     }
 
     #[test]
-    fn a_small_file_is_one_entry_under_the_commands_own_id() {
+    fn a_small_file_is_one_entry_beside_its_approval() {
         assert_eq!(parts(&rows(3, 11)).len(), 1);
         let id = Uuid::now_v7();
-        assert_eq!(part_id(id, 0), id);
+        assert_ne!(part_id(id, 0), id);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `account`: what is done to one account, and lists of them. What takes access away is done at
 //! once; what gives access makes a change request, whose name is printed for the checker (S34).
 
-use proto::account::v1::{Account, AccountClass, AccountStatus, Method as Way};
+use proto::account::v1::{Account, Method as Way};
 use proto::admin::v1::change_act::Act as Asked;
 use proto::admin::v1::{
     ChangeAct, CreateChangeRequestRequest, EndAccountTokensRequest, IssueActivationCodeRequest,
@@ -381,21 +381,4 @@ async fn delete(flags: &Delete, output: Output) -> Result<(), Failure> {
         )?;
     }
     request(&node, change, &account.name, Asked::Delete(PLAIN), output).await
-}
-
-/// A class as flags say it.
-pub(super) fn class(of: crate::args::person::Class) -> AccountClass {
-    match of {
-        crate::args::person::Class::User => AccountClass::User,
-        crate::args::person::Class::Da => AccountClass::DelegatedAdmin,
-    }
-}
-
-/// A status as flags say it.
-pub(super) fn status(of: crate::args::person::Status) -> AccountStatus {
-    match of {
-        crate::args::person::Status::Active => AccountStatus::Active,
-        crate::args::person::Status::Suspended => AccountStatus::Suspended,
-        crate::args::person::Status::Locked => AccountStatus::Locked,
-    }
 }

@@ -4,8 +4,7 @@ use proto::account::v1::{Account, AccountClass, AccountStatus, Channel, Reset, S
 use proto::admin::v1::{AccountFilter, GetAccountRequest, ListAccountsRequest};
 use serde::Serialize;
 
-use super::person::{class as class_of, status as status_of};
-use crate::args::person::{List, Show};
+use crate::args::person::{self, List, Show};
 use crate::client::{Operator, told};
 use crate::drill::words;
 use crate::exit::Failure;
@@ -174,6 +173,7 @@ pub(super) async fn list(flags: &List, output: Output) -> Result<(), Failure> {
     let filter = AccountFilter {
         account_class: flags.class.map(class_of).unwrap_or_default().into(),
         status: flags.status.map(status_of).unwrap_or_default().into(),
+        stage: flags.stage.map(stage_of).unwrap_or_default().into(),
         ..AccountFilter::default()
     };
     let participant = flags.participant.as_deref().unwrap_or("-");
@@ -185,4 +185,32 @@ pub(super) async fn list(flags: &List, output: Output) -> Result<(), Failure> {
     output.data(&serde_json::json!({ "accounts": rows }), || {
         table(&rows).text()
     })
+}
+
+/// A class as flags say it.
+fn class_of(of: person::Class) -> AccountClass {
+    match of {
+        person::Class::User => AccountClass::User,
+        person::Class::Da => AccountClass::DelegatedAdmin,
+    }
+}
+
+/// A status as flags say it.
+fn status_of(of: person::Status) -> AccountStatus {
+    match of {
+        person::Status::Active => AccountStatus::Active,
+        person::Status::Suspended => AccountStatus::Suspended,
+        person::Status::Locked => AccountStatus::Locked,
+        person::Status::Deleted => AccountStatus::Deleted,
+    }
+}
+
+/// A stage as flags say it.
+fn stage_of(of: person::Stage) -> Stage {
+    match of {
+        person::Stage::SmartcardOnly => Stage::SmartcardOnly,
+        person::Stage::EmailRegistered => Stage::EmailRegistered,
+        person::Stage::Initiated => Stage::Initiated,
+        person::Stage::TwoFactorOnly => Stage::TwoFactorOnly,
+    }
 }

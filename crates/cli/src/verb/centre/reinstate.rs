@@ -3,13 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use proto::operator::v1::{AssessReinstatementRequest, AssessReinstatementResponse, NodeStatus};
+use proto::operator::v1::{AssessReinstatementRequest, NodeStatus};
 
 use crate::args::centre::Reinstate;
 use crate::client::{Operator, told};
-use crate::exit::{Exit, Failure, file_failure};
-use crate::output::{Output, Table};
-use crate::verb::audit::list::{cells, document};
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
 use crate::verb::{confirmed, node};
 
 /// How long the nodes may take to be back.
@@ -18,50 +17,13 @@ const BACK_MAX: Duration = Duration::from_secs(120);
 const LAG_MAX: u64 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What is dropped, record by record.
-fn dropped(found: &AssessReinstatementResponse) -> String {
-    let mut table = Table::new(&["ROW", "TIME", "WHAT", "BY", "ABOUT", "DETAIL", "COMMITTED"]);
-    for record in &found.records {
-        let [row, time, what, by, account, detail] = cells(record);
-        // Of a firm as a whole, the firm.
-        let about = match record.account.as_str() {
-            "" => record.participant.clone(),
-            _ => account,
-        };
-        let committed = if record.sequence < found.uncommitted_from {
-            "yes"
-        } else {
-            "not known"
-        };
-        table.row([row, time, what, by, about, detail, committed.to_owned()]);
-    }
-    table.text()
-}
-
-fn written(found: &AssessReinstatementResponse) -> serde_json::Value {
-    let tail = found
-        .change
-        .as_ref()
-        .and_then(|change| change.tail.as_ref());
-    let records: Vec<serde_json::Value> = found.records.iter().map(document).collect();
-    serde_json::json!({
-        "epoch": tail.map(|tail| tail.epoch),
-        "node": tail.map(|tail| tail.node_id),
-        "read": tail.map(|tail| tail.read_node_ids.clone()),
-        "head": tail.map(|tail| tail.head_hash.clone()),
-        "record_count": found.record_count,
-        "uncommitted_from": found.uncommitted_from,
-        "kept_by": found.kept_node_ids,
-        "records": records,
-    })
-}
-
 /// Brings the nodes back.
 ///
 /// # Errors
 /// What went wrong, with its exit code.
 pub(super) async fn run(flags: &Reinstate, output: Output) -> Result<(), Failure> {
     let operator = Operator::connect(&flags.connection).await?;
+    output.talk(&super::topology(&operator.status().await?));
     let message = AssessReinstatementRequest {
         centre: flags.centre.clone(),
     };
@@ -76,21 +38,14 @@ pub(super) async fn run(flags: &Reinstate, output: Output) -> Result<(), Failure
     }
     let kept = found.kept_node_ids.iter().map(u64::to_string);
     let kept = kept.collect::<Vec<_>>().join(", ");
+    super::dropped::tell(&operator, &found, flags.out.as_deref(), output).await?;
     if found.record_count == 0 {
         output.talk("the old primary has nothing that the main line does not have");
     } else {
-        output.talk(&dropped(&found));
         output.talk(&format!(
-            "{} audit records are dropped, and kept apart by nodes {kept}; those not shown are \
-             there too",
-            found.record_count
+            "{} audit records are dropped, and kept apart by nodes {kept} as {}",
+            found.record_count, found.line
         ));
-    }
-    if let Some(path) = &flags.out {
-        let text = serde_json::to_string_pretty(&written(&found))
-            .map_err(|error| Failure::internal(error.to_string()))?;
-        std::fs::write(path, text).map_err(|error| file_failure("write", path, &error))?;
-        output.talk(&format!("written to {}", path.display()));
     }
     let change = found
         .change
@@ -106,6 +61,7 @@ pub(super) async fn run(flags: &Reinstate, output: Output) -> Result<(), Failure
     let began = Instant::now();
     if node::change::say_it(&operator, change, &flags.change, output).await? {
         await_back(&operator, &back, began, output).await?;
+        output.talk(&super::topology(&operator.status().await?));
     }
     Ok(())
 }

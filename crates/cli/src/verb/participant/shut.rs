@@ -103,13 +103,7 @@ pub(super) async fn resume(flags: &Seen, output: Output) -> Result<(), Failure> 
     let act = Act::Participant(act(flags, &found, Wanted::Resume)?);
     let seen = node.seen().await?;
     let dry_run = flags.change.dry_run;
-    let approval = match dry_run {
-        true => {
-            crate::approval::show(&act, &seen, output);
-            None
-        }
-        false => Some(node.sign(&act, &seen, output)?),
-    };
+    let approval = node.sign_unless_dry(&flags.change, &act, &seen, output)?;
     let id = node.request_id(&flags.change);
     let message = ResumeParticipantRequest {
         request_id: id.to_string(),

@@ -42,21 +42,26 @@ pub(super) async fn run(flags: &AnswerHolds, output: Output) -> Result<(), Failu
     }
     let answers = answers(&of, given)?;
     let left = held.len().saturating_sub(of.len());
-    if flags.change.dry_run {
-        output.talk("dry run: nothing was answered");
-        return Ok(());
-    }
     let id = node.request_id(&flags.change);
     let message = AnswerHoldsRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
         answers,
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.session();
         async move { client.answer_holds(request).await }
     };
     node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run {
+        let act = format!(
+            "answer {} items of {}, {left} still held",
+            of.len(),
+            flags.session
+        );
+        return super::would(output, &act);
+    }
     let document = serde_json::json!({
         "session": flags.session, "answered": of.len(), "held": left,
     });

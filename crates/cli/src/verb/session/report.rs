@@ -1,6 +1,6 @@
 //! `session report`: what is kept of a session, as the main line sealed it.
 
-use proto::operator::v1::{Evidence, GetEvidenceRequest};
+use proto::operator::v1::{Evidence, GetEvidenceRequest, PlanStage, Session};
 use serde_json::json;
 
 use super::unplanned;
@@ -26,6 +26,13 @@ pub(super) async fn run(flags: &Report, output: Output) -> Result<(), Failure> {
         }
     }
     output.data(&document, || text)?;
+    let stage = evidence.session.as_ref().map(Session::stage);
+    if stage == Some(PlanStage::Abandoned) && !evidence.not_available.is_empty() {
+        return Err(Failure::new(
+            Exit::Loss,
+            format!("{}: {}", flags.session, evidence.not_available),
+        ));
+    }
     let opened = evidence.session.as_ref();
     if unplanned::is_lossy(opened.and_then(|session| session.unplanned.as_ref())) {
         return Err(Failure::new(
@@ -82,6 +89,7 @@ fn document(session: &str, evidence: &Evidence) -> serde_json::Value {
         "audit": { "head": evidence.audit_head, "count": evidence.audit_count },
         "rolled_over_at": words::local(evidence.rolled_over_time.as_ref()),
         "gap_accepted": evidence.gap_accepted,
+        "not_available": evidence.not_available,
         "forgotten": evidence.forgotten.iter().map(change).collect::<Vec<_>>(),
         "must_repeat": answered(evidence),
         "unplanned": evidence
@@ -97,7 +105,7 @@ fn text(session: &str, evidence: &Evidence) -> String {
     let boundary = evidence.boundary.clone().unwrap_or_default();
     let mut text = format!(
         "# Session {session}\n\nBoundary {}, digest {}\nClosed {}, rolled over {}\n\
-         Audit of the branch: {} events, head {}\n\n## Forgotten: {}\n\n",
+         Audit of the branch: {} events, head {}\n\n",
         boundary
             .log_id
             .as_ref()
@@ -111,11 +119,35 @@ fn text(session: &str, evidence: &Evidence) -> String {
         words::local(evidence.rolled_over_time.as_ref()),
         evidence.audit_count,
         evidence.audit_head,
-        evidence.forgotten.len(),
     );
     if !evidence.gap_accepted.is_empty() {
         text.push_str(&format!("Accepted by name: {}\n\n", evidence.gap_accepted));
     }
+    if evidence.not_available.is_empty() {
+        text.push_str(&done_there(evidence));
+    } else {
+        let why = &evidence.not_available;
+        text.push_str(&format!("What was done there is not available: {why}"));
+    }
+    let opened = evidence.session.as_ref();
+    if let Some(how) = opened.and_then(|session| session.unplanned.as_ref()) {
+        text.push_str(&format!(
+            "\n\n## Opening\n\n{}\n\nUsed, and not on the main line: {}\n\n",
+            unplanned::text(how),
+            evidence.lost.len()
+        ));
+        let mut table = Table::new(&["KIND", "ACCOUNT", "AT", "BY"]);
+        for row in evidence.lost.iter().map(change) {
+            table.row([row.kind, row.account, row.at, row.by]);
+        }
+        text.push_str(&table.text());
+    }
+    text
+}
+
+/// What was forgotten, and what had to be repeated.
+fn done_there(evidence: &Evidence) -> String {
+    let mut text = format!("## Forgotten: {}\n\n", evidence.forgotten.len());
     let mut table = Table::new(&["KIND", "ACCOUNT", "AT", "BY"]);
     for row in evidence.forgotten.iter().map(change) {
         table.row([row.kind, row.account, row.at, row.by]);
@@ -134,18 +166,5 @@ fn text(session: &str, evidence: &Evidence) -> String {
         ]);
     }
     text.push_str(&table.text());
-    let opened = evidence.session.as_ref();
-    if let Some(how) = opened.and_then(|session| session.unplanned.as_ref()) {
-        text.push_str(&format!(
-            "\n\n## Opening\n\n{}\n\nUsed, and not on the main line: {}\n\n",
-            unplanned::text(how),
-            evidence.lost.len()
-        ));
-        let mut table = Table::new(&["KIND", "ACCOUNT", "AT", "BY"]);
-        for row in evidence.lost.iter().map(change) {
-            table.row([row.kind, row.account, row.at, row.by]);
-        }
-        text.push_str(&table.text());
-    }
     text
 }

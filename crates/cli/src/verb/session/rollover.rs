@@ -42,28 +42,36 @@ pub(super) async fn run(flags: &Rollover, output: Output) -> Result<(), Failure>
     let preview = told(node.session().preview_rollover(request).await)?;
     output.talk(&foretold(&preview));
     let answers = answers(&preview.must_repeat, given(flags))?;
-    if flags.change.dry_run {
-        output.talk("dry run: nothing was rolled over");
-        return Ok(());
+    if !flags.change.dry_run {
+        confirmed(
+            &flags.confirm,
+            &flags.session,
+            "Rolling over throws the branch away for good.",
+            output,
+        )?;
     }
-    confirmed(
-        &flags.confirm,
-        &flags.session,
-        "Rolling over throws the branch away for good.",
-        output,
-    )?;
     let id = node.request_id(&flags.change);
     let message = RollOverRequest {
         request_id: id.to_string(),
         session: flags.session.clone(),
         answers,
         accept_gap: flags.accept_gap.clone().unwrap_or_default(),
+        validate_only: flags.change.dry_run,
     };
     let ask = |request| {
         let mut client = node.session();
         async move { client.roll_over(request).await }
     };
     let answer = node.change(id, &flags.change, message, ask).await?;
+    if flags.change.dry_run && !answer.already_done {
+        output.talk("dry run: nothing was changed");
+        let (forgotten, day) = (preview.forgotten_count, &preview.next_business_day);
+        let document = json!({
+            "dry_run": true, "session": flags.session, "forgotten": forgotten,
+            "to_repeat": preview.must_repeat.len(), "next_business_day": day,
+        });
+        return output.data(&document, || format!("would roll {} over", flags.session));
+    }
     let document = json!({
         "session": flags.session,
         "business_day": answer.business_day,

@@ -3,7 +3,7 @@
 
 use proto::operator::v1::{BoundaryFinding, OpenUnplannedRequest, UnplannedOpening};
 
-use super::{confirmed, entry, holder, show};
+use super::{confirmed, entry, holder, show, would};
 use crate::args::session::Open;
 use crate::client::{Operator, acted};
 use crate::drill::words;
@@ -23,25 +23,26 @@ pub(super) async fn open(flags: &Open, output: Output) -> Result<(), Failure> {
         .session
         .map(|session| session.centre)
         .unwrap_or_default();
-    if flags.change.dry_run {
-        output.talk(&format!(
-            "dry run: the branch would begin at {centre} from the best node's last entry"
-        ));
-        return Ok(());
+    if !flags.change.dry_run {
+        confirmed(
+            &flags.confirm,
+            &centre,
+            "Without the primary, what it answered and did not send here is missing in the session.",
+            output,
+        )?;
     }
-    confirmed(
-        &flags.confirm,
-        &centre,
-        "Without the primary, what it answered and did not send here is missing in the session.",
-        output,
-    )?;
     let node = holder(&flags.connection, &centre).await?;
     let message = OpenUnplannedRequest {
         session: flags.session.clone(),
         reason,
+        validate_only: flags.change.dry_run,
     };
     let request = node.request(message, None);
     let answer = acted(node.session().open_unplanned(request).await)?;
+    if flags.change.dry_run {
+        let act = format!("begin the branch at {centre} from the best node's last entry");
+        return would(output, &act);
+    }
     let session = answer.session.unwrap_or_default();
     let boundary = session.boundary.clone().unwrap_or_default();
     let place = boundary

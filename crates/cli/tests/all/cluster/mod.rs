@@ -218,7 +218,7 @@ impl Cluster {
         told
     }
 
-    /// Imports the demonstration's accounts.
+    /// Imports the demonstration's accounts, as two operators.
     pub fn import(&self) {
         let file = |name: &str| repository(&format!("deploy/demo/{name}"));
         let (accounts, participants) = (file("accounts.csv"), file("participants.csv"));
@@ -230,7 +230,22 @@ impl Cluster {
             "--participants",
             participants,
         ];
-        self.expect(&import, 0, &[]);
+        self.imported(&import);
+    }
+
+    /// Both operators say an import, which the second one carries out.
+    pub fn imported(&self, import: &[&str]) -> String {
+        self.expect(import, 0, &["1 of 2 operators have approved"]);
+        self.expect(
+            &[import, &["--as", "bob"]].concat(),
+            0,
+            &["accounts imported"],
+        )
+    }
+
+    /// The process of a node that runs.
+    pub fn process(&self, node: u64) -> u32 {
+        self.running.get(&node).expect("it runs").id()
     }
 
     /// SIGKILL. Returns when the processes are gone.

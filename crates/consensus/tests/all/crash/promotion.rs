@@ -255,6 +255,9 @@ async fn who_alone_accepted_a_certificate_does_not_join_a_line_of_its_epoch_that
         cluster.node(4).standing().conflicting.is_some() && cluster.main(4).running().is_err()
     })
     .await;
+    // The other line needed one of those who began this one: it never was one, and this one goes on.
+    assert!(other.terms.excludes(&alone.terms));
     cluster.main(5).propose(marking(51)).await.unwrap();
+    assert!((5..=6).all(|id| cluster.node(id).standing().conflicting.is_none()));
     assert!(!has_mark(&cluster, 4, 51));
 }

@@ -86,15 +86,14 @@ impl Drill {
             email: None,
             card: None,
         });
-        drill
-            .operator(
-                "op1",
-                domain::Command::Account(account::Command::Import {
-                    participants: vec![Participant::new(firm.clone(), "A".into())],
-                    accounts: accounts.collect(),
-                }),
-            )
-            .await;
+        let firms = vec![Participant::new(firm.clone(), "A".into())];
+        let (approve, entries) = super::import_of(vec![(firms, accounts.collect())]);
+        for name in ["op1", "op2"] {
+            drill.operator(name, approve.clone()).await;
+        }
+        for entry in entries {
+            drill.operator("op1", entry).await;
+        }
         drill
     }
 

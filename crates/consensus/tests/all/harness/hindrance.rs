@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -28,6 +29,8 @@ pub type Hindrances = Arc<Mutex<BTreeMap<&'static str, Hindrance>>>;
 pub struct Hindered<S> {
     pub service: S,
     pub hindrances: Hindrances,
+    /// Whether the node has been stopped: connections that stand would go on to be answered.
+    pub gone: Arc<AtomicBool>,
 }
 
 impl<S: NamedService> NamedService for Hindered<S> {
@@ -53,7 +56,10 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let method = request.uri().path().rsplit('/').next().unwrap();
-        let hindrance = self.hindrances.lock().unwrap().get(method).copied();
+        let hindrance = match self.gone.load(Ordering::SeqCst) {
+            true => Some(Hindrance::Refuses),
+            false => self.hindrances.lock().unwrap().get(method).copied(),
+        };
         match hindrance {
             None => {
                 let answer = self.service.call(request);

@@ -16,6 +16,7 @@ pub mod hindrance;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use consensus::clock::OffsetClock;
@@ -24,13 +25,15 @@ use consensus::peers::Dialer;
 use consensus::service::Service;
 use consensus::versions::Versions;
 use consensus::{Line, Node, Proposal};
-use domain::account;
+use domain::account::{self, Imported, import};
 use domain::approval::{Act, Approval, LIFE_MS_MAX, Signed};
 use domain::calendar::Calendar;
 use domain::cluster::{self, Centre, Founding, KeyPin, Operator};
 use domain::participant::Participant;
 use domain::policy::Policy;
-use domain::{Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId, ParticipantId};
+use domain::{
+    Actor, CentreName, ClusterId, Command, LogId, NodeId, OperatorId, ParticipantId, State,
+};
 use hindrance::{Hindered, Hindrance, Hindrances};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -111,6 +114,7 @@ pub struct Running {
     pub node: Node,
     shutdown: oneshot::Sender<()>,
     served: JoinHandle<()>,
+    gone: Arc<AtomicBool>,
 }
 
 /// Runs a scenario with a fault planted, and says whether the scenario failed. Waits are short:
@@ -281,7 +285,14 @@ impl Cluster {
     }
 
     pub async fn start(&mut self, id: u64) {
-        let listener = TcpListener::bind(self.address(id)).await.unwrap();
+        let mut listener = None;
+        // Some connection of another test may have the port for a moment.
+        until("the address is free", async || {
+            listener = TcpListener::bind(self.address(id)).await.ok();
+            listener.is_some()
+        })
+        .await;
+        let listener = listener.unwrap();
         let mut opened = None;
         // A node that was stopped a moment ago may still hold its folder.
         until("the data folder is free", async || {
@@ -295,9 +306,11 @@ impl Cluster {
         .await;
         let node = opened.unwrap();
         let (shutdown, stopped) = oneshot::channel();
+        let gone = Arc::new(AtomicBool::new(false));
         let service = Hindered {
             service: Service::server(node.clone()),
             hindrances: Arc::clone(&self.hindrances[&id]),
+            gone: Arc::clone(&gone),
         };
         let mut server = Server::builder();
         if let Some(certificates) = &self.certificates {
@@ -318,6 +331,7 @@ impl Cluster {
                 node,
                 shutdown,
                 served,
+                gone,
             },
         );
     }
@@ -325,10 +339,16 @@ impl Cluster {
     pub async fn stop(&mut self, id: u64) {
         let running = self.running.remove(&id).unwrap();
         running.node.stop().await;
+        running.gone.store(true, Ordering::SeqCst);
         let _gone = running.shutdown.send(());
         running.served.abort();
         // With it, the listener and its port are free.
         let _ended = running.served.await;
+    }
+
+    /// Listens where a node that is stopped did.
+    pub async fn listen_instead(&self, id: u64) -> TcpListener {
+        TcpListener::bind(self.address(id)).await.unwrap()
     }
 
     pub fn node(&self, id: u64) -> &Node {
@@ -408,33 +428,37 @@ impl Cluster {
 /// What an operator asks for; where it takes two of them, with the approval that the edge would
 /// have checked.
 pub fn asked(main: &Line, name: &str, command: Command) -> Proposal {
-    let operator = OperatorId::parse(name).unwrap();
-    let state = main.state();
-    let command = match Act::of(&state, &command) {
+    Proposal {
+        actor: Actor::Operator(OperatorId::parse(name).unwrap()),
+        request: None,
+        command: signed(&main.state(), shown(main), name, command),
+    }
+}
+
+/// The command with an operator's approval, if it takes one, of what stands at an index.
+pub fn signed(state: &State, shown: u64, name: &str, command: Command) -> Command {
+    match Act::of(state, &command) {
         Some(act) => Command::Signed(Box::new(Signed {
-            approval: approval(main, &operator, &act),
+            approval: approval(state, shown, &OperatorId::parse(name).unwrap(), &act),
             command,
         })),
         None => command,
-    };
-    Proposal {
-        actor: Actor::Operator(operator),
-        request: None,
-        command,
     }
+}
+
+/// As a status shows it: an entry without a command counts too.
+fn shown(main: &Line) -> u64 {
+    main.applied().borrow().map_or(0, |at| at.index)
 }
 
 /// An operator's approval of an act, without a signature.
 pub fn approved_by(main: &Line, name: &str, act: &Act) -> (OperatorId, Approval) {
     let operator = OperatorId::parse(name).unwrap();
-    let approval = approval(main, &operator, act);
+    let approval = approval(&main.state(), shown(main), &operator, act);
     (operator, approval)
 }
 
-fn approval(main: &Line, operator: &OperatorId, act: &Act) -> Approval {
-    let state = main.state();
-    // As a status shows it: an entry without a command counts too.
-    let shown = main.applied().borrow().map_or(0, |at| at.index);
+fn approval(state: &State, shown: u64, operator: &OperatorId, act: &Act) -> Approval {
     let founding = state.founding().unwrap();
     let named = (founding.cluster, state.header().epoch);
     let expires_at = state.header().clock.plus(LIFE_MS_MAX / 2);
@@ -448,6 +472,39 @@ fn approval(main: &Line, operator: &OperatorId, act: &Act) -> Approval {
         certificate: Vec::new(),
         signature: Vec::new(),
     }
+}
+
+/// An import of these rows, a part an entry: what two operators approve, and the entries.
+pub fn import_of(parts: Vec<(Vec<Participant>, Vec<Imported>)>) -> (Command, Vec<Command>) {
+    let verifiers = import::verifiers_digest([]);
+    let count = |rows: usize| u32::try_from(rows).unwrap();
+    let digest = |(firms, people): &(Vec<Participant>, Vec<Imported>)| {
+        let firms = firms.iter();
+        let firms = firms.map(|firm| (firm.id.as_str(), firm.title.as_str()));
+        import::part_digest(firms, people.iter().map(import::Row::of), &verifiers)
+    };
+    let terms = import::Terms {
+        participants: count(parts.iter().map(|(firms, _)| firms.len()).sum()),
+        accounts: count(parts.iter().map(|(_, people)| people.len()).sum()),
+        parts: parts.iter().map(digest).collect(),
+    };
+    let of = terms.id();
+    let entries = (0..).zip(parts).map(|(index, (participants, accounts))| {
+        Command::Account(account::Command::Import {
+            participants,
+            accounts,
+            part: Some(import::Part {
+                import: of,
+                index,
+                verifiers,
+            }),
+        })
+    });
+    let entries = entries.collect();
+    (
+        Command::Account(account::Command::ApproveImport { terms }),
+        entries,
+    )
 }
 
 /// A command that is carried out once on a founded main line, and leaves a trace of `mark`, which

@@ -11,9 +11,12 @@
 )]
 
 mod drill;
+mod giving;
+mod logins;
 mod people;
 
 pub use drill::{abandon, close_both, drill};
+pub use giving::{entry, terms};
 
 use std::collections::BTreeMap;
 
@@ -30,7 +33,7 @@ use domain::session::{self, Evidence, Reply};
 use domain::token::TokenId;
 use domain::{
     AccountId, Actor, Answer, Applied, Command, Digest, Envelope, LineId, LogId, NodeId, Outcome,
-    Rejection, Sealed, State, UnixMs, account, apply, line, policy,
+    Rejection, Sealed, State, UnixMs, apply, line, policy,
 };
 
 pub const TIMETABLE: &str = r#"
@@ -212,13 +215,8 @@ impl World {
                 });
             }
         }
-        world.done(
-            &operator("ann"),
-            Command::Account(account::Command::Import {
-                participants,
-                accounts,
-            }),
-        );
+        let imported = world.import(&participants, &accounts);
+        assert!(matches!(imported.result, Came::Done(_)), "{imported:?}");
         world
     }
 

@@ -95,6 +95,13 @@ impl World {
         self.verify_login(proof)
     }
 
+    /// A whole login of a user with a card of this number.
+    pub fn login_with(&mut self, who: &str, card: &str, password: &str) -> Outcome {
+        self.begin_login(who, LandingOption::SmartcardOnlineAndReports, password);
+        let number = domain::CardNumber::parse(card).unwrap();
+        self.verify_login(Proof::Card(Some(CardProof::bare(number))))
+    }
+
     /// The verdict on a code that the person types now.
     pub fn code(&self, who: &str) -> CodeProof {
         let account = self.state.account(&id(who));
@@ -136,14 +143,7 @@ impl World {
                 .map_or(0, |card| card.password.version);
             initiation::SecondProof::CardPassword(Verdict::Right { version: card })
         } else {
-            self.ask(
-                &operator("ann"),
-                Command::Account(account::Command::IssueActivationCode {
-                    account: id(who),
-                    token: None,
-                    code: sealed("half"),
-                }),
-            );
+            self.issue_half(who);
             initiation::SecondProof::IssuedHalf { matched: true }
         };
         let begun = self.ask(
@@ -194,16 +194,6 @@ impl World {
             seen: None,
         });
         (request, self.ask(by, command))
-    }
-
-    pub fn approve_change(
-        &mut self,
-        by: &Actor,
-        token: Option<TokenId>,
-        id: ChangeRequestId,
-    ) -> Outcome {
-        let command = Command::ChangeRequest(change_request::Command::Approve { id, token });
-        self.ask(by, command)
     }
 
     /// The serial of the account's activation codes, as an edge sees it.

@@ -225,11 +225,10 @@ impl Export {
         Ok(())
     }
 
-    /// Where the main line's trail begins: in a restored cluster the earlier records are in the old
-    /// one's.
+    /// Where the main line's trail begins: the earlier records of a restored cluster are in the old
+    /// one's, and those of an earlier epoch in the trail of that.
     fn origin(&self) -> Head {
-        let restored = self.edge.node().founding().restored.as_ref();
-        restored.map_or_else(Head::default, |restored| restored.backup.audit)
+        self.edge.node().main().began_with()
     }
 
     fn end(&mut self) -> Result<Vec<u8>, Refusal> {

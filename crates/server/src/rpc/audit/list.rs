@@ -1,9 +1,11 @@
 //! Events by the page.
 
+use consensus::place;
+use domain::audit::Row;
 use proto::audit::v1 as wired;
 
 use super::filter::Filter;
-use super::{ROWS_AT_ONCE, Source, event};
+use super::{ROWS_AT_ONCE, Source, event, operators_only};
 use crate::edge::Edge;
 use crate::reads::Read;
 use crate::request::Ask;
@@ -29,12 +31,20 @@ pub(super) async fn list(
         })?,
     };
     let state = edge.serving_line().state();
-    let source = Source::named(edge, &body.line)?;
-    let filter = Filter::read(edge, &ask, &state, Some(&source), body.filter.as_ref())?;
+    let source = if place::is_dropped(&body.line) {
+        operators_only(&ask)?;
+        None
+    } else {
+        Some(Source::named(edge, &body.line)?)
+    };
+    let filter = Filter::read(edge, &ask, &state, source.as_ref(), body.filter.as_ref())?;
     let mut events = Vec::new();
     let mut next = None;
     'looking: for _ in 0..LOOKS_MAX {
-        let rows = source.page(edge, from, ROWS_AT_ONCE).await?;
+        let rows = match &source {
+            Some(source) => source.page(edge, from, ROWS_AT_ONCE).await?,
+            None => dropped(edge, &body.line, from).await?,
+        };
         next = None;
         for row in &rows {
             if filter.is_past(row) {
@@ -60,5 +70,14 @@ pub(super) async fn list(
     Ok(wired::ListAuditEventsResponse {
         events,
         next_page_token: next.map(|at| at.to_string()).unwrap_or_default(),
+    })
+}
+
+/// What was dropped of an old main line, as this node keeps it.
+async fn dropped(edge: &Edge, name: &str, from: u64) -> Result<Vec<Row>, Refusal> {
+    let rows_max = usize::try_from(ROWS_AT_ONCE).unwrap_or(usize::MAX);
+    let rows = edge.node().dropped_rows(name, from, rows_max).await;
+    rows.map_err(|error| Refusal::NoEvidence {
+        why: error.to_string(),
     })
 }

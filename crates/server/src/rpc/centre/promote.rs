@@ -3,28 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::promotion::Report;
+use consensus::promotion::{self, Report};
 use domain::approval::{Act, By};
 use domain::centre::Centres;
 use domain::cluster::Centre;
-use domain::promotion::{Certificate, Found, Loss, SealId, Terms};
+use domain::promotion::{Certificate, Found, Loss, SealId, Stopped, Terms};
+use domain::session::unplanned::Used;
 use domain::{NodeId, State};
 use futures::future::join_all;
 use proto::operator::v1 as operator;
-use tokio::process::Command;
 use tokio::time::{Duration, Instant};
 
+use super::fence::{Fenced, Old, contested, fence};
 use super::read_centre;
 use crate::approvals;
-use crate::edge::{Edge, WORD_AGE_MAX};
+use crate::edge::Edge;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
 
 /// How long the new main line may take to begin.
 const BEGIN_MAX: Duration = Duration::from_secs(15);
-/// How long a fence hook may take.
-const HOOK_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often the nodes are sealed anew, since the best one knows others.
 const ROUNDS_MAX: usize = 3;
@@ -61,16 +60,21 @@ fn new_seal(edge: &Edge) -> SealId {
     SealId(id)
 }
 
-/// Seals the centre's nodes, or reads again those that are. Which nodes it has is what the best of
+fn nodes_of(centre: &Centre) -> BTreeSet<NodeId> {
+    centre.nodes.iter().map(|node| node.id).collect()
+}
+
+/// Seals a centre's nodes, or reads again those that are. Which nodes it has is what the best of
 /// them has in its log: this one may not know yet that they changed.
-async fn seals(edge: &Edge, centre: &Centre) -> BTreeMap<NodeId, Result<Report, String>> {
-    let mut nodes: BTreeSet<NodeId> = centre.nodes.iter().map(|node| node.id).collect();
+pub(super) async fn seals(
+    edge: &Edge,
+    mut nodes: BTreeSet<NodeId>,
+) -> BTreeMap<NodeId, Result<Report, String>> {
     let mut said = BTreeMap::new();
     // Each round knows more of the log; they change one after the other.
     for _ in 0..ROUNDS_MAX {
         said = seal_all(edge, &nodes).await;
-        let best = sealed(&said).into_iter().max_by_key(|report| report.last);
-        match best {
+        match promotion::best(sealed(&said)) {
             Some(best) if best.nodes != nodes => nodes = best.nodes.clone(),
             Some(_) | None => break,
         }
@@ -93,28 +97,28 @@ async fn seal_all(
         .collect()
 }
 
-fn sealed(said: &BTreeMap<NodeId, Result<Report, String>>) -> Vec<&Report> {
+pub(super) fn sealed(said: &BTreeMap<NodeId, Result<Report, String>>) -> Vec<&Report> {
     said.values()
         .filter_map(|report| report.as_ref().ok())
         .collect()
 }
 
-/// The node to go on from: the greatest last log id, by leader before index, never simply the
-/// longest log.
-fn best<'a>(sealed: &[&'a Report]) -> Result<&'a Report, Refusal> {
-    let best = sealed.iter().copied().max_by_key(|report| report.last);
+/// The node to go on from.
+pub(super) fn best<'a>(sealed: &[&'a Report]) -> Result<&'a Report, Refusal> {
+    let best = promotion::best(sealed.iter().copied());
     best.ok_or_else(|| Refusal::NotPromoted {
         why: "no node of this centre could be sealed".to_owned(),
     })
 }
 
-fn found(nodes: usize, sealed: &[&Report], best: &Report, acknowledged: bool) -> Found {
+fn found(edge: &Edge, nodes: usize, sealed: &[&Report], best: &Report) -> Found {
     Found {
         nodes,
         sealed: sealed.len(),
         mode: best.mode,
         degraded: best.degraded,
-        acknowledged,
+        stopped: None,
+        contested: contested(edge).is_some(),
     }
 }
 
@@ -124,15 +128,28 @@ pub(super) async fn assess(
 ) -> Result<operator::AssessPromotionResponse, Refusal> {
     let centre = own_centre(edge)?;
     let centres = edge.node().centres();
-    if centres.primary.name == centre.name && centres.switch.is_none() {
-        return Err(Refusal::NotPromoted {
-            why: format!("{} is the primary", centre.name),
+    let two_lines = contested(edge).is_some();
+    if centres.primary.name == centre.name && centres.switch.is_none() && !two_lines {
+        return Err(Refusal::Rejected {
+            rejection: domain::Rejection::AlreadySo,
+            clock: edge.now(&edge.node().main().state()),
         });
     }
-    let said = seals(edge, &centre).await;
+    let was_sealed = edge.node().standing().sealed.is_some();
+    let said = seals(edge, nodes_of(&centre)).await;
     let sealed = sealed(&said);
     let best = best(&sealed)?;
-    let (claim, why) = found(said.len(), &sealed, best, false).claim();
+    let found = found(edge, said.len(), &sealed, best);
+    let (claim, why) = found.claim();
+    let old = Old::of(edge, &centre.name);
+    let answers = old.as_ref().is_some_and(|old| old.answers(edge));
+    let if_stopped = Found {
+        stopped: answers.then_some(Stopped {
+            gave_up: false,
+            beyond: None,
+        }),
+        ..found
+    };
     let terms = Terms {
         centre: centre.name.clone(),
         epoch: best.seal.epoch,
@@ -149,6 +166,7 @@ pub(super) async fn assess(
             .collect(),
         accepted_loss: claim,
         accepts_split_brain: false,
+        old: edge.node().main_named(),
         reason: String::new(),
     };
     let waiting = edge.waiting().read();
@@ -156,8 +174,14 @@ pub(super) async fn assess(
         nodes: said.iter().map(|(id, report)| shown(*id, report)).collect(),
         terms: Some(message(&terms)),
         claim_reason: why.to_owned(),
-        primary_heard_node_ids: heard(edge, &centres),
-        primary: other(&centres, &centre.name).map_or_else(String::new, |one| one.name.to_string()),
+        primary_heard_node_ids: old.as_ref().map(|old| old.heard(edge)).unwrap_or_default(),
+        primary: old.map_or_else(String::new, |old| old.name.to_string()),
+        best_loss: loss(if_stopped.claim().0).into(),
+        was_sealed,
+        contested: two_lines,
+        now_time: Some(wire::time(edge.now(&edge.node().main().state()))),
+        uncommitted: best.uncommitted.iter().map(entry).collect(),
+        uncommitted_count: best.uncommitted_count,
         waiting: waiting.as_ref().map(|(terms, _)| message(terms)),
         approvers: waiting
             .map(|(_, by)| by.keys().map(ToString::to_string).collect())
@@ -165,24 +189,28 @@ pub(super) async fn assess(
     })
 }
 
-fn other<'a>(centres: &'a Centres, than: &domain::CentreName) -> Option<&'a Centre> {
+pub(super) fn other<'a>(centres: &'a Centres, than: &domain::CentreName) -> Option<&'a Centre> {
     centres.all().find(|centre| centre.name != *than)
 }
 
-/// The other centre's nodes that answer still.
-fn heard(edge: &Edge, centres: &Centres) -> Vec<u64> {
-    let own = edge.node().centre().map(|centre| centre.name.clone());
-    let others = centres
-        .all()
-        .filter(|centre| Some(&centre.name) != own.as_ref())
-        .flat_map(|centre| &centre.nodes);
-    others
-        .filter(|node| {
-            let heard = edge.node().heard().from(node.id);
-            heard.is_some_and(|(ago, _)| ago <= WORD_AGE_MAX)
-        })
-        .map(|node| node.id.0)
-        .collect()
+/// What an entry did; no secrets.
+fn entry(of: &Used) -> operator::UncommittedEntry {
+    operator::UncommittedEntry {
+        log_id: Some(wire::log_id(of.at)),
+        what: format!("{:?}", of.kind),
+        account: of
+            .account
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        participant: of
+            .participant
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        time: Some(wire::time(of.time)),
+        by: of.by.clone(),
+    }
 }
 
 fn shown(id: NodeId, report: &Result<Report, String>) -> operator::SealedNode {
@@ -217,7 +245,9 @@ fn message(terms: &Terms) -> operator::PromotionTerms {
             .collect(),
         left_out_node_ids: terms.left_out.iter().map(|node| node.0).collect(),
         accepted_loss: loss(terms.accepted_loss).into(),
+        accepted_loss_entries: entries(terms.accepted_loss),
         accept_split_brain: terms.accepts_split_brain,
+        old_line: terms.old.map(|old| old.to_string()).unwrap_or_default(),
         reason: terms.reason.clone(),
     }
 }
@@ -225,7 +255,16 @@ fn message(terms: &Terms) -> operator::PromotionTerms {
 fn loss(of: Loss) -> operator::Loss {
     match of {
         Loss::None => operator::Loss::None,
+        Loss::AtMost(_) => operator::Loss::AtMost,
         Loss::Unknown => operator::Loss::Unknown,
+    }
+}
+
+/// The most entries that are lost, where that is known.
+fn entries(of: Loss) -> u64 {
+    match of {
+        Loss::AtMost(entries) => entries,
+        Loss::None | Loss::Unknown => 0,
     }
 }
 
@@ -233,9 +272,13 @@ fn read(terms: &operator::PromotionTerms) -> Result<Terms, Refusal> {
     let malformed = |field, should_be: &str| Refusal::malformed(Field::Other(field), should_be);
     let accepted_loss = match terms.accepted_loss() {
         operator::Loss::None => Loss::None,
+        operator::Loss::AtMost => Loss::AtMost(terms.accepted_loss_entries),
         operator::Loss::Unknown => Loss::Unknown,
         operator::Loss::Unspecified => {
-            return Err(malformed("accepted_loss", "LOSS_NONE or LOSS_UNKNOWN"));
+            return Err(malformed(
+                "accepted_loss",
+                "none, at most so many, or unknown",
+            ));
         }
     };
     let voters = terms.voters.iter().map(|(node, seal)| {
@@ -261,6 +304,10 @@ fn read(terms: &operator::PromotionTerms) -> Result<Terms, Refusal> {
             .collect(),
         accepted_loss,
         accepts_split_brain: terms.accept_split_brain,
+        old: match terms.old_line.as_str() {
+            "" => None,
+            old => Some(wire::read_digest(old, "old_line")?),
+        },
         reason: terms.reason.clone(),
     })
 }
@@ -299,13 +346,9 @@ pub(super) async fn promote(
             (signed, Some(found))
         }
     };
-    let (fence, acknowledged) = fence(edge, &certificate).await?;
+    let Fenced { fence, found } = fence(edge, &certificate, found).await?;
     let (loss_now, why) = match found {
-        Some(found) => Found {
-            acknowledged,
-            ..found
-        }
-        .claim(),
+        Some(found) => found.claim(),
         None => (certificate.terms.accepted_loss, "as it was accepted"),
     };
     let voters: Vec<NodeId> = certificate.terms.voters.keys().copied().collect();
@@ -328,6 +371,7 @@ pub(super) async fn promote(
         primary: certificate.terms.centre.to_string(),
         fence: fence.into(),
         loss: loss(loss_now).into(),
+        loss_entries: entries(loss_now),
         loss_reason: why.to_owned(),
         duration: prost_types::Duration::try_from(began.elapsed()).ok(),
     })
@@ -361,9 +405,13 @@ fn sign(
     Ok(Certificate { terms, by })
 }
 
-/// What the nodes have that the terms name, and that it allows the loss that they accept.
-async fn found_again(edge: &Edge, terms: &Terms, centre: &Centre) -> Result<Found, Refusal> {
-    let said = seals(edge, centre).await;
+/// What the nodes have that the terms name.
+async fn found_again(
+    edge: &Edge,
+    terms: &Terms,
+    centre: &Centre,
+) -> Result<(Found, Report), Refusal> {
+    let said = seals(edge, nodes_of(centre)).await;
     for (node, seal) in &terms.voters {
         // One that answers otherwise may have accepted already; whether it does, it says when asked.
         let is_another = match said.get(node) {
@@ -377,55 +425,9 @@ async fn found_again(edge: &Edge, terms: &Terms, centre: &Centre) -> Result<Foun
         }
     }
     let sealed = sealed(&said);
-    let found = found(said.len(), &sealed, best(&sealed)?, false);
-    match found.claim() {
-        (Loss::Unknown, why) if terms.accepted_loss == Loss::None => Err(Refusal::NotPromoted {
-            why: format!("a loss of 0 cannot be claimed: {why}"),
-        }),
-        (Loss::Unknown | Loss::None, _) => Ok(found),
-    }
-}
-
-/// Keeps the old primary from going on; and whether it said that it had answered nothing alone.
-async fn fence(edge: &Edge, certificate: &Certificate) -> Result<(operator::Fence, bool), Refusal> {
-    let centres = edge.node().centres();
-    let Some(old) = other(&centres, &certificate.terms.centre) else {
-        return Ok((operator::Fence::Acknowledged, true));
-    };
-    let hook = edge.parts().fence_hook.as_ref();
-    let accepted = certificate.terms.accepts_split_brain;
-    let not_fenced = |stopped| Refusal::NotFenced {
-        centre: old.name.clone(),
-        stopped,
-    };
-    // Nodes that are shown a certificate have stopped for good, so that none is shown in vain.
-    if heard(edge, &centres).len() <= old.nodes.len() / 2 && hook.is_none() && !accepted {
-        return Err(not_fenced(0));
-    }
-    let shown = old
-        .nodes
-        .iter()
-        .map(|node| edge.node().show_certificate(node.id, certificate));
-    let answers: Vec<_> = join_all(shown).await.into_iter().flatten().collect();
-    let stopped = answers.iter().filter(|answer| answer.fenced).count();
-    if stopped > old.nodes.len() / 2 {
-        let degraded = answers.iter().any(|answer| answer.degraded);
-        return Ok((operator::Fence::Acknowledged, !degraded));
-    }
-    if let Some(hook) = hook {
-        let run = Command::new(hook)
-            .arg(old.name.as_str())
-            .kill_on_drop(true)
-            .status();
-        match tokio::time::timeout(HOOK_MAX, run).await {
-            Ok(Ok(status)) if status.success() => return Ok((operator::Fence::Hook, false)),
-            other => tracing::error!(?other, "the fence hook did not stop the old primary"),
-        }
-    }
-    if accepted {
-        return Ok((operator::Fence::None, false));
-    }
-    Err(not_fenced(u32::try_from(stopped).unwrap_or(u32::MAX)))
+    let best = best(&sealed)?;
+    let found = found(edge, said.len(), &sealed, best);
+    Ok((found, best.clone()))
 }
 
 /// Waits until the new main line has begun here.
@@ -448,7 +450,7 @@ pub(super) async fn release(
     _ask: Ask<operator::ReleaseSealsRequest>,
 ) -> Result<operator::ReleaseSealsResponse, Refusal> {
     let centre = own_centre(edge)?;
-    let said = seals(edge, &centre).await;
+    let said = seals(edge, nodes_of(&centre)).await;
     let mut released = BTreeSet::new();
     for report in sealed(&said) {
         match edge

@@ -43,8 +43,8 @@ pub(in crate::rpc) async fn before_switchover(
     let mut checks = vec![
         plan(state, to),
         nodes(&there, to),
-        lag(state, &there),
-        digests(edge, &known),
+        lag(state.header().applied.index, &there),
+        digests(&differing(edge, &known)),
         clocks(&known),
         versions(&known),
         keys(&there),
@@ -92,8 +92,8 @@ fn nodes(there: &[&Known], to: &CentreName) -> Check {
     check("NODES", Verdict::Warning, text)
 }
 
-fn lag(state: &State, there: &[&Known]) -> Check {
-    let last = state.header().applied.index;
+/// How far nodes there are behind the last entry applied here.
+fn lag(last: u64, there: &[&Known]) -> Check {
     let mut furthest = 0;
     for node in there.iter().filter(|node| node.is_reachable()) {
         let main = node
@@ -117,8 +117,7 @@ fn lag(state: &State, there: &[&Known]) -> Check {
     )
 }
 
-fn digests(edge: &Edge, known: &[Known]) -> Check {
-    let differing = differing(edge, known);
+fn digests(differing: &[String]) -> Check {
     if differing.is_empty() {
         return check("DIGESTS", Verdict::Ok, "no digests differ");
     }
@@ -215,85 +214,4 @@ fn disks(there: &[&Known]) -> Check {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use consensus::facts::{Certificate, Facts, Room};
-    use domain::NodeId;
-
-    use super::*;
-
-    fn node(id: u64, facts: Facts, version: &str) -> Known {
-        Known {
-            id: NodeId(id),
-            centre: CentreName::parse("west").unwrap(),
-            address: String::new(),
-            heard_ms: None,
-            ahead_ms: None,
-            clock_is_off: false,
-            version: version.to_owned(),
-            refusal: None,
-            facts,
-            lines: Vec::new(),
-        }
-    }
-
-    fn certificate(ends: u64) -> Facts {
-        Facts {
-            certificates: vec![Certificate {
-                name: "node".to_owned(),
-                not_after: UnixMs(ends),
-            }],
-            ..Facts::default()
-        }
-    }
-
-    fn room(free_bytes: u64) -> Facts {
-        Facts {
-            room: Some(Room {
-                free_bytes,
-                total_bytes: 100,
-            }),
-            ..Facts::default()
-        }
-    }
-
-    fn verdict(check: &Check) -> Verdict {
-        check.verdict()
-    }
-
-    #[test]
-    fn what_would_stop_the_other_centre_tonight_is_seen_before_the_role_moves() {
-        let now = UnixMs(1_000);
-        let soon = CERTIFICATE_SOON_MS;
-        for (ends, wanted) in [
-            (1_000, Verdict::Error),
-            (1_001, Verdict::Warning),
-            (1_000 + soon, Verdict::Warning),
-            (1_001 + soon, Verdict::Ok),
-        ] {
-            let (good, bad) = (
-                node(4, certificate(u64::MAX), "1"),
-                node(5, certificate(ends), "1"),
-            );
-            let found = certificates(now, &[&good, &bad]);
-            assert_eq!(verdict(&found), wanted, "{found:?}");
-        }
-        for (free, wanted) in [
-            (1, Verdict::Error),
-            (2, Verdict::Warning),
-            (9, Verdict::Warning),
-            (10, Verdict::Ok),
-        ] {
-            let (good, bad) = (node(4, room(90), "1"), node(5, room(free), "1"));
-            let found = disks(&[&good, &bad]);
-            assert_eq!(verdict(&found), wanted, "{found:?}");
-        }
-        let missing = Facts {
-            key_problem: Some("key 3 is missing".to_owned()),
-            ..Facts::default()
-        };
-        let (good, bad) = (node(4, Facts::default(), "1"), node(5, missing, "2"));
-        assert_eq!(verdict(&keys(&[&good])), Verdict::Ok);
-        assert_eq!(verdict(&keys(&[&good, &bad])), Verdict::Error);
-        assert_eq!(verdict(&versions(&[good, bad])), Verdict::Warning);
-    }
-}
+mod tests;

@@ -185,8 +185,19 @@ fn heard_line(line: peer::LineStatus) -> Option<Heard> {
 
 /// Nodes that have another digest than others at one entry of a line, and where.
 pub(super) fn differing(edge: &Edge, nodes: &[Known]) -> Vec<String> {
-    let mut at_entries: BTreeMap<(String, LogId), BTreeMap<Digest, Vec<NodeId>>> = BTreeMap::new();
     let own = edge.node();
+    differing_from(own.id(), nodes, |line, at| {
+        own.line(line).ok()?.digests_at(at).map(|here| here.full)
+    })
+}
+
+/// The same, with what this node had at an entry that others have applied.
+pub(super) fn differing_from(
+    own: NodeId,
+    nodes: &[Known],
+    here: impl Fn(&LineRef, LogId) -> Option<Digest>,
+) -> Vec<String> {
+    let mut at_entries: BTreeMap<(String, LogId), BTreeMap<Digest, Vec<NodeId>>> = BTreeMap::new();
     for node in nodes {
         for line in &node.lines {
             let (Some(at), Some(digests)) = (line.applied, &line.digests) else {
@@ -197,11 +208,10 @@ pub(super) fn differing(edge: &Edge, nodes: &[Known]) -> Vec<String> {
                 .or_default();
             entry.entry(digests.full).or_default().push(node.id);
             // What the others have applied, this node has mostly applied before or just after.
-            let here = own.line(&line.reference).ok();
-            if let Some(here) = here.and_then(|here| here.digests_at(at)) {
-                let known = entry.entry(here.full).or_default();
-                if !known.contains(&own.id()) {
-                    known.push(own.id());
+            if let Some(here) = here(&line.reference, at) {
+                let known = entry.entry(here).or_default();
+                if !known.contains(&own) {
+                    known.push(own);
                 }
             }
         }

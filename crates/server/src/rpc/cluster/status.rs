@@ -2,6 +2,7 @@
 
 use domain::cluster::Centre;
 use domain::id::NodeId;
+use domain::promotion::Certificate;
 use domain::protection::Mode;
 use domain::session::{Phase, Plan, Whose};
 use domain::{LineId, State, UnixMs};
@@ -10,7 +11,7 @@ use proto::operator::v1::Verdict;
 
 use super::super::{audit, session};
 use super::heard::{self, Known, differing, listed};
-use super::{tally, waiting};
+use super::{outlook, tally, waiting};
 use crate::edge::Edge;
 use crate::request::Ask;
 use crate::status::Refusal;
@@ -88,6 +89,7 @@ pub(super) async fn status(
         mail: Some(waiting::mail(edge)),
         pending_acts: waiting::pending_acts(&state, now),
         held_count: waiting::held_count(&state),
+        promotion: outlook::of(&centres, &state, &known, is_contested(node)),
     })
 }
 
@@ -203,22 +205,46 @@ fn of_this_node(edge: &Edge, reasons: &mut Vec<Reason>) {
     }
 }
 
+/// Whether two lines began in the epoch of this one.
+fn is_contested(node: &consensus::Node) -> bool {
+    let epoch = node.main().reference().epoch;
+    node.standing().is_contested(epoch)
+}
+
 /// Why the main line stands still at this node by its own promise, and what to do.
 fn stands_still(node: &consensus::Node) -> Option<String> {
     let (standing, id) = (node.standing(), node.id());
-    if let Some(other) = &standing.conflicting {
-        let epoch = other.terms.epoch;
+    let epoch = node.main().reference().epoch;
+    if let (Some(known), Some(other), true) = (
+        &standing.accepted,
+        &standing.conflicting,
+        standing.is_contested(epoch),
+    ) {
+        let of = |one: &Certificate| {
+            let voters: Vec<NodeId> = one.terms.voters.keys().copied().collect();
+            format!("{} with node {}", one.terms.centre, listed(&voters))
+        };
         return Some(format!(
-            "node {id} was shown two certificates for epoch {epoch} and has stopped: wake someone"
+            "node {id} has stopped: there are two certificates for epoch {}, here {}, and {}. Wake \
+             someone: decide which of them goes on, and there tidemark centre promote --to CENTRE \
+             --node NODE; docs/runbooks/promotion.md says the rest",
+            other.terms.epoch,
+            of(known),
+            of(other)
         ));
     }
-    if !standing.stops(node.main().reference().epoch) {
+    if !standing.stops(epoch) {
         return None;
     }
     Some(match standing.accepted {
         Some(accepted) if accepted.terms.epoch >= standing.sealed.map_or(0, |seal| seal.epoch) => {
+            let is_apart = standing.apart >= accepted.terms.epoch;
             let (centre, epoch) = (accepted.terms.centre, accepted.terms.epoch);
-            format!("node {id} has stopped: {centre} was promoted, in epoch {epoch}")
+            let next = match is_apart {
+                true => ", from another line than is here: tidemark node replace, or add",
+                false => "",
+            };
+            format!("node {id} has stopped: {centre} was promoted, in epoch {epoch}{next}")
         }
         Some(_) | None => format!(
             "node {id} is sealed for a promotion: finish it with tidemark centre promote, or take \

@@ -1,16 +1,16 @@
 //! Shutting a participant as a whole, and opening it again: suspended by one operator at once,
 //! resumed or deleted by two (S34).
 
+use domain::Carry;
 use domain::id::ParticipantId;
 use domain::participant::{Act, Command, Wanted};
-use domain::{Answer, Carry, Rejection};
 use prost::Message;
 use proto::admin::v1 as admin;
 use proto::approval::v1 as wired;
 
 use super::{read_name, shown};
-use crate::approvals;
-use crate::edge::{self, Edge, Validity};
+use crate::approvals::{self, Call};
+use crate::edge::{Edge, Validity};
 use crate::request::Ask;
 use crate::rpc::account::reason;
 use crate::rpc::changed;
@@ -111,28 +111,13 @@ async fn say<B: Message>(
     let id = act.participant.clone();
     let reason = reason(ask, words.reason)?;
     let command = domain::Command::Participant(Command::Say { act, reason });
-    let (line, state) = edge.fresh(ask).await?;
-    let validity = Validity::of(words.validate_only);
-    let unsigned = words.validate_only && words.approval.is_none();
-    let command = match unsigned {
-        true => command,
-        false => approvals::signed(edge, ask, &state, words.approval, command)?,
+    let call = Call {
+        key,
+        approval: words.approval,
+        validity: Validity::of(words.validate_only),
     };
-    let settled = edge.propose_or_judge(ask, &line, (Some(key), validity), command);
-    let (have, need) = match settled.await {
-        Ok(settled) => {
-            let Answer::Approved { have, need } = settled.answer else {
-                return Err(edge::unexpected(&settled.answer));
-            };
-            (have, need)
-        }
-        // Everything else was found right.
-        Err(Refusal::Rejected {
-            rejection: Rejection::ApprovalUnsigned,
-            ..
-        }) if unsigned => (0, state.policy().approvals),
-        Err(refusal) => return Err(refusal),
-    };
+    let (have, need) = approvals::approve(edge, ask, call, command).await?;
+    let line = edge.line(ask)?;
     Ok(Said {
         have,
         need,

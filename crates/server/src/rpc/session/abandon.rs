@@ -1,17 +1,16 @@
 //! Giving a session up whose branch is lost (LINES.md, Abandon): after its end, or at once if a
 //! majority of the branch's voters durably refused to start it.
 
-use consensus::Line;
 use domain::id::{NodeId, SessionId};
-use domain::request::Key;
 use domain::session::{Command, Plan};
-use domain::{Actor, Envelope, LineId, LineRef, Rejection, State, cluster};
+use domain::{LineId, LineRef, Rejection, State};
 use proto::operator::v1 as operator;
 
 use super::{read_session, shown};
-use crate::edge::Edge;
+use crate::edge::{Edge, Validity};
+use crate::reads::Read;
 use crate::request::Ask;
-use crate::status::{self, Refusal};
+use crate::status::Refusal;
 
 pub(super) async fn abandon(
     edge: &Edge,
@@ -19,7 +18,11 @@ pub(super) async fn abandon(
 ) -> Result<operator::AbandonSessionResponse, Refusal> {
     let key = ask.key(&ask.body.request_id, edge.keyring())?;
     let session = read_session(&ask.body.session)?;
+    let validity = Validity::of(ask.body.validate_only);
     let line = edge.line(&ask)?;
+    if validity == Validity::ValidateOnly {
+        line.read_index().await?;
+    }
     let command = |refused: Vec<NodeId>| {
         domain::Command::Session(Command::Abandon {
             session: session.clone(),
@@ -33,12 +36,24 @@ pub(super) async fn abandon(
             // A promise not to start is never taken back: nobody gives one for an act that would
             // be refused all the same.
             let voters = voters(edge, plan);
-            would_be_done(edge, &ask, &line, key, command(voters.clone()))?;
+            edge.judge(&ask, &line, Some(key), command(voters.clone()))?;
             check_not_running(edge, &session, &voters)?;
-            edge.node().collect_refusals(&session).await
+            match validity {
+                Validity::CarryOut => edge.node().collect_refusals(&session).await,
+                // They would be asked; what they would say nobody knows.
+                Validity::ValidateOnly => voters,
+            }
         }
         Some(_) | None => Vec::new(),
     };
+    if validity == Validity::ValidateOnly {
+        edge.note_read(&ask, &state, Read::of("validate only".to_owned(), 1))?;
+        edge.judge(&ask, &line, Some(key), command(refused))?;
+        return Ok(operator::AbandonSessionResponse {
+            session: shown(edge, &session),
+            refused_node_ids: Vec::new(),
+        });
+    }
     edge.propose(&ask, &line, Some(key), command(refused.clone()))
         .await
         .map_err(|refusal| still_open(refusal, &session, &refused))?;
@@ -56,41 +71,6 @@ fn is_over(edge: &Edge, state: &State, plan: &Plan) -> bool {
 fn voters(edge: &Edge, plan: &Plan) -> Vec<NodeId> {
     let state = edge.node().main().state();
     state.nodes_of(&plan.session.centre).collect()
-}
-
-/// What the line would say to the command now; nothing is proposed.
-pub(super) fn would_be_done<B>(
-    edge: &Edge,
-    ask: &Ask<B>,
-    line: &Line,
-    request: Key,
-    command: domain::Command,
-) -> Result<(), Refusal> {
-    let mut state = line.state();
-    let id = line.reference().line;
-    let at = line.applied().borrow().unwrap_or_default();
-    let now = edge.now(&state);
-    // As the leader does before it stamps an entry of a line that was idle.
-    let advance = Envelope {
-        at: now,
-        actor: Actor::Node(edge.node().id()),
-        line: id.clone(),
-        request: None,
-        command: domain::Command::Cluster(cluster::Command::AdvanceClock {
-            to: now,
-            offset_ms: None,
-        }),
-    };
-    let asked = Envelope {
-        at: now,
-        actor: ask.caller.actor(),
-        line: id.clone(),
-        request: Some(request),
-        command,
-    };
-    domain::apply(&mut state, &id, at, &advance);
-    let outcome = domain::apply(&mut state, &id, at, &asked).outcome;
-    status::answer(outcome).map(|_| ())
 }
 
 /// A majority that was seen to run the branch cannot refuse it: it is closed instead.

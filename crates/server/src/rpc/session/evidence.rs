@@ -7,6 +7,7 @@ use domain::audit::{Repeat, Row};
 use domain::id::SessionId;
 use domain::session::{Evidence, MustRepeat, Phase, Reply};
 use proto::operator::v1 as operator;
+use tokio::time::Duration;
 
 use super::super::{audit, plan};
 use super::{read_session, shown, unplanned};
@@ -16,6 +17,8 @@ use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
 
+/// How long the nodes of a branch that was given up are asked.
+const GATHER_MAX: Duration = Duration::from_secs(3);
 /// Changes in a page when the caller does not say.
 const PAGE_DEFAULT: usize = 1_000;
 /// Most changes in a page: what an answer holds at most is 4 MiB.
@@ -66,14 +69,19 @@ pub(super) async fn evidence_of(
         .and_then(|sealed| sealed.evidence.clone());
     let kept = match (sealed, plan.phase) {
         (Some(sealed), _) => Some(sealed),
-        (None, Phase::Closed) if plan.boundary.is_some() => {
+        (None, _) if plan.boundary.is_none() => None,
+        (None, Phase::Closed) => {
             let gathered = edge.node().gather(session).await;
             Some(gathered.map_err(|error| not_gathered(&error))?.evidence)
         }
-        (
-            None,
-            Phase::Opening | Phase::Open | Phase::Closed | Phase::RolledOver | Phase::Abandoned,
-        ) => None,
+        (None, Phase::Opening | Phase::Open) => {
+            shown.not_available = "the branch has not closed yet".to_owned();
+            None
+        }
+        (None, Phase::RolledOver | Phase::Abandoned) => {
+            shown.not_available = not_sealed(edge, session).await;
+            None
+        }
     };
     let Some(kept) = kept else { return Ok(shown) };
     shown.closed_log_id = Some(wire::log_id(kept.closed));
@@ -96,6 +104,17 @@ pub(super) async fn evidence_of(
         .map(|one| answered_item(one, replies.and_then(|replies| replies.get(&one.sequence))))
         .collect();
     Ok(shown)
+}
+
+/// Why the main line has not sealed what the branch of a session did that was given up.
+async fn not_sealed(edge: &Edge, session: &SessionId) -> String {
+    match tokio::time::timeout(GATHER_MAX, edge.node().gather(session)).await {
+        Ok(Ok(_)) => {
+            "the branch's evidence is found and not sealed yet: roll the session over".into()
+        }
+        Ok(Err(error)) => format!("nobody can say what the branch did: {error}"),
+        Err(_) => "nobody can say what the branch did: its nodes do not answer".to_owned(),
+    }
 }
 
 fn answered_item(of: &MustRepeat, reply: Option<&Reply>) -> operator::AnsweredItem {

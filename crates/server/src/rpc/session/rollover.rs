@@ -16,7 +16,6 @@ use domain::{Rejection, State};
 use proto::operator::v1 as operator;
 use tokio::time::Instant;
 
-use super::abandon::would_be_done;
 use super::evidence::{Page, count, evidence_of, forgotten, item, not_gathered, repeat_reason};
 use super::{read_session, shown};
 use crate::edge::Edge;
@@ -130,8 +129,8 @@ fn may_repeat<B>(
     key: Key,
     command: domain::Command,
 ) -> Result<(), Refusal> {
-    match would_be_done(edge, ask, line, key, command) {
-        Ok(())
+    match edge.judge(ask, line, Some(key), command) {
+        Ok(_)
         | Err(Refusal::Rejected {
             rejection: Rejection::NotRepeated { .. },
             ..
@@ -285,6 +284,10 @@ pub(super) async fn roll_over(
             why: missing_at(edge, &gathered.durable_at),
         });
     }
+    if body.validate_only {
+        edge.note_read(&ask, &state, Read::of("validate only".to_owned(), 1))?;
+        return Ok(operator::RollOverResponse::default());
+    }
     repeat(edge, &ask, &items, &replies).await?;
     match edge.propose(&ask, &line, Some(key), command).await {
         Ok(_) => rolled_over(edge, &session, AlreadyDone::No).await,
@@ -341,6 +344,10 @@ pub(super) async fn answer_holds(
         replies: replies.clone(),
     });
     may_repeat(edge, &ask, &line, key, command.clone())?;
+    if ask.body.validate_only {
+        edge.note_read(&ask, &state, Read::of("validate only".to_owned(), 1))?;
+        return Ok(operator::AnswerHoldsResponse {});
+    }
     repeat(edge, &ask, &held, &replies).await?;
     edge.propose(&ask, &line, Some(key), command).await?;
     Ok(operator::AnswerHoldsResponse {})

@@ -14,6 +14,7 @@ use super::super::plan;
 use super::{read_session, shown};
 use crate::edge::Edge;
 use crate::identity::Caller;
+use crate::reads::Read;
 use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire;
@@ -62,6 +63,12 @@ pub(super) async fn open(
         return Err(Refusal::PrimaryAnswers {
             centre: primary.name.clone(),
             nodes: heard,
+        });
+    }
+    if ask.body.validate_only {
+        edge.note_read(&ask, &state, Read::of("validate only".to_owned(), 1))?;
+        return Ok(operator::OpenUnplannedResponse {
+            session: shown(edge, &session),
         });
     }
     let wanted = Wanted {

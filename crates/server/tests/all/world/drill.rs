@@ -103,6 +103,7 @@ pub async fn approve(world: &World, act: PlanAct) {
             act: act.into(),
             plan_digest: entry.plan_digest,
             approval: Some(sign(world, who, &signed)),
+            validate_only: false,
         };
         client.approve_plan(approval).await.unwrap();
     }
@@ -117,6 +118,7 @@ pub async fn open(world: &World) {
         .open_session(OpenSessionRequest {
             request_id: now(world),
             session: S2.to_owned(),
+            validate_only: false,
         })
         .await
         .unwrap();

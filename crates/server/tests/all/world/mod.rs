@@ -9,6 +9,9 @@
 )]
 
 pub mod drill;
+mod import;
+
+pub use import::verifier;
 
 use std::net::SocketAddr;
 use std::path::Path;
