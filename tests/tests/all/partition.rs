@@ -212,12 +212,12 @@ async fn logins_go_on_while_the_centres_are_cut_apart_and_as_the_primary_moves_i
         );
     }
     back::to(&cluster, EAST).await;
-    for (way, person) in [
-        ("both", &LAU),
-        ("east-west", &LEE),
-        ("west-east", &HO),
-        ("flap", &MAK),
-    ] {
+    back::promoted_and_back(&cluster, "both", &LAU).await;
+    // The gate has the short form; `scripts/netns test all` goes on.
+    if std::env::var_os("TIDEMARK_CUTS").is_none_or(|cuts| cuts != "all") {
+        return;
+    }
+    for (way, person) in [("east-west", &LEE), ("west-east", &HO), ("flap", &MAK)] {
         back::promoted_and_back(&cluster, way, person).await;
     }
     back::strictly_promoted_and_back(&cluster, &SIT).await;
