@@ -250,6 +250,11 @@ impl Line {
         Ok(entries)
     }
 
+    /// Whether something is noted as committed that is not on the disk.
+    pub(super) fn committed_waits(&self) -> bool {
+        self.index().committed_waits
+    }
+
     /// What was saved as committed since the last batch, unless that entry itself still waits for
     /// a batch after the one with this ticket.
     pub(super) fn take_committed(&self, ticket: u64) -> Option<LogId> {
@@ -368,12 +373,15 @@ impl Index {
         self.tail_bytes = self.tail_bytes.saturating_sub(bytes);
     }
 
-    /// Notes what is committed, to go to the disk with the next batch.
-    pub(super) fn commit(&mut self, committed: Option<LogId>) {
-        if self.committed != committed {
-            self.committed = committed;
-            self.committed_waits = committed.is_some();
+    /// Notes what is committed, to go to the disk with the next batch. Whether none was noted since
+    /// the last one.
+    pub(super) fn commit(&mut self, committed: Option<LogId>) -> bool {
+        if self.committed == committed {
+            return false;
         }
+        self.committed = committed;
+        let waited = std::mem::replace(&mut self.committed_waits, committed.is_some());
+        self.committed_waits && !waited
     }
 
     /// What a purge leaves.

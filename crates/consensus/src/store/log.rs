@@ -209,9 +209,10 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> Result<(), io::Error> {
-        self.line
-            .index()
-            .commit(committed.map(|id| raft::log_id(&id)));
+        let committed = committed.map(|id| raft::log_id(&id));
+        if self.line.index().commit(committed) {
+            self.disk.0.queue.commit_later(&self.line);
+        }
         Ok(())
     }
 

@@ -276,11 +276,14 @@ impl Disk {
     /// The disk's.
     pub async fn forget(&self, reference: &LineRef) -> io::Result<()> {
         let name = place::line_name(reference);
-        self.0
-            .lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&name);
+        let open = {
+            let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.remove(&name)
+        };
+        if let Some(line) = open {
+            // Nothing of it is left to be stored later.
+            line.index().commit(None);
+        }
         self.ask(Task::Forget { name }).await?;
         let snapshots = place::snapshots(&self.0.data, reference);
         crate::blocking::run(move || place::remove_folder(&snapshots)).await?

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use domain::LogId;
 use openraft::storage::IOFlushed;
@@ -20,6 +21,8 @@ use crate::raft::{TypeConfig, Vote};
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Most pieces of work that one sync covers.
 const BATCH_WORKS_MAX: usize = 4096;
+/// How long the disk is left alone before what is only noted as committed goes there by itself.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// What is asked of the disk.
 pub(super) enum Task {
@@ -45,7 +48,7 @@ pub(super) enum Task {
     },
     /// Remove everything of a line.
     Forget { name: String },
-    /// Store what is noted as committed, without an entry to go with.
+    /// Store what is noted as committed and still waits for an entry to go with.
     Commit { line: Arc<Line> },
     /// Nothing: only wait for what was asked before.
     Barrier,
@@ -117,6 +120,8 @@ type Arrived = tokio::sync::Notify;
 #[derive(Default)]
 struct Waiting {
     works: VecDeque<Work>,
+    /// Lines of which what is committed goes to the disk once nothing else has for a while.
+    later: Vec<Arc<Line>>,
     closed: bool,
 }
 
@@ -141,6 +146,18 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Leaves it until the disk has nothing else to do to store what is committed of a line. It may
+    /// never come to it.
+    pub(super) fn commit_later(&self, line: &Arc<Line>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.later.iter().any(|other| Arc::ptr_eq(other, line)) {
+            return;
+        }
+        waiting.later.push(Arc::clone(line));
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
     pub(super) fn close(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.closed = true;
@@ -152,31 +169,61 @@ impl Queue {
     #[cfg(not(simulation))]
     pub(super) fn take(&self) -> Vec<Work> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while waiting.works.is_empty() && !waiting.closed {
-            waiting = self
-                .arrived
-                .wait(waiting)
-                .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if waiting.is_ready() {
+                return waiting.batch();
+            }
+            if waiting.later.is_empty() {
+                let woken = self.arrived.wait(waiting);
+                waiting = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let idle = |waiting: &mut Waiting| !waiting.is_ready();
+            let woken = self.arrived.wait_timeout_while(waiting, IDLE, idle);
+            let (now, waited) = woken.unwrap_or_else(PoisonError::into_inner);
+            waiting = now;
+            if waited.timed_out() && !waiting.is_ready() {
+                return waiting.commits();
+            }
         }
-        waiting.batch()
     }
 
     /// Waits for work and takes a batch; nothing once the queue is closed and empty. One waits.
     #[cfg(simulation)]
     pub(super) async fn take(&self) -> Vec<Work> {
         loop {
-            {
+            let has_later = {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if waiting.closed || !waiting.works.is_empty() {
+                if waiting.is_ready() {
                     return waiting.batch();
                 }
+                !waiting.later.is_empty()
+            };
+            let arrived = self.arrived.notified();
+            if !has_later {
+                arrived.await;
+            } else if tokio::time::timeout(IDLE, arrived).await.is_err() {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                return waiting.commits();
             }
-            self.arrived.notified().await;
         }
     }
 }
 
 impl Waiting {
+    fn is_ready(&self) -> bool {
+        self.closed || !self.works.is_empty()
+    }
+
+    fn commits(&mut self) -> Vec<Work> {
+        let lines = std::mem::take(&mut self.later).into_iter();
+        let works = lines.map(|line| Work {
+            task: Task::Commit { line },
+            done: Done::Nobody,
+        });
+        works.collect()
+    }
+
     fn batch(&mut self) -> Vec<Work> {
         let mut batch = Vec::new();
         let mut bytes = 0;

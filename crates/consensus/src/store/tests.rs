@@ -8,6 +8,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use domain::LogId;
 use domain::state::State;
@@ -110,6 +111,38 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(entries, sample::history(18)[5..]);
     assert!(!log.is_pristine());
     assert_eq!(log.disk().lines().unwrap(), [sample::main_line()]);
+}
+
+#[tokio::test]
+async fn what_is_committed_is_on_the_disk_soon_after_the_last_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    append(&mut log, sample::history(3)).await.unwrap();
+    let committed = Some(raft_log_id(sample::at(2)));
+    log.save_committed(committed).await.unwrap();
+    let before = log.disk().syncs();
+    let synced = async {
+        while log.disk().syncs() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), synced).await;
+    in_time.expect("nothing was synced after the last entry");
+    // The files as SIGKILL leaves them: what waits in memory is not in them.
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(folder.path(), copy.path());
+    assert_eq!(open(copy.path()).committed(), Some(sample::at(2)));
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, name) = entry.map(|one| (one.path(), one.file_name())).unwrap();
+        match from.is_dir() {
+            true => copy_folder(&from, &to.join(name)),
+            false => drop(std::fs::copy(&from, to.join(name)).unwrap()),
+        }
+    }
 }
 
 #[tokio::test]

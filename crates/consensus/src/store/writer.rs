@@ -160,7 +160,12 @@ impl Writer {
         let mut pendings: Vec<Pending> = Vec::new();
         let mut changed = false;
         for task in tasks {
-            changed |= !matches!(task, Task::Barrier);
+            changed |= match &task {
+                Task::Barrier => false,
+                // It may have gone with an entry since.
+                Task::Commit { line } => line.committed_waits(),
+                _ => true,
+            };
             match task {
                 Task::Append { line, rows, ticket } => {
                     let pending = pending(&mut pendings, &line);
@@ -190,7 +195,9 @@ impl Writer {
                     self.rows.drop_tree(line::meta_tree(&name))?;
                 }
                 Task::Commit { line } => {
-                    let _with_the_rest = pending(&mut pendings, &line);
+                    if line.committed_waits() {
+                        let _with_the_rest = pending(&mut pendings, &line);
+                    }
                 }
                 Task::Barrier => {}
             }
