@@ -37,13 +37,14 @@ impl Seen {
     pub fn of(status: &GetStatusResponse) -> Result<Self, Failure> {
         let main = status.lines.first();
         let line = main.and_then(|main| main.line.as_ref());
-        let index = main.and_then(|main| main.applied_log_id.as_ref());
+        // A node that was restarted alone knows of no entry yet that it is committed.
+        let index = main.map(|main| main.applied_log_id.unwrap_or_default().index);
         let cluster = line.and_then(|line| line.cluster.parse().ok());
         match (cluster, line, index) {
-            (Some(cluster), Some(line), Some(at)) => Ok(Self {
+            (Some(cluster), Some(line), Some(index)) => Ok(Self {
                 cluster,
                 epoch: line.epoch,
-                index: at.index,
+                index,
                 now: words::unix_ms(status.clock_time.as_ref()),
             }),
             _ => Err(Failure::pre_check(

@@ -112,8 +112,8 @@ pub fn given<B>(
         .and_then(wire::read_time)
         .ok_or_else(|| Refusal::malformed(Field::Other("approval.expire_time"), "a time"))?;
     // One of a state that nobody has seen yet cannot be. What is shown is the main line's.
-    let applied = *edge.node().main().applied().borrow();
-    if applied.is_none_or(|applied| said.index > applied.index) {
+    let applied = edge.node().main().applied().borrow().unwrap_or_default();
+    if said.index > applied.index {
         return Err(refused(Rejection::ApprovalDiffers));
     }
     let place = (cluster, state.header().epoch);

@@ -167,8 +167,8 @@ impl Node {
     /// name that its promise has. Who asks names its own main line where it has a name.
     ///
     /// # Errors
-    /// `Promotion` when the epoch is not the next one, the line is another or a certificate was
-    /// accepted; else the disk's.
+    /// `Promotion` when the epoch is not the next one, the line is another or has not begun here, or
+    /// a certificate was accepted; else the disk's.
     pub async fn seal(
         &self,
         epoch: u64,
@@ -200,6 +200,8 @@ impl Node {
         let seal = match standing.sealed {
             Some(seal) if seal.epoch == epoch => seal,
             Some(_) | None => {
+                // Else it would stand still with nothing to go on from.
+                self.judging(&main).await?;
                 let seal = Seal { epoch, id };
                 standing.sealed = Some(seal);
                 self.promise(standing).await?;
@@ -299,7 +301,8 @@ impl Node {
                 if !is_voter && self.has_another_line(terms) {
                     standing.apart = epoch;
                 }
-                self.judge(&main.state(), &certificate, &standing)?;
+                let state = self.judging(&main).await?;
+                self.judge(&state, &certificate, &standing)?;
                 let sealed = standing.sealed.map(|seal| seal.id);
                 let named = terms.voters.get(&self.id());
                 if named.is_some_and(|seal| Some(*seal) != sealed) {

@@ -58,6 +58,35 @@ impl Node {
         Ok(tail)
     }
 
+    /// The state to judge terms and signatures by. A sealed node goes on from its whole log; one that
+    /// was restarted has its log before it has applied it.
+    pub(super) async fn judging(&self, main: &Line) -> Result<State, Error> {
+        let epoch = main.reference().epoch;
+        if self
+            .standing()
+            .sealed
+            .is_some_and(|seal| seal.epoch > epoch)
+        {
+            return Ok(self.tail(main).await?.state);
+        }
+        let state = main.state();
+        if has_begun(&state, epoch) {
+            return Ok(state);
+        }
+        let shared = Arc::clone(&main.inner.shared);
+        shared.log().barrier().await?;
+        Ok(blocking(move || replay(&shared, epoch)).await?.state)
+    }
+
+    /// The state by which this node judges the terms of a promotion, and who signed them.
+    ///
+    /// # Errors
+    /// `Promotion` when the main line has not begun here; else the disk's.
+    pub async fn promoted_from(&self) -> Result<State, Error> {
+        let _one_at_a_time = self.inner.promotion.change().await;
+        self.judging(&self.main()).await
+    }
+
     /// What is in the log of a main line that has stopped for good; its audit trail holds all of it
     /// when this returns.
     pub(crate) async fn stopped_tail(&self, main: &Line) -> Result<Stopped, Error> {
@@ -83,6 +112,11 @@ impl Node {
         let path = place::beginning(self.data(), &LineRef { epoch, ..reference });
         blocking(move || Ok(image::read(&path)?.state.header().audit)).await
     }
+}
+
+/// Whether the main line of this epoch has begun in this state.
+fn has_begun(state: &State, epoch: u64) -> bool {
+    state.founding().is_some() && state.header().epoch == epoch
 }
 
 /// Puts rows that were replayed at the end of a stopped line's trail, durably; gives its end.
@@ -126,7 +160,7 @@ pub(crate) fn replay(shared: &Shared, epoch: u64) -> Result<Tail, Error> {
         }
     }
     // Only now: a node that was restarted may have all in its log and have applied none of it.
-    if state.founding().is_none() || state.header().epoch != epoch {
+    if !has_begun(&state, epoch) {
         return Err(refused(
             "the main line has not begun here: nothing can go on from it",
         ));

@@ -7,6 +7,7 @@ use crate::promotion::{certified, has_mark, seal, serves, show, six};
 use consensus::line::Error;
 use domain::NodeId;
 use domain::outcome::Result as Came;
+use domain::promotion::SealId;
 use domain::protection::Mode;
 
 const MARKS: [u64; 3] = [1, 2, 3];
@@ -71,6 +72,10 @@ async fn nodes_lost_after_their_tails_were_read_have_the_same_to_say_and_go_on_f
     for id in 1..=6 {
         cluster.start(id).await;
     }
+    until("its clock is as the others'", async || {
+        cluster.node(1).clock_verdict().is_good()
+    })
+    .await;
     let alone = cluster.main(1).propose(marking(4)).await;
     assert_eq!(alone.unwrap_err(), Error::OutcomeUnknown);
     let again = seal(&cluster, 5).await;
@@ -132,6 +137,12 @@ async fn a_node_lost_as_the_new_epoch_begins_at_it_alone_is_still_in_it() {
     crash(&mut cluster, 4).await;
     assert_eq!(cluster.main(4).reference().epoch, 2, "from its disk");
     assert_eq!(cluster.main(4).state().header().epoch, 1, "nobody began it");
+    // It has nothing yet to go on from to a third, and does not stand still for one.
+    let line = cluster.node(4).main_named();
+    let sealed = cluster.node(4).seal(3, SealId([9; 16]), line).await;
+    let why = sealed.map(drop).unwrap_err().to_string();
+    assert!(why.contains("has not begun here"), "{why}");
+    assert!(!cluster.node(4).standing().stops(2));
     for id in 5..=6 {
         assert_eq!(cluster.main(id).reference().epoch, 1);
         cluster.clear(id);

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::promotion::Report;
+use consensus::promotion::{self, Report};
 use domain::promotion::{Certificate, Found, SealId, Stopped};
 use domain::{CentreName, LogId, NodeId};
 use futures::future::join_all;
@@ -14,7 +14,7 @@ use proto::operator::v1 as operator;
 use tokio::process::Command;
 use tokio::time::Duration;
 
-use super::promote::{best, other, sealed, seals};
+use super::promote::{other, sealed, seals};
 use crate::edge::{Edge, WORD_AGE_MAX};
 use crate::status::Refusal;
 
@@ -186,9 +186,9 @@ async fn read(edge: &Edge, old: &Old, new: &Report) -> (Option<Stopped>, BTreeMa
     let said = seals(edge, old.nodes.clone()).await;
     let sealed = sealed(&said);
     let asked = sealed.iter().map(|one| (one.node, one.seal.id)).collect();
-    match best(&sealed) {
-        Ok(best) if sealed.len() > said.len() / 2 => (Some(stopped(&sealed, best, new)), asked),
-        Ok(_) | Err(_) => {
+    match promotion::best(sealed.iter().copied()) {
+        Some(best) if sealed.len() > said.len() / 2 => (Some(stopped(&sealed, best, new)), asked),
+        Some(_) | None => {
             release(edge, &asked).await;
             (None, BTreeMap::new())
         }
@@ -232,13 +232,12 @@ async fn release(edge: &Edge, seals: &BTreeMap<NodeId, SealId>) {
 mod tests {
     use std::collections::BTreeSet;
 
-    use consensus::promotion::Report;
+    use consensus::promotion::{Report, best};
     use consensus::standing::Seal;
     use domain::promotion::SealId;
     use domain::protection::Mode;
     use domain::{Digest, LogId, NodeId, UnixMs};
 
-    use super::super::promote::best;
     use super::{common, stopped};
 
     fn at(term: u64, node: u64, index: u64) -> LogId {
@@ -272,10 +271,10 @@ mod tests {
         let short = report(5, at(3, 2, 30), at(3, 2, 30));
         let shorter = report(6, at(3, 2, 29), at(3, 2, 29));
         for reports in [[&long, &short, &shorter], [&shorter, &short, &long]] {
-            let found = best(&reports).map(|found| found.node);
-            assert_eq!(found.ok(), Some(NodeId(5)));
+            let found = best(reports).map(|found| found.node);
+            assert_eq!(found, Some(NodeId(5)));
         }
-        assert!(best(&[]).is_err());
+        assert!(best([]).is_none());
     }
 
     #[test]

@@ -104,10 +104,17 @@ pub(super) fn sealed(said: &BTreeMap<NodeId, Result<Report, String>>) -> Vec<&Re
 }
 
 /// The node to go on from.
-pub(super) fn best<'a>(sealed: &[&'a Report]) -> Result<&'a Report, Refusal> {
-    let best = promotion::best(sealed.iter().copied());
-    best.ok_or_else(|| Refusal::NotPromoted {
-        why: "no node of this centre could be sealed".to_owned(),
+pub(super) fn best(said: &BTreeMap<NodeId, Result<Report, String>>) -> Result<&Report, Refusal> {
+    let best = promotion::best(sealed(said));
+    best.ok_or_else(|| {
+        let problems = said.values().filter_map(|report| report.as_ref().err());
+        let problems: Vec<&str> = problems.map(String::as_str).collect();
+        Refusal::NotPromoted {
+            why: format!(
+                "no node of this centre could be sealed ({})",
+                problems.join("; ")
+            ),
+        }
     })
 }
 
@@ -122,11 +129,23 @@ fn found(edge: &Edge, nodes: usize, sealed: &[&Report], best: &Report) -> Found 
     }
 }
 
+/// The certificate that made this centre the primary, while its main line has not begun here.
+fn accepted_before(edge: &Edge, centre: &Centre) -> Option<Certificate> {
+    let epoch = edge.node().main().state().header().epoch;
+    let accepted = edge.node().standing().accepted?;
+    let is_due = accepted.terms.centre == centre.name && accepted.terms.epoch > epoch;
+    is_due.then_some(accepted)
+}
+
 pub(super) async fn assess(
     edge: &Edge,
     _ask: Ask<operator::AssessPromotionRequest>,
 ) -> Result<operator::AssessPromotionResponse, Refusal> {
     let centre = own_centre(edge)?;
+    if let Some(accepted) = accepted_before(edge, &centre) {
+        // Promoted already, unless too many nodes were lost since.
+        drop(begun(edge, &accepted.terms, Instant::now()).await);
+    }
     let centres = edge.node().centres();
     let two_lines = contested(edge).is_some();
     if centres.primary.name == centre.name && centres.switch.is_none() && !two_lines {
@@ -137,8 +156,7 @@ pub(super) async fn assess(
     }
     let was_sealed = edge.node().standing().sealed.is_some();
     let said = seals(edge, nodes_of(&centre)).await;
-    let sealed = sealed(&said);
-    let best = best(&sealed)?;
+    let (sealed, best) = (sealed(&said), best(&said)?);
     let found = found(edge, said.len(), &sealed, best);
     let (claim, why) = found.claim();
     let old = Old::of(edge, &centre.name);
@@ -320,7 +338,7 @@ pub(super) async fn promote(
     let asked = ask.body.terms.as_ref();
     let terms = read(asked.ok_or_else(|| Refusal::malformed(Field::Required("terms"), "said"))?)?;
     let centre = own_centre(edge)?;
-    let state = edge.node().main().state();
+    let state = promoted_from(edge).await?;
     let done = edge.node().standing().accepted;
     if state.certificate().map(|begun| &begun.terms) == Some(&terms) {
         return Err(Refusal::Rejected {
@@ -377,6 +395,14 @@ pub(super) async fn promote(
     })
 }
 
+/// The state by which terms and signatures are judged.
+async fn promoted_from(edge: &Edge) -> Result<State, Refusal> {
+    let state = edge.node().promoted_from().await;
+    state.map_err(|error| Refusal::NotPromoted {
+        why: error.to_string(),
+    })
+}
+
 /// Adds the caller's signature to those of the same terms.
 fn sign(
     edge: &Edge,
@@ -424,8 +450,7 @@ async fn found_again(
             });
         }
     }
-    let sealed = sealed(&said);
-    let best = best(&sealed)?;
+    let (sealed, best) = (sealed(&said), best(&said)?);
     let found = found(edge, said.len(), &sealed, best);
     Ok((found, best.clone()))
 }
