@@ -491,12 +491,20 @@ impl Cluster {
 /// # Panics
 /// At the deadline, naming `what` was waited for.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_said(what, async || look().await.ok_or_else(String::new)).await
+}
+
+/// As `until`, and tells what was there instead.
+///
+/// # Panics
+/// At the deadline, naming `what` was waited for.
+pub async fn until_said<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = look().await {
-            return found;
+        match look().await {
+            Ok(found) => return found,
+            Err(said) => assert!(Instant::now() < deadline, "waited in vain: {what}\n{said}"),
         }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(LOOK).await;
     }
 }

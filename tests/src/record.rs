@@ -2,6 +2,7 @@
 //! one main line answered at a time (I12).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use domain::CentreName;
@@ -71,6 +72,17 @@ pub struct Answer {
     pub ended: Instant,
     /// The answer.
     pub came: Came,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ago, took) = (self.began.elapsed(), self.ended - self.began);
+        let (node, asked, came) = (self.node, &self.asked, &self.came);
+        write!(
+            f,
+            "{ago:?} ago, node {node}: {asked:?} {came:?} in {took:?}"
+        )
+    }
 }
 
 impl Answer {

@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::cast::{CARD, Person, Pockets};
-use crate::cluster::{Cluster, local, until};
+use crate::cluster::{Cluster, local, until_said};
 use crate::record::{Answer, Asked, Came, Kept, Record};
 use crate::token::ADDRESS;
 
@@ -31,6 +31,8 @@ use crate::token::ADDRESS;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Most tries of one request; the outcome is unknown after them.
 const TRIES_MAX: usize = 200;
+/// How many of the last answers are shown where one is waited for in vain.
+const SHOWN: usize = 30;
 /// Most answers that a record holds.
 const ANSWERS_MAX: usize = 1_000_000;
 
@@ -130,11 +132,13 @@ impl Recorder {
     /// If they do not come.
     pub async fn acknowledged(&self, what: &str, count: usize, kind: impl Fn(&Answer) -> bool) {
         let now = Instant::now();
-        until(what, async || {
+        until_said(what, async || {
             let answers = self.answers.lock().unwrap();
             let new = answers.iter().rev().take_while(|one| one.ended >= now);
             let new = new.filter(|one| one.began >= now && one.kept().is_some() && kind(one));
-            (new.count() >= count).then_some(())
+            let last = || answers.iter().rev().take(SHOWN).map(Answer::to_string);
+            let has_come = (new.count() >= count).then_some(());
+            has_come.ok_or_else(|| last().collect::<Vec<_>>().join("\n"))
         })
         .await;
     }

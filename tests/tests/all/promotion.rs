@@ -88,6 +88,21 @@ async fn nothing_is_lost_where_the_old_primary_stops_and_had_not_given_the_other
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_centre_promoted_between_sessions_opens_the_next_business_day() {
+    let mut cluster = Box::pin(Cluster::start()).await;
+    protected(&cluster).await;
+    east_dies(&mut cluster).await;
+    let found = assess(&cluster, 4).await.unwrap();
+    let unknown = with_split_brain(accepting(&found, Loss::Unknown, 0));
+    promote(&cluster, 1, 4, &unknown).await.unwrap();
+    let done = promote(&cluster, 2, 4, &unknown).await.unwrap();
+    assert_eq!(done.primary, WEST);
+    cluster.send_to(WEST);
+    cluster.serves_at("2023-06-12 08:00").await;
+    cluster.with_card(&CHAN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_old_primary_answered_alone_bounds_the_loss_and_it_goes_on_where_that_is_refused_i11()
  {
     let cluster = cluster_in(Mode::Sync).await;

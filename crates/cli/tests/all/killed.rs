@@ -18,7 +18,7 @@ use tests::cast::{CHAN, LAU, Person, TAM};
 use tests::cluster::{EAST, WEST};
 use tests::record::{Answer, Kept, Listed, listed};
 
-use crate::cluster::{ALL, Cluster, SECONDARY, until};
+use crate::cluster::{ALL, Cluster, SECONDARY, until, until_said};
 
 const LOSS: i32 = 6;
 const ALREADY: i32 = 8;
@@ -51,7 +51,9 @@ impl Outside {
             clients.logs_in(&CHAN, doors.concat());
             clients.changes_password(changes, doors.concat());
             clients.enters_firms('K', self.cluster.operators(1).to_vec());
-            clients.acknowledged("they are answered", 3, |_| true).await;
+            clients
+                .acknowledged("people log in", 3, Answer::is_login)
+                .await;
             clients
         })
     }
@@ -137,19 +139,20 @@ fn promote(who: &str) -> Vec<&str> {
 }
 
 /// Both operators promote the west; node 4 and its neighbours are killed in the middle.
-fn promoted(cluster: &mut Cluster, after_ms: u64, nodes: &[u64]) {
+fn promoted(cluster: &mut Cluster, after_ms: u64, west: &[u64]) {
     until("the west can be looked at", || {
         cluster.operator(&promote("alice")).0 == 0
     });
-    killed(cluster, &promote("bob"), after_ms, nodes);
-    until("the west is the primary", || {
-        for who in ["alice", "bob"] {
-            cluster.operator(&promote(who));
-        }
+    killed(cluster, &promote("bob"), after_ms, west);
+    until_said("the west is the primary", || {
+        let tried = ["alice", "bob"].map(|who| cluster.operator(&promote(who)));
         let status = ["status", "--node", "4", "--timeout", "2s"];
         let told = cluster.operator(&status).1;
         let mut rows = told.lines().map(str::split_whitespace);
-        rows.any(|row| row.take(2).eq([WEST, "primary"]))
+        let is_primary = rows.any(|row| row.take(2).eq([WEST, "primary"]));
+        let logs = west.iter().map(|node| cluster.log(*node));
+        let said = || format!("{tried:?}\n{told}\n{}", logs.collect::<String>());
+        is_primary.then_some(()).ok_or_else(said)
     });
 }
 

@@ -63,9 +63,14 @@ pub fn said(output: &Output) -> (i32, String) {
 
 /// Waits for a condition.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    until_said(what, || if holds() { Ok(()) } else { Err(String::new()) });
+}
+
+/// Waits for a condition; what was said while it did not hold is shown if it never does.
+pub fn until_said(what: &str, mut holds: impl FnMut() -> Result<(), String>) {
     let deadline = Instant::now() + DEADLINE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
+    while let Err(said) = holds() {
+        assert!(Instant::now() < deadline, "in vain: {what}\n{said}");
         std::thread::sleep(LOOK);
     }
 }
