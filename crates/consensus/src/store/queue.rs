@@ -54,6 +54,22 @@ pub(super) enum Task {
     Barrier,
 }
 
+impl Task {
+    /// Whether there is something to be synced after it.
+    pub(super) fn changes(&self) -> bool {
+        match self {
+            Self::Append { .. }
+            | Self::Fact { .. }
+            | Self::Truncate { .. }
+            | Self::Purge { .. }
+            | Self::Forget { .. } => true,
+            // It may have gone with an entry since.
+            Self::Commit { line } => line.committed_waits(),
+            Self::Barrier => false,
+        }
+    }
+}
+
 /// Who is told when it is durable.
 pub(super) enum Done {
     /// openraft, about entries.

@@ -160,12 +160,7 @@ impl Writer {
         let mut pendings: Vec<Pending> = Vec::new();
         let mut changed = false;
         for task in tasks {
-            changed |= match &task {
-                Task::Barrier => false,
-                // It may have gone with an entry since.
-                Task::Commit { line } => line.committed_waits(),
-                _ => true,
-            };
+            changed |= task.changes();
             match task {
                 Task::Append { line, rows, ticket } => {
                     let pending = pending(&mut pendings, &line);
