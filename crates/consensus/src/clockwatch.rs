@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 
 use crate::clock::Clock;
 use crate::peers::Peers;
+use crate::standing::Standing;
 
 /// How far a clock may be from its peers'.
 pub const AHEAD_MS_MAX: u64 = 2_000;
@@ -198,6 +199,7 @@ pub(crate) async fn watch(
     peers: Peers,
     last_good: LastGood,
     heard: Heard,
+    promised: watch::Receiver<Standing>,
     verdict: watch::Sender<ClockVerdict>,
 ) {
     let mut quick = tokio::time::interval(POLL_EVERY_AT_FIRST);
@@ -213,14 +215,15 @@ pub(crate) async fn watch(
         // From before the answers: a step that they may not have seen is not taken for good.
         let reading = last_good.read();
         let ahead = poll(&peers, last_good.base.as_ref(), &heard).await;
-        let found = if enough(&peers, &ahead) {
+        let enough = enough(&peers, &founders(&promised.borrow()), &ahead);
+        let found = if enough {
             ClockVerdict::of(median(ahead.values().copied()))
         } else {
             // Peers that have gone do not move this clock; only its own jump does.
             let own = last_good.ahead_ms().map(ClockVerdict::of);
             own.unwrap_or(*verdict.borrow())
         };
-        if found.is_good() && enough(&peers, &ahead) {
+        if found.is_good() && enough {
             last_good.note(reading);
         }
         let before = verdict.send_replace(found);
@@ -256,9 +259,18 @@ pub(crate) async fn poll(peers: &Peers, base: &dyn Clock, heard: &Heard) -> BTre
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Whether those who answered, and this node, are a majority of the cluster or of this node's
-/// centre: a centre that is cut off must be able to go on.
-fn enough(peers: &Peers, answered: &BTreeMap<NodeId, i64>) -> bool {
+/// The nodes that are to go on with the next main line, and know of no other yet. Two operators have
+/// said of the others that they are lost.
+fn founders(promised: &Standing) -> Vec<NodeId> {
+    let terms = promised.accepted.iter().map(|accepted| &accepted.terms);
+    terms
+        .flat_map(|terms| terms.voters.keys().copied())
+        .collect()
+}
+
+/// Whether those who answered, and this node, are a majority of the cluster, of this node's centre
+/// or of the founders that it is one of: a centre that is cut off must be able to go on.
+fn enough(peers: &Peers, founders: &[NodeId], answered: &BTreeMap<NodeId, i64>) -> bool {
     let majority = |nodes: &[NodeId]| {
         let present = nodes
             .iter()
@@ -268,7 +280,8 @@ fn enough(peers: &Peers, answered: &BTreeMap<NodeId, i64>) -> bool {
     };
     let all: Vec<NodeId> = peers.all().into_iter().map(|peer| peer.node).collect();
     let centre = peers.get(peers.me()).map(|me| peers.of_centre(&me.centre));
-    majority(&all) || centre.is_some_and(|centre| majority(&centre))
+    let founds = founders.contains(&peers.me()) && majority(founders);
+    majority(&all) || founds || centre.is_some_and(|centre| majority(&centre))
 }
 
 /// The middle of the differences, this node's own (none) among them. Of two middles the greater

@@ -265,7 +265,8 @@ impl Node {
                 tasks: Mutex::default(),
             }),
         };
-        let watched = clockwatch::watch(peers, last_good, heard, sender);
+        let promised = node.inner.promotion.promised();
+        let watched = clockwatch::watch(peers, last_good, heard, promised, sender);
         node.keep(tokio::spawn(watched).abort_handle());
         node.keep(tokio::spawn(duties::follow_clock(node.clone(), verdict)).abort_handle());
         node.keep(tokio::spawn(duties::see_to_main(node.clone())).abort_handle());

@@ -80,7 +80,7 @@ impl Node {
         // It is judged by the state that the first one was judged by.
         let state = match is_on {
             true => main.inner.shared.base().clone(),
-            false => main.state(),
+            false => self.judging(&main).await?,
         };
         self.holds(&state, &other)?;
         let stops = if is_on && main.state().header().epoch == epoch {

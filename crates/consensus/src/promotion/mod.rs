@@ -72,6 +72,11 @@ impl Promotion {
         }
     }
 
+    /// What is promised, as it changes.
+    pub(crate) fn promised(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
     fn accepted(&self) -> std::sync::MutexGuard<'_, BTreeSet<(NodeId, u64)>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -479,7 +484,7 @@ pub(crate) async fn base(data: &Path, reference: &LineRef, founded: State) -> Re
 
 /// Follows what was promised, for as long as the node runs.
 pub(crate) async fn follow(node: Node) {
-    let mut standing = node.inner.promotion.standing.subscribe();
+    let mut standing = node.inner.promotion.promised();
     loop {
         let now = standing.borrow_and_update().clone();
         if let (Some(accepted), Some(other)) = (&now.accepted, &now.conflicting) {

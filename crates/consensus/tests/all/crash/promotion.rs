@@ -152,6 +152,24 @@ async fn a_node_lost_as_the_new_epoch_begins_at_it_alone_is_still_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_node_of_all_goes_on_alone_though_it_was_lost_before_it_began() {
+    let mut cluster = marked().await;
+    primary_dead(&mut cluster).await;
+    for id in 5..=6 {
+        cluster.stop(id).await;
+    }
+    let found = seal(&cluster, 4).await;
+    let alone: Vec<NodeId> = found.keys().copied().collect();
+    assert_eq!(alone, [NodeId(4)]);
+    show(&cluster, 4, &certified(&cluster, 4, &found)).await;
+    crash(&mut cluster, 4).await;
+    serves(&cluster, &[4], 2).await;
+    ends_at(&cluster, "west", &[4], &MARKS).await;
+    crash(&mut cluster, 4).await;
+    serves(&cluster, &[4], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_certificate_tells_the_others_when_who_decided_is_lost() {
     let mut cluster = marked().await;
     primary_dead(&mut cluster).await;
