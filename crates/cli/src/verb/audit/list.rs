@@ -46,6 +46,10 @@ pub(in crate::verb) fn cells(event: &AuditEvent) -> [String; 6] {
         "" => "-".to_owned(),
         text => text.to_owned(),
     };
+    let about = match event.account.as_str() {
+        "" => &event.participant,
+        account => account,
+    };
     [
         event.sequence.to_string(),
         words::local(event.time.as_ref()),
@@ -54,13 +58,13 @@ pub(in crate::verb) fn cells(event: &AuditEvent) -> [String; 6] {
             verdict => format!("{} ({verdict})", event.kind),
         },
         or_none(&event.by),
-        or_none(&event.account),
+        or_none(about),
         or_none(detail.unwrap_or_default()),
     ]
 }
 
 /// Their headings.
-pub(super) const HEADINGS: [&str; 6] = ["ROW", "TIME", "WHAT", "BY", "ACCOUNT", "DETAIL"];
+pub(super) const HEADINGS: [&str; 6] = ["ROW", "TIME", "WHAT", "BY", "ABOUT", "DETAIL"];
 
 pub(super) async fn run(flags: &List, output: Output) -> Result<(), Failure> {
     let node = Operator::connect(&flags.connection).await?;

@@ -178,6 +178,10 @@ fn tell(found: &AssessPromotionResponse, terms: &PromotionTerms, output: Output)
             .talk("0 if the old primary stops when it is asked, and had not given this centre up");
     }
     match found.primary_heard_node_ids.as_slice() {
+        [] if found.contested => output.talk(&format!(
+            "the other line of this epoch was begun by nodes of {} that do not answer",
+            found.primary
+        )),
         [] => output.talk(&format!("{} does not answer", found.primary)),
         heard if found.contested => output.talk(&format!(
             "the other line of this epoch was begun by node {} of {}",
