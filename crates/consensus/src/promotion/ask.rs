@@ -17,7 +17,7 @@ use crate::peers::Client;
 use crate::wire;
 
 /// How long a node may take to promise, or to accept. One with a long tail replays it first.
-pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 impl Node {
     /// Seals these nodes for the epoch, each under this name or the one that its promise has, and
