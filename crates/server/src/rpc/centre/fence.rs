@@ -20,6 +20,9 @@ use crate::status::Refusal;
 
 /// How long a fence hook may take.
 const HOOK_MAX: Duration = Duration::from_secs(10);
+/// How long nodes may take to stop that did not answer when they were to be sealed just before:
+/// people wait for the new primary.
+const SILENT_MAX: Duration = Duration::from_secs(1);
 
 /// Who may still go on with an old line.
 pub(super) struct Old {
@@ -100,9 +103,10 @@ pub(super) async fn fence(
         return Err(not_fenced(&old, 0));
     }
     let mut asked = BTreeMap::new();
+    let was_asked = found.is_some() && old.answers(edge) && !old.is_contested;
     let found = match found {
         Some((mut found, best)) => {
-            if old.answers(edge) && !old.is_contested {
+            if was_asked {
                 (found.stopped, asked) = read(edge, &old, &best).await;
             }
             Some(found)
@@ -113,11 +117,17 @@ pub(super) async fn fence(
         release(edge, &asked).await;
         return Err(refused);
     }
-    let shown = old
-        .nodes
-        .iter()
-        .map(|node| edge.node().show_certificate(*node, certificate));
-    let answers: Vec<_> = join_all(shown).await.into_iter().flatten().collect();
+    let is_silent = was_asked && found.as_ref().is_some_and(|found| found.stopped.is_none());
+    let patience = match is_silent {
+        true => SILENT_MAX,
+        false => promotion::ANSWER_MAX,
+    };
+    let shown = old.nodes.iter().map(|node| {
+        let shown = edge.node().show_certificate(*node, certificate);
+        tokio::time::timeout(patience, shown)
+    });
+    let answers = join_all(shown).await.into_iter().flatten();
+    let answers: Vec<_> = answers.flatten().collect();
     let fenced = answers.iter().filter(|answer| answer.fenced);
     let stopped = fenced.clone().count();
     if stopped > old.nodes.len() / 2 {
