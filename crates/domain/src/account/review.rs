@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ use crate::token::{self, TokenId};
 /// Most acts on the list. No act waits for room: the oldest goes, reviewed ones first, and the
 /// audit says of one that was not.
 pub const REVIEWS_MAX: usize = 10_000;
+/// How many acts of a full list may be one firm's before its own make room for its next, so that
+/// nobody pushes another firm's off the list.
+pub const A_FIRMS_SHARE: usize = REVIEWS_MAX / 10;
 /// How long an act stays to be read after its review.
 pub const KEPT_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -143,16 +147,32 @@ pub(crate) fn note(
         reviewed: None,
     };
     while state.reviews.len() >= REVIEWS_MAX {
-        let Some(oldest) = state.reviews.remove_first() else {
+        let Some(gone) = make_room(state, review.participant.as_ref()) else {
             break;
         };
-        if oldest.reviewed.is_none() {
-            let unreviewed = oldest.event(Kind::ActUnreviewed, "; nobody reviewed it in time");
-            effect.events.push(unreviewed.by(by));
+        if gone.reviewed.is_none() {
+            // Without who acts now: it may be another firm's, which reads this record.
+            let unreviewed = gone.event(Kind::ActUnreviewed, "; nobody reviewed it in time");
+            effect.events.push(unreviewed);
         }
     }
     state.reviews.set(review);
     effect
+}
+
+/// Takes the act out that goes first, so that one of this firm, or of a caller for none, has room.
+fn make_room(state: &mut State, firm: Option<&ParticipantId>) -> Option<Arc<Review>> {
+    let alike = || {
+        let all = state.reviews.iter();
+        all.filter(|review| review.participant.as_ref() == firm)
+    };
+    if alike().count() < A_FIRMS_SHARE {
+        return state.reviews.remove_first();
+    }
+    let first = alike()
+        .min_by_key(|review| (review.expires(), review.id))?
+        .id;
+    state.reviews.remove(&first)
 }
 
 /// A second person has looked at an act.

@@ -305,13 +305,15 @@ fn filled(mut world: World, half_reviewed: bool) -> World {
 fn a_full_list_refuses_no_act_and_the_oldest_goes_with_a_record_of_it() {
     let mut world = filled(World::in_session_1(), false);
     let oldest = waiting(&world)[0].clone();
+    let admin = world.card_token("AD1");
     let before = world.rows.len();
-    world.done(&operator("ann"), suspend("AU1", None));
+    world.done(&front(), suspend("AU1", Some(admin)));
     assert!(!world.state.account(&id("AU1")).unwrap().active());
     let kinds: Vec<Kind> = world.rows[before..].iter().map(|row| row.kind).collect();
     assert_eq!(kinds, [Kind::AccountSuspended, Kind::ActUnreviewed]);
     let gone = world.rows.last().unwrap();
     assert_eq!(gone.account, Some(id("BU1")));
+    assert!(!format!("{gone:?}").contains("AD1"), "firm B reads it");
     let detail = gone.detail.clone().unwrap();
     let named = format!("TokensEnded ({}) by operator ann: act ", oldest.id);
     assert!(detail.starts_with(&named), "{detail}");
@@ -321,6 +323,32 @@ fn a_full_list_refuses_no_act_and_the_oldest_goes_with_a_record_of_it() {
     assert!(left.iter().all(|review| review.id != oldest.id));
     let number = ReviewId(world.rows[before].sequence);
     assert!(left.iter().any(|review| review.id == number));
+}
+
+#[test]
+fn a_firm_that_fills_the_list_pushes_nothing_of_another_firm_off() {
+    let mut world = World::in_session_1();
+    let other = noted(&mut world, &operator("ann"), suspend("AU1", None)).id;
+    let mut world = filled(world, false);
+    // Firm A's act is the oldest of all, and B has more than its share.
+    let act = |world: &mut World, who| world.done(&operator("ann"), suspend(who, None));
+    for who in ["BU1", "BU2", "BU3"] {
+        act(&mut world, who);
+        let rows = world.rows.iter().rev();
+        let told: Vec<_> = rows
+            .take_while(|row| row.kind == Kind::ActUnreviewed)
+            .collect();
+        assert!(!told.is_empty());
+        for row in told {
+            assert_eq!(row.participant, Some(ParticipantId::parse("B").unwrap()));
+        }
+        let left = waiting(&world);
+        assert_eq!(left.len(), REVIEWS_MAX);
+        assert!(left.iter().any(|review| review.id == other));
+    }
+    // Whoever has less than its share takes the oldest of all.
+    act(&mut world, "AU2");
+    assert!(waiting(&world).iter().all(|review| review.id != other));
 }
 
 #[test]
