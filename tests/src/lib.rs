@@ -25,6 +25,7 @@ pub mod policy;
 pub mod raw;
 pub mod record;
 pub mod recorder;
+pub mod review;
 pub mod search;
 pub mod session;
 pub mod setup;

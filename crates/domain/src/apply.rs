@@ -314,6 +314,7 @@ fn remove_ended(state: &mut State, now: UnixMs) {
     short.activations.remove_ended(now, REMOVALS_AN_ENTRY);
     short.procedures.remove_ended(now, REMOVALS_AN_ENTRY);
     state.change_requests.remove_ended(now, REMOVALS_AN_ENTRY);
+    state.reviews.remove_ended(now, REMOVALS_AN_ENTRY);
     state.proposals.remove_ended(now, REMOVALS_AN_ENTRY);
     state.pending.remove_ended(now, REMOVALS_AN_ENTRY);
     state.grants.remove_ended(now, REMOVALS_AN_ENTRY);

@@ -138,6 +138,10 @@ pub enum Kind {
     ActivationIssued,
     /// An administrator ended tokens.
     TokensEnded,
+    /// A second person looked at an act that took access away.
+    ActReviewed,
+    /// An act that took access away left the list of those to be looked at, and nobody had.
+    ActUnreviewed,
     /// A login was opened.
     LoginBegun,
     /// A code was sent again.
@@ -279,6 +283,8 @@ impl Kind {
             | Self::RevocationListSet
             | Self::ActivationIssued
             | Self::TokensEnded
+            | Self::ActReviewed
+            | Self::ActUnreviewed
             | Self::LoginBegun
             | Self::CodeResent
             | Self::LoginVerified

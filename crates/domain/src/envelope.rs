@@ -118,6 +118,7 @@ impl Command {
                 account::Command::SetParticipant { .. } => "SetParticipant",
                 account::Command::IssueActivationCode { .. } => "IssueActivationCode",
                 account::Command::EndTokens { .. } => "EndTokens",
+                account::Command::Review { .. } => "ReviewAct",
             },
             Self::Participant(command) => command.method(),
             Self::ChangeRequest(command) => command.method(),

@@ -432,6 +432,8 @@ pub enum Rejection {
         /// Which.
         key: u32,
     },
+    /// No such act is to be reviewed, or none that the caller may see.
+    NoSuchReview,
 }
 
 impl Rejection {

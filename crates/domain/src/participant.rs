@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, By, Status};
+use crate::account::{Account, By, Status, review};
 use crate::apply::{Context, Effect};
 use crate::approval;
 use crate::audit::{Event, Kind, Repeat};
@@ -234,15 +234,17 @@ fn suspend(
         Ok(judged) => judged,
         Err(rejection) => return Effect::rejected(rejection, event),
     };
+    let by = By::Operator(operator);
     firm.status = Status::Suspended {
         at: context.now,
-        by: By::Operator(operator),
+        by: by.clone(),
     };
     firm.endings = firm.endings.saturating_add(1);
     state.put_participant(firm);
     let carry = state.header.line.carry();
     let repeat = (carry == Carry::DiscardedAtRollover).then_some(Repeat::ParticipantSuspension);
-    Effect::done(Answer::Changed { carry }, event.repeat(repeat))
+    let effect = Effect::done(Answer::Changed { carry }, event.repeat(repeat));
+    review::note(state, context, &by, effect)
 }
 
 /// Whether the act can be carried out as things stand.

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::{By, review};
 use crate::apply::{Context, Effect};
 use crate::approval::{self, Act};
 use crate::audit::{Event, Kind};
@@ -377,7 +378,7 @@ fn retire(state: &mut State, context: &Context<'_>, holder: &Holder, reason: &st
     };
     let retired = Retired {
         at: context.now,
-        by,
+        by: by.clone(),
         reason: reason.to_owned(),
     };
     state
@@ -387,7 +388,8 @@ fn retire(state: &mut State, context: &Context<'_>, holder: &Holder, reason: &st
         Holder::FrontEnd(front_end) => state.short.tokens.end_at(front_end),
         Holder::Operator(_) | Holder::BackEnd(_) | Holder::Script(_) => 0,
     };
-    Effect::done(Answer::TokensEnded { count }, event)
+    let effect = Effect::done(Answer::TokensEnded { count }, event);
+    review::note(state, context, &By::Operator(by), effect)
 }
 
 fn may_retire(

@@ -5,8 +5,9 @@ use proto::admin::v1::account_service_client::AccountServiceClient;
 use proto::admin::v1::change_act::Act;
 use proto::admin::v1::change_request_service_client::ChangeRequestServiceClient;
 use proto::admin::v1::{
-    ApproveChangeRequestRequest, ChangeAct, ChangeRequestState, CreateChangeRequestRequest,
-    IssueActivationCodeRequest, ListChangeRequestsRequest, Plain, RejectChangeRequestRequest,
+    ActReviewState, ApproveChangeRequestRequest, ChangeAct, ChangeRequestState,
+    CreateChangeRequestRequest, IssueActivationCodeRequest, ListActReviewsRequest,
+    ListChangeRequestsRequest, Plain, RejectChangeRequestRequest, ReviewActRequest,
     SuspendAccountRequest,
 };
 use proto::audit::v1::audit_service_client::AuditServiceClient;
@@ -122,6 +123,37 @@ impl FrontEnd<'_> {
             println!(
                 "suspended {} (only tried: {validate_only}): {notice}",
                 person.id
+            );
+        }
+    }
+
+    /// Another administrator of the firm looks at what one took away, and says so. It undoes nothing.
+    pub(super) async fn review(&self, token: &str) {
+        let message = ListActReviewsRequest {
+            parent: "participants/C00001".to_owned(),
+            state: ActReviewState::Waiting.into(),
+            ..ListActReviewsRequest::default()
+        };
+        let mut service = self.requests();
+        let waiting = service.list_act_reviews(request(message, Some(token)));
+        let waiting = waiting.await.unwrap().into_inner().act_reviews;
+        assert!(!waiting.is_empty(), "what was taken away waits");
+        for act in waiting {
+            let message = ReviewActRequest {
+                request_id: self.request_id(),
+                name: act.name.clone(),
+                client_address: PERSON_AT.to_owned(),
+                validate_only: false,
+            };
+            let done = self.call(|| {
+                let (mut service, message) = (self.requests(), message.clone());
+                let request = request(message, Some(token));
+                async move { service.review_act(request).await }
+            });
+            done.await.unwrap();
+            println!(
+                "  reviewed: {} of {}, because: {}",
+                act.kind, act.account, act.reason
             );
         }
     }

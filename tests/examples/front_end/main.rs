@@ -146,6 +146,7 @@ async fn administrators(web: &FrontEnd<'_>) {
     let asked = web.ask_for_a_reset(&cheung, &LEE).await;
     web.reject(&sit, &asked).await;
     web.suspend(&cheung, &NG).await;
+    web.review(&sit).await;
     web.read_the_audit(&cheung).await;
 
     let mak = web.log_in_by_card(&MAK).await;

@@ -4,7 +4,7 @@
 
 use proto::account::v1::{AccountStatus, Channel, Method, Reset, Stage};
 use proto::admin::v1::change_act::Act;
-use proto::admin::v1::{ChangeRequestState, NewAccount, NewCard, Plain};
+use proto::admin::v1::{ActReviewState, ChangeRequestState, NewAccount, NewCard, Plain};
 use proto::auth::v1::SetUp;
 use proto::auth::v1::begin_initiation_request::Proof;
 use tests::administration::Admin;
@@ -234,5 +234,84 @@ async fn a_change_of_what_was_not_seen_is_refused_by_its_etag() {
         .make(Admin::Token(&admin), &NG.resource(), unlock)
         .await;
     assert_eq!(refused(made), "ALREADY_SO");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_person_took_away_is_reviewed_by_another_over_the_api_r9_r50() {
+    let cluster = Box::pin(Cluster::start()).await;
+    cluster.serves_at("2023-06-10 18:00").await;
+    let maker = cluster.with_card(&CHEUNG).await;
+    let checker = cluster.with_card(&SIT).await;
+    let other = cluster.with_card(&MAK).await;
+    let user = cluster.with_card(&CHAN).await;
+    let [by, with, stranger, person] = [&maker, &checker, &other, &user].map(Admin::Token);
+    let (any, waiting) = (ActReviewState::Unspecified, ActReviewState::Waiting);
+
+    cluster.suspend(&maker, &NG).await.unwrap();
+    cluster.revoke_card(&maker, &LEE).await.unwrap();
+    cluster.with_card(&WONG).await;
+    assert_eq!(cluster.end_tokens_of(&maker, &WONG).await.unwrap(), 1);
+    cluster.suspend_serving(&HO).await.unwrap();
+    let acts = cluster.acts_to_review(with, "C00001", waiting).await;
+    let acts = acts.unwrap();
+    let seen: Vec<_> = acts
+        .iter()
+        .map(|act| (act.kind.as_str(), act.account.clone(), act.maker.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("AccountSuspended", NG.resource(), "account/C00001A1"),
+            ("CardRevoked", LEE.resource(), "account/C00001A1"),
+            ("TokensEnded", WONG.resource(), "account/C00001A1"),
+            ("AccountSuspended", HO.resource(), "operator/alice"),
+        ]
+    );
+    assert_eq!(acts[0].reason, "has left the firm");
+    assert_eq!(acts[2].reason, "a forgotten screen");
+    assert_eq!(acts[0].participant, "participants/C00001");
+    // Another firm's, and everybody's, are not its to see; a user sees none (R9, R50).
+    for firm in ["C00001", "-"] {
+        let seen = cluster.acts_to_review(stranger, firm, any).await;
+        assert_eq!(refused(seen), "OTHER_PARTICIPANT");
+    }
+    let seen = cluster.acts_to_review(person, "C00001", any).await;
+    assert_eq!(refused(seen), "NOT_ALLOWED");
+    let own = cluster.acts_to_review(stranger, "C00002", any).await;
+    assert!(own.unwrap().is_empty());
+
+    let first = acts[0].name.as_str();
+    let told = cluster.review(by, first, false).await;
+    assert_eq!(refused(told), "MAKER_IS_CHECKER");
+    let told = cluster.review(stranger, first, false).await;
+    assert_eq!(refused(told), "NO_SUCH_ACT_REVIEW");
+    let told = cluster.review(person, first, false).await;
+    assert_eq!(refused(told), "NOT_ALLOWED");
+    let told = cluster.review(with, "actReviews/x", false).await;
+    assert_eq!(refused(told), "MALFORMED_NAME");
+    let own = cluster.review(Admin::Operator(1), &acts[3].name, false);
+    assert_eq!(refused(own.await), "MAKER_IS_CHECKER");
+
+    // A review that is only tried leaves the act waiting.
+    cluster.review(with, first, true).await.unwrap();
+    cluster.review(with, first, false).await.unwrap();
+    let again = cluster.review(with, first, false).await;
+    assert_eq!(refused(again), "ALREADY_SO");
+    let second = Admin::Operator(2);
+    for act in &acts[1..] {
+        cluster.review(second, &act.name, false).await.unwrap();
+    }
+    let left = cluster.acts_to_review(second, "-", waiting).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    let reviewed = ActReviewState::Reviewed;
+    let done = cluster.acts_to_review(by, "C00001", reviewed).await;
+    let done = done.unwrap();
+    let by_whom: Vec<_> = done.iter().map(|act| act.reviewer.as_str()).collect();
+    let [admin, operator] = ["account/C00001A2", "operator/bob"];
+    assert_eq!(by_whom, [admin, operator, operator, operator]);
+    // It undid nothing.
+    let account = cluster.account(&NG).await.unwrap();
+    assert_eq!(account.status(), AccountStatus::Suspended);
     cluster.end().await;
 }

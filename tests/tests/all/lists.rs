@@ -16,7 +16,7 @@ use proto::admin::v1::readiness_service_client::ReadinessServiceClient;
 use proto::admin::v1::{
     AccountFilter, ChangeRequestState, GetAccountRequest, GetAccountTokenRequest,
     GetChangeRequestRequest, GetReadinessReportRequest, ListAccountTokensRequest,
-    ListAccountsRequest, ListChangeRequestsRequest, ListParticipantsRequest,
+    ListAccountsRequest, ListActReviewsRequest, ListChangeRequestsRequest, ListParticipantsRequest,
     ListUnreadyAccountsRequest, ParticipantState,
 };
 use proto::operator::v1::registration_service_client::RegistrationServiceClient;
@@ -88,6 +88,10 @@ async fn reads_of(cluster: &Cluster, by: Admin<'_>, firm: &str, of: &Person) -> 
         parent: parent(firm),
         ..ListChangeRequestsRequest::default()
     };
+    let reviews = ListActReviewsRequest {
+        parent: parent(firm),
+        ..ListActReviewsRequest::default()
+    };
     vec![
         refused(ask!(cluster, by, AccountServiceClient, get_account, get)),
         refused(ask!(
@@ -118,6 +122,13 @@ async fn reads_of(cluster: &Cluster, by: Admin<'_>, firm: &str, of: &Person) -> 
             ChangeRequestServiceClient,
             list_change_requests,
             requests
+        )),
+        refused(ask!(
+            cluster,
+            by,
+            ChangeRequestServiceClient,
+            list_act_reviews,
+            reviews
         )),
     ]
 }

@@ -73,6 +73,14 @@ fn message(rpc: &Rpc, about: &About<'_>) -> Reads {
             };
             Noted(message.encode_to_vec())
         }
+        "admin.v1.ChangeRequestService/ListActReviews" => {
+            let parent = all;
+            let message = admin::ListActReviewsRequest {
+                parent,
+                ..Default::default()
+            };
+            Noted(message.encode_to_vec())
+        }
         "admin.v1.ParticipantService/GetParticipant" => {
             let name = "participants/C00001".to_owned();
             Noted(admin::GetParticipantRequest { name }.encode_to_vec())

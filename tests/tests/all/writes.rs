@@ -10,11 +10,12 @@
 
 use proto::account::v1::{Channel as OtpChannel, Method};
 use proto::admin::v1::change_act::Act;
-use proto::admin::v1::{NewAccount, ParticipantState, Plain};
+use proto::admin::v1::{ActReviewState, NewAccount, ParticipantState, Plain};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::begin_initiation_request::Proof;
 use proto::auth::v1::verify_factor_request::Factor;
 use proto::auth::v1::{EndOwnTokensRequest, ListOwnTokensRequest, ResendCodeRequest};
+use proto::line::v1::CarryForward;
 use proto::operator::v1::Answer;
 use proto::token::v1::BatchIntrospectTokensRequest;
 use proto::token::v1::IntrospectTokenRequest;
@@ -341,6 +342,20 @@ async fn try_in_session_2(cluster: &Cluster, path: &str, hands: &mut Hands) {
                 cluster.withdraw(Admin::Token(&maker), &name).await.unwrap();
             }
             hands.tokens.extend([maker, checker]);
+        }
+        "admin.v1.ChangeRequestService/ReviewAct" => {
+            let maker = cluster.with_card(&CHEUNG).await;
+            let checker = cluster.with_card(&SIT).await;
+            let ended = cluster.with_card(&CHAN).await;
+            cluster.end_tokens_of(&maker, &CHAN).await.unwrap();
+            let by = Admin::Token(&checker);
+            let waiting = ActReviewState::Waiting;
+            let acts = cluster.acts_to_review(by, "C00001", waiting).await.unwrap();
+            let act = acts.last().unwrap();
+            assert_eq!(act.account, CHAN.resource());
+            let told = cluster.review(by, &act.name, false).await.unwrap();
+            assert_eq!(told.carry_forward(), CarryForward::DiscardedAtRollover);
+            hands.tokens.extend([maker, checker, ended]);
         }
         "admin.v1.AccountService/IssueActivationCode" => {
             let admin = cluster.with_card(&MAK).await;

@@ -15,6 +15,10 @@ pub enum Account {
     Readiness(Readiness),
     /// Remind those by mail who could set up 2FA and have not, each once a day at most.
     Remind(Remind),
+    /// List what one person took away at once and nobody else has looked at.
+    Reviews(Reviews),
+    /// Say that a second person has looked at such an act. It undoes nothing.
+    Review(Review),
     /// What is done to one account.
     #[command(flatten)]
     Person(super::person::Act),
@@ -42,6 +46,33 @@ pub struct Remind {
     /// People of this participant alone.
     #[arg(long, value_name = "ID")]
     pub participant: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub change: Change,
+}
+
+/// Flags of `account reviews`.
+#[derive(Debug, Clone, Args)]
+pub struct Reviews {
+    /// About this participant and its accounts alone.
+    #[arg(long, value_name = "ID")]
+    pub participant: Option<String>,
+    /// Those that were reviewed in the last 30 days too.
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub connection: Connection,
+}
+
+/// Flags of `account review`.
+#[derive(Debug, Clone, Args)]
+pub struct Review {
+    /// The act, by its number in the list.
+    pub act: String,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub connection: Connection,

@@ -14,6 +14,7 @@ use std::fs;
 use crate::cluster::{Cluster, repository, said, tidemark};
 
 const USAGE: i32 = 2;
+const PRE_CHECK: i32 = 3;
 const REFUSED: i32 = 4;
 const ALREADY: i32 = 8;
 
@@ -59,6 +60,38 @@ fn listed(cluster: &Cluster, filter: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// Both acts of alice wait for another person, who looks at each, once.
+fn reviewed(cluster: &Cluster) {
+    let waiting = |more: &[&str]| {
+        let list = json(cluster, &with(&["account", "reviews"], more));
+        list["acts"].as_array().unwrap().clone()
+    };
+    let acts = waiting(&["--participant", "C00001"]);
+    let kinds: Vec<_> = acts.iter().map(|act| act["kind"].clone()).collect();
+    assert_eq!(kinds, ["TokensEnded", "CardRevoked"]);
+    assert_eq!(acts[0]["reason"], "a forgotten desk");
+    for act in &acts {
+        let review = ["account", "review", act["act"].as_str().unwrap()];
+        cluster.expect(&review, REFUSED, &["MAKER_IS_CHECKER"]);
+        let by_bob = with(&review, &["--as", "bob"]);
+        let dry = json(cluster, &with(&by_bob, &["--dry-run"]));
+        assert_eq!(dry["dry_run"], true, "{dry}");
+        cluster.expect(&by_bob, 0, &["operator/alice", "is reviewed"]);
+        cluster.expect(&by_bob, ALREADY, &[]);
+        cluster.expect(&with(&by_bob, &["--ok-if-done"]), 0, &[]);
+    }
+    assert!(waiting(&[]).is_empty());
+    let all = waiting(&["--all"]);
+    assert!(all.iter().all(|act| act["reviewer"] == "operator/bob"));
+    assert_eq!(all.len(), 2);
+    cluster.expect(&["account", "reviews", "--all"], 0, &["reviewed"]);
+    cluster.expect(
+        &["account", "review", "999999", "--as", "bob"],
+        PRE_CHECK,
+        &["NO_SUCH_ACT_REVIEW"],
+    );
+}
+
 /// The verifier of a card's first password, as its issuer hands it over.
 fn verifier() -> String {
     let rows = fs::read_to_string(repository("deploy/demo/accounts.csv")).unwrap();
@@ -101,6 +134,7 @@ fn an_account_goes_through_its_life_at_the_desk_s26_s34_r10() {
     cluster.expect(&revoke, ALREADY, &[]);
     cluster.expect(&with(&revoke, &["--dry-run"]), ALREADY, &[]);
     assert_eq!(listed(&cluster, &["--stage", "two-factor-only"]), [DA]);
+    reviewed(&cluster);
 
     // What gives it is asked for by one and approved by another (S34).
     given(&cluster, &["account", "unlock", DA, "--method", "otp"]);

@@ -150,6 +150,7 @@ fn a_watch_goes_on_when_nodes_go_and_the_doctor_says_what_is_wrong() {
         "holidays",
         "timetable",
         "requests",
+        "reviews",
         "audit",
     ] {
         assert!(checks.iter().any(|check| check["check"] == name), "{name}");

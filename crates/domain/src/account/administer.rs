@@ -1,7 +1,7 @@
 //! What administrators do to accounts: a DA to its own participant's users, an operator to DAs, and
 //! to anybody where it takes access away.
 
-use super::{Account, By, Class, Command, Status, import};
+use super::{Account, By, Class, Command, Status, import, review};
 use crate::apply::{Context, Effect};
 use crate::audit::{Event, Kind, Repeat};
 use crate::change;
@@ -33,7 +33,10 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         } => {
             let event = Event::new(Kind::AccountSuspended);
             match administer(state, context, account, token.as_ref()) {
-                Ok((account, by)) => suspend(state, context, account, by, reason),
+                Ok((account, by)) => {
+                    let effect = suspend(state, context, account, by.clone(), reason);
+                    review::note(state, context, &by, effect)
+                }
                 Err(rejection) => refused(rejection, event, account),
             }
         }
@@ -43,7 +46,10 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             token,
             reason,
         } => match administer(state, context, account, token.as_ref()) {
-            Ok((account, by)) => revoke_card(state, account, &by, reason),
+            Ok((account, by)) => {
+                let effect = revoke_card(state, account, &by, reason);
+                review::note(state, context, &by, effect)
+            }
             Err(rejection) => refused(rejection, Event::new(Kind::CardRevoked), account),
         },
         Command::DisableMethod {
@@ -55,7 +61,9 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
         } => match administer(state, context, account, token.as_ref()) {
             Ok((account, by)) => {
                 let switch = from.map_or(Switch::Off, Switch::OffFrom);
-                disable_method(state, context, account, &by, (*method, switch), reason)
+                let effect =
+                    disable_method(state, context, account, &by, (*method, switch), reason);
+                review::note(state, context, &by, effect)
             }
             Err(rejection) => refused(rejection, Event::new(Kind::MethodsSet), account),
         },
@@ -102,25 +110,12 @@ pub(crate) fn apply(state: &mut State, context: &Context<'_>, command: &Command)
             account,
             one,
             token,
-        } => {
-            let event = Event::new(Kind::TokensEnded);
-            match administer(state, context, account, token.as_ref()) {
-                Ok((account, by)) => {
-                    let tokens = &mut state.short.tokens;
-                    let count = match one {
-                        None => tokens.end_of(&account.id),
-                        Some(one) => {
-                            let own = tokens.get(one, context.now);
-                            let own = own.is_some_and(|own| own.account == account.id);
-                            u32::from(own && tokens.end(one))
-                        }
-                    };
-                    let event = Event::of(Kind::TokensEnded, &account).by(by);
-                    Effect::done(Answer::TokensEnded { count }, event)
-                }
-                Err(rejection) => refused(rejection, event, account),
-            }
-        }
+            reason,
+        } => match administer(state, context, account, token.as_ref()) {
+            Ok((account, by)) => end_tokens(state, context, &account, &by, (one.as_ref(), reason)),
+            Err(rejection) => refused(rejection, Event::new(Kind::TokensEnded), account),
+        },
+        Command::Review { act, token } => review::review(state, context, *act, token.as_ref()),
     }
 }
 
@@ -233,8 +228,8 @@ fn revoke_otp(
     reason: &str,
 ) -> Effect {
     let event = Event::new(Kind::OtpRevoked);
-    let mut account = match administer(state, context, account, None) {
-        Ok((account, _)) => account,
+    let (mut account, by) = match administer(state, context, account, None) {
+        Ok(found) => found,
         Err(rejection) => return refused(rejection, event, account),
     };
     let event = Event::of(Kind::OtpRevoked, &account).detail(reason);
@@ -246,7 +241,34 @@ fn revoke_otp(
     state.put_account(account);
     let carry = state.header.line.carry();
     let repeat = (carry == Carry::DiscardedAtRollover).then_some(Repeat::OtpRevocation);
-    Effect::done(Answer::Changed { carry }, event.repeat(repeat))
+    let effect = Effect::done(Answer::Changed { carry }, event.repeat(repeat));
+    review::note(state, context, &by, effect)
+}
+
+/// Ends one of the account's tokens, or all. Where none was left nothing was taken away.
+fn end_tokens(
+    state: &mut State,
+    context: &Context<'_>,
+    account: &Account,
+    by: &By,
+    (one, reason): (Option<&TokenId>, &str),
+) -> Effect {
+    let tokens = &mut state.short.tokens;
+    let count = match one {
+        None => tokens.end_of(&account.id),
+        Some(one) => {
+            let own = tokens.get(one, context.now);
+            let own = own.is_some_and(|own| own.account == account.id);
+            u32::from(own && tokens.end(one))
+        }
+    };
+    let mut event = Event::of(Kind::TokensEnded, account).by(by);
+    event.detail = (!reason.is_empty()).then(|| reason.to_owned());
+    let effect = Effect::done(Answer::TokensEnded { count }, event);
+    match count {
+        0 => effect,
+        _ => review::note(state, context, by, effect),
+    }
 }
 
 /// Takes the card away at once, as a suspension takes everything.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod administer;
 pub mod import;
+pub mod review;
 
 pub(crate) use administer::apply;
 
@@ -443,6 +444,16 @@ pub enum Command {
         one: Option<TokenId>,
         /// The administrator's token; none when the actor is an operator.
         token: Option<TokenId>,
+        /// Why, for the record; empty in one from before it was said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A second person has looked at an act by which one person took access away.
+    Review {
+        /// Which.
+        act: review::ReviewId,
+        /// The administrator's token; none when the actor is an operator.
+        token: Option<TokenId>,
     },
 }
 
@@ -459,6 +470,7 @@ impl Command {
             Self::SetParticipant { .. } => Kind::ParticipantSet,
             Self::IssueActivationCode { .. } => Kind::ActivationIssued,
             Self::EndTokens { .. } => Kind::TokensEnded,
+            Self::Review { .. } => Kind::ActReviewed,
         }
     }
 }

@@ -402,6 +402,7 @@ fn by_administrators(command: &account::Command) -> Vec<&Sealed> {
         | account::Command::DisableMethod { .. }
         | account::Command::SetTitle { .. }
         | account::Command::SetParticipant { .. }
-        | account::Command::EndTokens { .. } => Vec::new(),
+        | account::Command::EndTokens { .. }
+        | account::Command::Review { .. } => Vec::new(),
     }
 }

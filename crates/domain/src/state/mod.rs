@@ -12,6 +12,7 @@ pub use firms::ERASED_AN_ENTRY;
 pub use rows::{Damaged, Row};
 
 use crate::account::Account;
+use crate::account::review::Review;
 use crate::approval::Pending;
 use crate::audit;
 use crate::calendar::{Calendar, Day};
@@ -153,6 +154,7 @@ pub struct State {
     pub(crate) by_participant: OrdSet<(ParticipantId, AccountId)>,
     pub(crate) by_card: OrdMap<CardNumber, AccountId>,
     pub(crate) change_requests: ChangeRequests,
+    pub(crate) reviews: Expiring<Review>,
     pub(crate) migration: Held<Migration>,
     pub(crate) terms: Table<Terms>,
     pub(crate) proposals: Expiring<Proposal>,
@@ -210,6 +212,7 @@ impl State {
             by_participant: OrdSet::new(),
             by_card: OrdMap::new(),
             change_requests: ChangeRequests::default(),
+            reviews: Expiring::default(),
             migration: Held::new(Migration::default()),
             terms: Table::default(),
             proposals: Expiring::default(),
@@ -502,6 +505,7 @@ impl State {
         let rest = sum(&[
             notices,
             told,
+            self.reviews.hash(),
             self.plans.hash(),
             self.keys.hash(),
             self.approvals.hash(),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Header, Held, RULES_VERSION, State};
 use crate::account::Account;
+use crate::account::review::Review;
 use crate::approval::Pending;
 use crate::calendar::Calendar;
 use crate::centre::Centres;
@@ -90,6 +91,8 @@ pub enum Row {
     Grant(Box<Grant>),
     /// A key of the key files.
     Key(Box<Key>),
+    /// An act that took access away, reviewed or not.
+    Review(Box<Review>),
 }
 
 /// The rows are no state.
@@ -145,6 +148,7 @@ impl State {
             .chain(boxed(self.pending.iter(), Row::Pending))
             .chain(boxed(self.registrations.iter(), Row::Registration))
             .chain(boxed(self.grants.iter(), Row::Grant))
+            .chain(boxed(self.reviews.iter(), Row::Review))
     }
 
     /// The state of which these are the pieces, in any order.
@@ -190,6 +194,7 @@ impl State {
                 Row::Pending(pending) => state.pending.set(*pending),
                 Row::Registration(known) => drop(state.registrations.set(*known)),
                 Row::Grant(grant) => state.grants.set(*grant),
+                Row::Review(review) => state.reviews.set(*review),
             }
         }
         let header = header.ok_or(Damaged::NoHeader)?;

@@ -21,6 +21,7 @@ mod plan;
 mod policy;
 mod reminder;
 mod request;
+mod review;
 mod rollover;
 mod script;
 mod standards;

@@ -124,6 +124,7 @@ fn an_administrator_ends_the_tokens_of_its_own_firm_s_users_s33() {
             account: id(who),
             one: None,
             token,
+            reason: String::new(),
         })
     };
     let done = world.done(&front(), end("AU1", Some(admin)));

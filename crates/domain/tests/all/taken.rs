@@ -133,6 +133,7 @@ fn one_of_an_accounts_tokens_is_ended_and_no_other_account_s_s33() {
             account: id("AU1"),
             one: Some(token),
             token: Some(admin),
+            reason: String::new(),
         })
     };
     let ended = |count| Answer::TokensEnded { count };

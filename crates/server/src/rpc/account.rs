@@ -541,7 +541,7 @@ async fn end_tokens(
     let body = &ask.body;
     let key = ask.key(&body.request_id, edge.keyring())?;
     edge::address(&body.client_address)?;
-    reason(&ask, &body.reason)?;
+    let reason = reason(&ask, &body.reason)?;
     let (line, state) = edge.fresh(&ask).await?;
     let account = named(&ask, &state, &body.name, edge.now(&state))?;
     let one = match body.token_id.as_str() {
@@ -552,6 +552,7 @@ async fn end_tokens(
         account: account.id,
         one,
         token: token_of(&ask)?,
+        reason,
     };
     let request = (Some(key), Validity::of(body.validate_only));
     let settled = edge

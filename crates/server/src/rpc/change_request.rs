@@ -24,6 +24,8 @@ use crate::request::Ask;
 use crate::status::{Field, Refusal};
 use crate::wire::{self, Name};
 
+mod review;
+
 const NAME: &str = "changeRequests/";
 
 type Answered<T> = Result<Response<T>, Status>;
@@ -75,6 +77,20 @@ impl ChangeRequestService for ChangeRequests {
     ) -> Answered<admin::WithdrawChangeRequestResponse> {
         answered!(self.0, request, withdraw)
     }
+
+    async fn list_act_reviews(
+        &self,
+        request: Request<admin::ListActReviewsRequest>,
+    ) -> Answered<admin::ListActReviewsResponse> {
+        answered!(self.0, request, review::list)
+    }
+
+    async fn review_act(
+        &self,
+        request: Request<admin::ReviewActRequest>,
+    ) -> Answered<admin::ReviewActResponse> {
+        answered!(self.0, request, review::review)
+    }
 }
 
 fn name_of(id: ChangeRequestId) -> String {
@@ -92,12 +108,11 @@ async fn decide<B: prost::Message>(
     edge: &Edge,
     ask: &Ask<B>,
     (request_id, client_address, validate_only): (&str, &str, bool),
-    command: Command,
+    command: domain::Command,
 ) -> Result<Carry, Refusal> {
     let key = ask.key(request_id, edge.keyring())?;
     edge::address(client_address)?;
     let (line, _) = edge.fresh(ask).await?;
-    let command = domain::Command::ChangeRequest(command);
     changed::propose(edge, ask, &line, (key, validate_only), command).await
 }
 
@@ -459,6 +474,7 @@ async fn reject(
         body.client_address.as_str(),
         body.validate_only,
     );
+    let command = domain::Command::ChangeRequest(command);
     let carry = decide(edge, &ask, call, command).await?;
     Ok(admin::RejectChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),
@@ -480,6 +496,7 @@ async fn withdraw(
         body.client_address.as_str(),
         body.validate_only,
     );
+    let command = domain::Command::ChangeRequest(command);
     let carry = decide(edge, &ask, call, command).await?;
     Ok(admin::WithdrawChangeRequestResponse {
         carry_forward: wire::carry(carry).into(),

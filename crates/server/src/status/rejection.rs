@@ -182,6 +182,11 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
             "NO_SUCH_CHANGE_REQUEST",
             "there is no such change request, or it is another firm's",
         ),
+        R::NoSuchReview => Shape::new(
+            Code::NotFound,
+            "NO_SUCH_ACT_REVIEW",
+            "there is no such act to review, or it is another firm's",
+        ),
         R::ChangeRequestDecided => Shape::precondition(
             "CHANGE_REQUEST_DECIDED",
             "the change request was decided already; nothing was changed",
@@ -195,7 +200,7 @@ pub(super) fn of(rejection: Rejection, clock: UnixMs) -> Shape {
         R::MakerIsChecker => Shape::new(
             Code::PermissionDenied,
             "MAKER_IS_CHECKER",
-            "who made the change request cannot approve or reject it: ask a second person",
+            "who asked for a change, or took access away, cannot be the second person: ask another",
         ),
         R::MakerNotActive => Shape::precondition(
             "MAKER_NOT_ACTIVE",

@@ -1,10 +1,12 @@
-//! What is checked by asking further: keys, revocation list, calendar, change requests, callers,
-//! audit. What cannot be asked is told of, and does not hide the rest.
+//! What is checked by asking further: keys, revocation list, calendar, change requests, acts to
+//! review, callers, audit. What cannot be asked is told of, and does not hide the rest.
 
 use std::collections::BTreeMap;
 
 use domain::UnixMs;
-use proto::admin::v1::{ChangeRequestState, ListChangeRequestsRequest};
+use proto::admin::v1::{
+    ActReviewState, ChangeRequestState, ListActReviewsRequest, ListChangeRequestsRequest,
+};
 use proto::audit::v1::GetCheckpointRequest;
 use proto::operator::v1::{
     GetCalendarRequest, GetCalendarResponse, GetRevocationListRequest, GetStatusResponse, KeyStage,
@@ -24,7 +26,9 @@ const REQUEST_SOON_MS: u64 = DAY_MS;
 const REVOCATIONS_SOON_MS: u64 = DAY_MS;
 /// For how long ahead holidays should be known.
 const HOLIDAYS_AHEAD_MS: u64 = 30 * DAY_MS;
-/// Change requests that are looked at.
+/// How long an act that took access away may wait for its review.
+const REVIEW_WAITS_MS: u64 = DAY_MS;
+/// Change requests, and acts to review, that are looked at.
 const REQUESTS_MAX: i32 = 500;
 
 pub(super) async fn of(
@@ -40,6 +44,7 @@ pub(super) async fn of(
     checks.extend(or_unasked("revocations", revocations(node, now).await));
     checks.extend(or_unasked("calendar", calendar(node, now).await));
     checks.extend(or_unasked("requests", requests(connection, now).await));
+    checks.extend(or_unasked("reviews", reviews(connection, now).await));
     checks
 }
 
@@ -187,6 +192,47 @@ async fn requests(connection: &Connection, now: UnixMs) -> Result<Vec<Check>, Fa
     Ok(vec![Check::not(Level::Warning, NAME, found, next)])
 }
 
+/// Whether somebody has looked at what was taken away by one person.
+async fn reviews(connection: &Connection, now: UnixMs) -> Result<Vec<Check>, Failure> {
+    let node = Operator::serving(connection).await?;
+    let message = ListActReviewsRequest {
+        parent: "participants/-".to_owned(),
+        state: ActReviewState::Waiting.into(),
+        page_size: REQUESTS_MAX,
+        page_token: String::new(),
+    };
+    let request = node.request(message, None);
+    let answer = told(node.change_request().list_act_reviews(request).await)?;
+    let made = answer.act_reviews.iter();
+    let made: Vec<UnixMs> = made
+        .map(|act| words::unix_ms(act.create_time.as_ref()))
+        .collect();
+    Ok(vec![of_reviews(
+        &made,
+        !answer.next_page_token.is_empty(),
+        now,
+    )])
+}
+
+/// The check of the acts that wait, made at these times, the oldest first; there may be more.
+fn of_reviews(made: &[UnixMs], more: bool, now: UnixMs) -> Check {
+    const NAME: &str = "reviews";
+    let more = if more { " at least" } else { "" };
+    let waiting = made.len();
+    let old = made.iter().filter(|at| at.plus(REVIEW_WAITS_MS) <= now);
+    match old.count() {
+        0 => Check::ok(
+            NAME,
+            format!("{waiting}{more} acts wait for a review; none for a day"),
+        ),
+        old => {
+            let found = format!("{old} of {waiting}{more} acts have waited for a review for a day");
+            let next = "tidemark account reviews; another person looks at each";
+            Check::not(Level::Warning, NAME, found, next)
+        }
+    }
+}
+
 /// Whether every node has the same trail of the main line, as far as two of them have as many
 /// events, and signs its end.
 pub(super) async fn audit(found: &[Found<'_>]) -> Check {
@@ -249,6 +295,17 @@ mod tests {
         let further = calendar(&["2023-12-25", "2024-01-01"]);
         assert_eq!(holidays(&further, december).level, Level::Ok);
         assert_eq!(holidays(&calendar(&[]), june).level, Level::Warning);
+    }
+
+    #[test]
+    fn an_act_that_waited_for_a_day_wants_its_review() {
+        let now = UnixMs(10 * DAY_MS);
+        let fresh = UnixMs(now.0 - DAY_MS + 1);
+        assert_eq!(of_reviews(&[], false, now).level, Level::Ok);
+        assert_eq!(of_reviews(&[fresh, now], false, now).level, Level::Ok);
+        let old = of_reviews(&[UnixMs(now.0 - DAY_MS), fresh], true, now);
+        assert_eq!(old.level, Level::Warning);
+        assert!(old.found.starts_with("1 of 2 at least"), "{}", old.found);
     }
 
     #[test]

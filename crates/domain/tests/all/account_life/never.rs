@@ -184,6 +184,7 @@ pub(super) fn another_firms_administrator(
                 account: account(),
                 one: None,
                 token,
+                reason: String::new(),
             },
             // What operators alone do.
             account::Command::RevokeOtp {
