@@ -33,8 +33,8 @@ pub(crate) async fn follow_clock(node: Node, mut verdict: watch::Receiver<ClockV
     }
 }
 
-/// Keeps the directory of nodes and the list of those that were seen true, and gives this node's disk up when its place has got another
-/// id; for as long as the node runs.
+/// Keeps the directory of nodes and the list of those that were seen true, and gives this node's
+/// disk up when its place has got another id; for as long as the node runs.
 pub(crate) async fn see_to_place(node: Node) {
     let mut heard = node.heard().watch();
     loop {
